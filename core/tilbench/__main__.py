@@ -1,0 +1,35 @@
+"""The `tilbench` command."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from tilbench.errors import TilbenchError
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line: status 0 done, 1 failed checks, 2 a mistake to mend, 130 interrupted."""
+    from tilbench.cli import cli
+
+    try:
+        status = cli.main(standalone_mode=False)
+    except TilbenchError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; what was done is kept, and the same command goes on from there", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

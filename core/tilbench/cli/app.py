@@ -1,0 +1,92 @@
+"""What every subcommand shares: the loaded plugins, common options, and ways to print."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tilbench.errors import DataError
+from tilbench.loader import Host, load_plugins
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["App", "console", "data_option", "json_option", "names", "print_json", "set_option"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class App:
+    """The state of one invocation. Plugins are loaded when they are first needed."""
+
+    def __init__(self) -> None:
+        self.files: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def host(self) -> Host:
+        """The plugins; those that are broken are named on standard error once."""
+        host = load_plugins(self.files)
+        for plugin in host.broken:
+            click.echo(f"warning: plugin {plugin.name} ({plugin.distribution}) skipped: {plugin.error}", err=True)
+        return host
+
+
+def _folder(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
+    if value is None:
+        return None
+    path = Path(value).expanduser()
+    if not path.is_dir():
+        raise DataError(f"data directory {value!r} is not a folder; pass another with --data, or unset TILBENCH_DATA")
+    return path
+
+
+def data_option(function: F) -> F:
+    """Add `--data DIR`, also read from TILBENCH_DATA."""
+    return click.option(
+        "--data",
+        "data_dir",
+        metavar="DIR",
+        envvar="TILBENCH_DATA",
+        callback=_folder,
+        help="Folder searched for datasets first, by their names. Also TILBENCH_DATA.",
+    )(function)
+
+
+def json_option(function: F) -> F:
+    """Add `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def set_option(function: F) -> F:
+    """Add `--set path.to.field=value`."""
+    return click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="FIELD=VALUE",
+        help="Override a field, such as recipe.steps=60; can be repeated.",
+    )(function)
+
+
+def names(text: str) -> list[str]:
+    """Split a comma-separated option."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def print_json(data: Any) -> None:
+    """Print data as JSON on standard output."""
+    click.echo(json.dumps(data, indent=1, ensure_ascii=False, default=str))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a rich console that does not guess at a width narrower than a table needs when output is a file."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else 200, highlight=False, markup=False)

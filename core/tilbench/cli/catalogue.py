@@ -1,0 +1,172 @@
+"""`tilbench list`, `show` and `plugins`: what there is, without importing anything heavy."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tilbench.cli.app import App, console, data_option, json_option, print_json
+from tilbench.errors import TilbenchError, UnknownName
+from tilbench.registry import KINDS
+
+if TYPE_CHECKING:
+    from tilbench.registry import Registry
+
+__all__ = ["list_names", "plugins", "show"]
+
+
+@click.command("list")
+@click.argument("kind", required=False)
+@json_option
+@click.pass_obj
+def list_names(app: App, kind: str | None, as_json: bool) -> None:
+    """List what is registered: everything, or one KIND such as models, languages, metrics.
+
+    \b
+    Example:
+      tilbench list models
+    """
+    if kind is not None and kind not in KINDS:
+        raise UnknownName("kind", kind, KINDS)
+    registry = app.host.registry
+    found = {each: _rows(registry, each) for each in ([kind] if kind else KINDS)}
+    if as_json:
+        print_json(found)
+        return
+    for each, rows in found.items():
+        if kind is None:
+            click.echo(f"{each}:")
+        width = max((len(row["name"]) for row in rows), default=0)
+        for row in rows:
+            indent = "  " if kind is None else ""
+            click.echo(f"{indent}{row['name']:<{width}}  {row['summary']}".rstrip())
+
+
+def _rows(registry: Registry, kind: str) -> list[dict[str, str]]:
+    rows = [
+        {"name": each.name, "summary": each.summary, "plugin": each.plugin, "distribution": each.distribution}
+        for each in registry.entries(kind)
+    ]
+    if kind == "suites":
+        from tilbench.run.suite import find_suite, suite_names
+
+        known = {row["name"] for row in rows}
+        shipped = [find_suite(name, registry) for name in suite_names(registry) if name not in known]
+        rows += [
+            {"name": suite.name, "summary": suite.title, "plugin": "", "distribution": "tilbench"} for suite in shipped
+        ]
+    return sorted(rows, key=lambda row: row["name"])
+
+
+@click.command()
+@click.argument("name")
+@click.option("--kind", help="Which kind of thing, where one name stands for several.")
+@data_option
+@json_option
+@click.pass_obj
+def show(app: App, name: str, kind: str | None, data_dir: Any, as_json: bool) -> None:
+    """Show one registered thing whole: a model's spec, a dataset, a language, a suite …
+
+    \b
+    Example:
+      tilbench show til-mini-1b --json
+      tilbench show til-mini-1b:tiny
+    """
+    registry = app.host.registry
+    found = _find(registry, name, kind)
+    described = {"kind": found, "name": name, **_describe(registry, found, name)}
+    if as_json:
+        print_json(described)
+        return
+    import yaml
+
+    console().print(yaml.safe_dump(_plain(described), allow_unicode=True, sort_keys=False, width=100).rstrip())
+
+
+def _find(registry: Registry, name: str, kind: str | None) -> str:
+    if kind is not None and kind not in KINDS:
+        raise UnknownName("kind", kind, KINDS)
+    from tilbench.run.suite import suite_names
+
+    base = name.partition(":")[0]
+    known = {each: set(registry.names(each)) for each in KINDS}
+    known["suites"] |= set(suite_names(registry))
+    holders = [
+        each
+        for each in ([kind] if kind else KINDS)
+        if name in known[each] or (each == "models" and base in known["models"])
+    ]
+    if not holders:
+        everything = {one for each in ([kind] if kind else KINDS) for one in known[each]}
+        raise UnknownName(KINDS[kind].noun if kind else "name", name, everything, "see 'tilbench list'")
+    if len(holders) > 1:
+        raise TilbenchError(f"{name!r} is {' and '.join(holders)}; choose one with --kind")
+    return holders[0]
+
+
+def _describe(registry: Registry, kind: str, name: str) -> dict[str, Any]:
+    if kind == "models":
+        return _describe_model(registry, name)
+    if kind == "suites":
+        from tilbench.run.suite import find_suite
+
+        return find_suite(name, registry).model_dump(mode="json")
+    entry = registry.entry(kind, name)
+    target = registry.get(kind, name)
+    about = {"summary": entry.summary, "plugin": entry.plugin, "distribution": entry.distribution}
+    if is_dataclass(target) and not isinstance(target, type):
+        return {**about, **asdict(target)}
+    fields = {}
+    for option in ("Settings", "Options", "Config"):
+        schema = getattr(target, option, None)
+        if schema is not None:
+            fields[option.lower()] = schema.model_json_schema().get("properties", {})
+    documentation = (getattr(target, "__doc__", None) or type(target).__doc__ or "").strip()
+    return {**about, "documentation": documentation, **fields}
+
+
+def _describe_model(registry: Registry, name: str) -> dict[str, Any]:
+    """Return a spec with its exact parameter count and its variants."""
+    from tilbench.config.references import parse_spec
+    from tilbench.run.specs import load_spec, variants
+
+    asked = parse_spec(name)
+    spec = load_spec(asked, registry)
+    architecture = registry.get("architectures", spec.architecture.name)
+    config = architecture.Config(**spec.architecture.config)
+    return {
+        **spec.model_dump(mode="json"),
+        "name": asked.label,
+        "parameters": architecture.parameters(config),
+        "stated_parameters": spec.parameters,
+        "variants": variants(asked.name, registry),
+    }
+
+
+def _plain(data: Any) -> Any:
+    """Return data that YAML writes without tags."""
+    if isinstance(data, dict):
+        return {str(key): _plain(value) for key, value in data.items()}
+    if isinstance(data, list | tuple | set | frozenset):
+        return [_plain(value) for value in data]
+    return data if data is None or isinstance(data, str | int | float | bool) else str(data)
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def plugins(app: App, as_json: bool) -> None:
+    """List plugins, where each is from, and what is wrong with those that were skipped.
+
+    \b
+    Example:
+      tilbench plugins
+    """
+    if as_json:
+        print_json([asdict(plugin) for plugin in app.host.plugins])
+        return
+    width = max((len(plugin.name) for plugin in app.host.plugins), default=0)
+    for plugin in app.host.plugins:
+        click.echo(f"{plugin.name:<{width}}  {plugin.distribution}  {plugin.error or 'ok'}")

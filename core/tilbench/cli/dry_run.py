@@ -1,0 +1,74 @@
+"""`tilbench run --dry-run`: what would run, how many requests it takes, and what the first prompt looks like."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tilbench.run.plan import PlannedTask
+from tilbench.run.suite import SuiteRun
+
+__all__ = ["describe", "print_plan"]
+
+_SHOWN = 400
+"""Characters of a document shown as its first request."""
+
+
+def describe(run: SuiteRun) -> dict[str, Any]:
+    """Return the plan as plain data."""
+    return {
+        "suite": run.suite.name,
+        "models": [source.name for source in run.sources],
+        "tasks": [_task(task) for task in run.tasks],
+        "out": str(run.out),
+    }
+
+
+def _task(task: PlannedTask) -> dict[str, Any]:
+    used = task.used
+    return {
+        "task": used.name,
+        "metric": used.metric,
+        "dataset": used.dataset.name,
+        "origin": used.dataset.origin,
+        "language": used.dataset.language,
+        "rows": used.dataset.rows,
+        "total": used.dataset.total,
+        "requests": dict(task.counts),
+        "distinct_requests": len({request for each in task.requests.values() for request in each}),
+        "missing": task.missing,
+        "equal_options": used.dataset.equal_options,
+        "fingerprint": used.fingerprint,
+        "first_request": {"kind": task.first_request.kind, **asdict(task.first_request)} if task.first_request else None,
+    }
+
+
+def print_plan(plan: dict[str, Any], console: Console) -> None:
+    """Print the plan for people."""
+    table = Table(title=f"{plan['suite']}: what would run", title_justify="left")
+    for column in ("task", "metric", "dataset", "rows", "requests"):
+        table.add_column(column, justify="right" if column == "rows" else "left")
+    for task in plan["tasks"]:
+        rows = f"{task['rows']:,}" if task["rows"] == task["total"] else f"{task['rows']:,} of {task['total']:,}"
+        requests = ", ".join(f"{count:,} {kind}" for kind, count in task["requests"].items())
+        table.add_row(task["task"], task["metric"], task["dataset"], rows, requests or "not run")
+    console.print(table)
+    for task in plan["tasks"]:
+        if task["missing"]:
+            console.print(f"{task['task']}: not run: {task['missing']}")
+        if task["equal_options"]:
+            names = ", ".join(task["equal_options"])
+            console.print(f"{task['task']}: {len(task['equal_options'])} questions have two equal options: {names}")
+    for task in plan["tasks"]:
+        if request := task["first_request"]:
+            console.rule(f"{task['task']}: first request ({request['kind']})", align="left")
+            for field in ("context", "continuation", "text", "prompt", "target"):
+                if field in request:
+                    text = request[field]
+                    more = f" … ({len(text):,} characters)" if len(text) > _SHOWN else ""
+                    console.print(f"{field}: {text[:_SHOWN]!r}{more}" if field == "continuation" else f"{text[:_SHOWN]}{more}")
+    console.print(f"models: {', '.join(plan['models'])}")
+    console.print("nothing was computed")

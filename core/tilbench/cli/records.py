@@ -1,0 +1,43 @@
+"""`tilbench records verify`: do the numbers of a record follow from its items?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from tilbench.cli.app import App, json_option, print_json
+
+__all__ = ["records"]
+
+
+@click.group()
+def records() -> None:
+    """Check records."""
+
+
+@records.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@json_option
+@click.pass_obj
+def verify(app: App, paths: Sequence[Path], as_json: bool) -> int:
+    """Recompute every value of the records in PATHS (files or folders) from their items.
+
+    Ends with status 1 where a number, a hash or the schema does not hold.
+
+    \b
+    Example:
+      tilbench records verify records
+    """
+    from tilbench.run.verify import verify_records
+
+    results = [result for path in paths for result in verify_records(path, app.host.registry)]
+    faults = [result for result in results if result.fault]
+    if as_json:
+        print_json([{"path": str(result.path), "fault": result.fault} for result in results])
+    else:
+        for result in faults:
+            click.echo(f"{result.path}: {result.fault}")
+        click.echo(f"{len(results) - len(faults)} of {len(results)} records hold")
+    return 1 if faults else 0

@@ -1,0 +1,134 @@
+"""`tilbench run`: one suite over many models."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tilbench.cli.app import App, console, data_option, json_option, names, print_json, set_option
+
+if TYPE_CHECKING:
+    from tilbench.registry import Registry
+    from tilbench.results.record import Record
+    from tilbench.run.suite import SuiteRun
+
+__all__ = ["run"]
+
+
+@click.command()
+@click.argument("suite")
+@click.option("--models", default="", metavar="A,B", help="Models: a spec, spec:variant, folder, hf:org/name@revision.")
+@click.option("--tasks", default="", metavar="A,B", help="Only these tasks of the suite.")
+@click.option("--out", type=click.Path(path_type=Path), default="records", show_default=True, help="Folder of records.")
+@click.option("--runs", type=click.Path(path_type=Path), default="runs", show_default=True, help="Folder of trainings.")
+@click.option("--limit", type=click.IntRange(min=1), help="Score a seeded sample of this many rows a task.")
+@click.option("--train", type=click.Choice(["never", "auto"]), help="Train specs that have no checkpoint (default: the suite's).")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True)
+@click.option("--batch-tokens", type=click.IntRange(min=1), default=4096, show_default=True, help="Tokens a forward pass.")
+@click.option("--prefix", type=click.Choice(["bos", "eos", "none"]), help="Override the prefix token of every model.")
+@click.option("--executor", default="local", show_default=True, help="Where models are run.")
+@click.option("--trust-remote-code", is_flag=True, help="Run Python that comes with a Hub model.")
+@click.option("--dry-run", is_flag=True, help="Show what would run: rows, requests, first prompts. Computes nothing.")
+@set_option
+@data_option
+@json_option
+@click.pass_obj
+def run(
+    app: App,
+    suite: str,
+    models: str,
+    tasks: str,
+    out: Path,
+    dry_run: bool,
+    as_json: bool,
+    executor: str,
+    **options: Any,
+) -> None:
+    """Score models on SUITE (a name or a YAML file) and record the results.
+
+    What is recorded already is not scored again; a run that was killed goes on where it was.
+
+    \b
+    Example:
+      tilbench run suites/kazakh.yaml --models runs/a,xz,hf:org/name@main --data DIR --out records
+    """
+    from tilbench.run.suite import run_suite
+
+    registry = app.host.registry
+    planned = _plan(registry, suite, names(models), names(tasks), out, options)
+    if dry_run:
+        from tilbench.cli.dry_run import describe, print_plan
+
+        described = describe(planned)
+        print_json(described) if as_json else print_plan(described, console())
+        return
+    from tilbench.cli.progress import RunProgress
+
+    records: list[Record] = []
+    made = reused = scored = 0
+    with RunProgress(len(planned.sources)) as progress:
+        for share in run_suite(planned, registry.get("executors", executor), progress.update):
+            records += share.records
+            made, scored = made + share.made, scored + share.scored
+            reused += len(share.records) - share.made
+            progress.finished(share.source.name)
+    _report(planned, records, as_json)
+    click.echo(f"{made} results new, {reused} already there; {scored} requests answered; records in {out}", err=True)
+
+
+def _plan(
+    registry: Registry, reference: str, models: Sequence[str], tasks: Sequence[str], out: Path, given: dict[str, Any]
+) -> SuiteRun:
+    """Resolve everything; nothing is computed or written, so that a mistake costs nothing."""
+    from tilbench.errors import ConfigError
+    from tilbench.results.store import RecordStore
+    from tilbench.run.environment import describe_environment
+    from tilbench.run.models import find_model
+    from tilbench.run.options import open_options, thread_count
+    from tilbench.run.plan import plan_tasks, select_tasks
+    from tilbench.run.suite import SuiteRun, find_suite
+    from tilbench.run.train import train_if_needed
+
+    RecordStore(out)
+    suite = find_suite(reference, registry, given["overrides"])
+    chosen = [*(models or suite.models), *suite.baselines]
+    if not chosen:
+        raise ConfigError(f"suite {suite.name} names no models; name some with --models")
+    auto = (given["train"] or suite.train) == "auto"
+    train = partial(train_if_needed, registry=registry, data_dir=given["data_dir"]) if auto else None
+    sources = [find_model(model, registry, given["runs"], train) for model in dict.fromkeys(chosen)]
+    planned = plan_tasks(suite, select_tasks(suite, tasks), registry, given["data_dir"], given["limit"])
+    options = open_options(registry, suite, given)
+    profile = registry.get("hardware", "cuda" if options.device.startswith("cuda") else "cpu")
+    distributions = {name for task in planned for name in task.distributions}
+    return SuiteRun(
+        suite=suite,
+        tasks=planned,
+        sources=sources,
+        options=options,
+        environment=describe_environment(profile.name, options.device, options.dtype, thread_count(), distributions),
+        out=out,
+        command=shlex.join(["tilbench", *sys.argv[1:]]),
+    )
+
+
+def _report(planned: SuiteRun, records: Sequence[Record], as_json: bool) -> None:
+    from tilbench.cli.table import render
+    from tilbench.results.store import RecordStore
+    from tilbench.results.table import board
+
+    store = RecordStore(planned.out)
+    located = [
+        (store.path(each.task.suite, each.task.name, each.model.name, each.model.fingerprint), each) for each in records
+    ]
+    if as_json:
+        print_json([{"path": str(path), **record.model_dump(mode="json")} for path, record in located])
+        return
+    console().print(render(board(located)))

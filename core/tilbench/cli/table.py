@@ -1,0 +1,99 @@
+"""The board in the terminal: one table a suite, and under it what a reader must know."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tilbench.results.table import ARROWS, Board, Cell, Column, Row, format_number, format_value
+
+__all__ = ["render"]
+
+_STYLES = {"best": "bold green", "overlaps": "green", "": ""}
+_LEGEND = {
+    "best": Text("bold green: best of its task", "bold green"),
+    "overlaps": Text("green: 95% interval overlaps the best one's (a description, not a test)", "green"),
+    "chance": Text("≈ chance: the 95% interval does not clear the chance level", "yellow"),
+    "untried": Text("·: never run", "dim"),
+}
+
+
+def render(board: Board) -> Group:
+    """Return the board for a terminal, in the order that it is sorted in."""
+    if not board.columns:
+        return Group(Text("No records yet. Make some with: tilbench run suites/quickstart.yaml"))
+    parts: list[RenderableType] = []
+    for suite in board.suites:
+        columns = [column for column in board.columns if column.suite == suite]
+        keys = {column.key for column in columns}
+        rows = [row for row in board.rows if keys & row.cells.keys()]
+        parts += [_table(suite, columns, rows), *_notes(columns, rows), Text()]
+    return Group(*parts[:-1])
+
+
+def _table(suite: str, columns: list[Column], rows: list[Row]) -> Table:
+    table = Table(title=_plain(suite), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table.add_column("model", overflow="fold", min_width=12)
+    table.add_column("parameters", justify="right", no_wrap=True)
+    for column in columns:
+        table.add_column(_header(column), justify="right")
+    for row in rows:
+        cells = [_cell(row.cells.get(column.key)) for column in columns]
+        table.add_row(_plain(row.label), Text(f"{row.parameters:,}" if row.parameters else "–"), *cells)
+    return table
+
+
+def _header(column: Column) -> Text:
+    header = Text(no_wrap=True)
+    header.append_text(_plain(column.label, "bold"))
+    header.append_text(_plain(f"\n{column.headline} {ARROWS[column.direction]}".rstrip()))
+    unit = "" if column.unit in ("", "fraction", column.headline) else f"{column.unit}, "
+    header.append_text(_plain(f"\n{unit}n = {column.n}", "dim"))
+    if column.chance is not None:
+        chance = f"{column.chance:.1%}" if column.unit == "fraction" else f"{column.chance:.3f}"
+        header.append(f"\nchance {chance}", "dim")
+    return header
+
+
+def _cell(cell: Cell | None) -> Text:
+    if cell is None:
+        return Text("·", "dim")
+    if cell.score is None:
+        return Text(cell.status, "dim")
+    text = Text(no_wrap=True)
+    number = format_number(cell.score)
+    text.append(number, _STYLES[cell.mark])
+    text.append(format_value(cell.score).removeprefix(number), "dim")
+    if cell.above_chance is False:
+        text.append("\n≈ chance", "yellow")
+    return text
+
+
+def _notes(columns: list[Column], rows: list[Row]) -> list[Text]:
+    """Return the legend of what occurs, why cells are empty, and what sets versions of a task apart."""
+    cells = [(row, column, row.cells.get(column.key)) for row in rows for column in columns]
+    legend = [_LEGEND[mark] for mark in ("best", "overlaps") if any(c and c.mark == mark for *_, c in cells)]
+    if any(cell and cell.above_chance is False for *_, cell in cells):
+        legend.append(_LEGEND["chance"])
+    if any(cell is None for *_, cell in cells):
+        legend.append(_LEGEND["untried"])
+    notes = [Text(" · ", "dim").join(legend)] if legend else []
+    reasons: dict[str, list[str]] = {}
+    for row, column, cell in cells:
+        if cell and cell.score is None:
+            reasons.setdefault(f"{cell.status}: {cell.reason}", []).append(f"{row.label} on {column.label}")
+    for reason, where in reasons.items():
+        more = f" and {len(where) - 3} more" if len(where) > 3 else ""
+        notes.append(_plain(f"{', '.join(where[:3])}{more} – {reason}", "dim"))
+    for column in columns:
+        if column.differs:
+            what = "; ".join(column.differs)
+            notes.append(_plain(f"{column.label} is not comparable with the newest: {what}", "yellow"))
+    return notes
+
+
+def _plain(text: str, style: str = "") -> Text:
+    """Return text that a terminal shows as it is: no markup, and nothing that moves the cursor."""
+    return Text("".join(sign if sign.isprintable() or sign == "\n" else "�" for sign in text), style)

@@ -1,0 +1,66 @@
+"""`tilbench train`: a model spec → a run folder with checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from tilbench.cli.app import App, console, data_option, json_option, print_json, set_option
+
+__all__ = ["train"]
+
+
+@click.command()
+@click.argument("spec")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run [default: runs/SPEC].")
+@click.option("--hardware", default="", help="Hardware profile to run on [default: the spec's].")
+@click.option("--dry-run", is_flag=True, help="Show what would be trained. Computes and writes nothing.")
+@set_option
+@data_option
+@json_option
+@click.pass_obj
+def train(
+    app: App,
+    spec: str,
+    out: Path | None,
+    hardware: str,
+    dry_run: bool,
+    overrides: Sequence[str],
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Train SPEC (name or name:variant). The same command goes on with a run that was stopped.
+
+    \b
+    Example:
+      tilbench train turkish-v1:tiny --set recipe.steps=60 --out runs/a
+    """
+    from tilbench.config.references import parse_spec
+    from tilbench.run.models import run_folder
+    from tilbench.run.train import resolve_training
+    from tilbench.run.train import train as fit
+
+    registry = app.host.registry
+    training = resolve_training(spec, registry, data_dir, overrides, hardware)
+    folder = out or run_folder(Path("runs"), parse_spec(spec).label)
+    recipe = training.recipe
+    architecture = registry.get("architectures", training.spec.architecture.name)
+    summary = {
+        "model": training.reference,
+        "parameters": architecture.parameters(training.config),
+        "steps": recipe.steps,
+        "tokens_per_step": recipe.tokens_per_step,
+        "tokens": recipe.steps * recipe.tokens_per_step,
+        "sources": {source.name: len(source.train) for source in training.sources},
+        "hardware": training.hardware.name,
+        "out": str(folder),
+    }
+    if not dry_run:
+        summary["checkpoint"] = str(fit(training, registry, folder))
+    if as_json:
+        print_json(summary)
+        return
+    for name, value in summary.items():
+        console().print(f"{name}: {value:,}" if isinstance(value, int) else f"{name}: {value}")

@@ -1,0 +1,48 @@
+"""What a model reference can look like: `spec`, `spec:variant`, `spec:variant@step`, a folder, `hf:org/name@rev`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tilbench.errors import ConfigError
+
+__all__ = ["SpecReference", "is_path", "parse_spec", "split_step"]
+
+
+@dataclass(frozen=True, slots=True)
+class SpecReference:
+    """`name[:variant][@step]`, as written on the command line or in a suite."""
+
+    name: str
+    variant: str = ""
+    step: int | None = None
+
+    @property
+    def label(self) -> str:
+        """`name` or `name:variant`."""
+        return f"{self.name}:{self.variant}" if self.variant else self.name
+
+
+def is_path(reference: str) -> bool:
+    """Say whether a reference means a file or folder rather than a registered name."""
+    return reference.startswith(("/", "./", "../", "~")) or "/" in reference or Path(reference).exists()
+
+
+def split_step(reference: str) -> tuple[str, int | None]:
+    """Split `what@step`; no step gives None. Raises ConfigError where the step is no number."""
+    what, at, step = reference.rpartition("@")
+    if not at:
+        return reference, None
+    if not step.isdecimal():
+        raise ConfigError(f"model {reference!r}: the step after '@' is {step!r}, not a number")
+    return what, int(step)
+
+
+def parse_spec(reference: str) -> SpecReference:
+    """Read `name[:variant][@step]`. Raises ConfigError for anything else."""
+    what, step = split_step(reference)
+    name, _, variant = what.partition(":")
+    if not name or ":" in variant:
+        raise ConfigError(f"model {reference!r}: write name, name:variant or name:variant@step")
+    return SpecReference(name, variant, step)

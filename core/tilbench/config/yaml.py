@@ -1,0 +1,195 @@
+"""YAML files and overrides, read into schemas. A fault names file, line, field, what was given and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import pydantic
+import yaml
+from pydantic import TypeAdapter
+from pydantic_core import ErrorDetails
+
+from tilbench.errors import ConfigError, near
+
+__all__ = ["apply_overrides", "load", "merge", "parse_override", "read", "validate"]
+
+T = TypeVar("T")
+Location = tuple[str | int, ...]
+_UNKNOWN = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
+
+
+class Source:
+    """A YAML document's data, and the line of each of its fields."""
+
+    def __init__(self, path: Path, data: Any, lines: Mapping[Location, int]) -> None:
+        self.path = path
+        self.data = data
+        self.lines = lines
+
+    def place(self, location: Sequence[str | int]) -> str:
+        """Return `file:line` of the nearest known field at or above `location`."""
+        known = [part for part in range(len(location), -1, -1) if tuple(location[:part]) in self.lines]
+        return f"{self.path}:{self.lines[tuple(location[: known[0]])]}" if known else str(self.path)
+
+
+def read(path: Path) -> Source:
+    """Read one YAML document with the line of every field.
+
+    Raises ConfigError for a file that is missing, not UTF-8, not YAML, or has a key twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is a folder; name a YAML file in it") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}); save the file as UTF-8") from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is None:
+            raise ConfigError(f"{path}: the file is empty")
+        lines = dict(_lines(node, (), path))
+        return Source(path, yaml.safe_load(text), lines)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line if error.problem_mark else 0
+        column = error.problem_mark.column if error.problem_mark else 0
+        content = text.splitlines()[line] if line < len(text.splitlines()) else ""
+        if "\t" in content[: column + 1]:
+            raise ConfigError(f"{path}:{line + 1}: a tab; YAML is indented with spaces") from None
+        raise ConfigError(f"{path}:{line + 1}: not YAML: {error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {str(error).splitlines()[0]}") from None
+
+
+def _lines(node: yaml.Node, location: Location, path: Path) -> Iterator[tuple[Location, int]]:
+    yield location, node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise ConfigError(f"{path}:{key.start_mark.line + 1}: field {key.value!r} stands here a second time")
+            seen.add(key.value)
+            yield (*location, key.value), key.start_mark.line + 1
+            yield from ((place, line) for place, line in _lines(value, (*location, key.value), path) if place != (*location, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _lines(value, (*location, index), path)
+
+
+def load(path: Path, schema: type[T], overrides: Sequence[str] = ()) -> T:
+    """Read a YAML file into `schema` (a pydantic model or a dataclass), after `field.path=value` overrides."""
+    source = read(path)
+    return validate(apply_overrides(source.data, overrides), schema, source)
+
+
+def validate(data: Any, schema: Any, source: Source | str) -> Any:
+    """Return `data` as a `schema`. Raises ConfigError in one line, about the first fault found.
+
+    source: where the data is from, for the message.
+    """
+    try:
+        return TypeAdapter(schema).validate_python(data)
+    except pydantic.ValidationError as error:
+        faults = error.errors(include_url=False)
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        fault = min(faults, key=_priority)
+        location = _location(fault["loc"], data)
+        where = source.place(location) if isinstance(source, Source) else source
+        raise ConfigError(f"{where}: {_explain(fault, location, schema)}{more}") from None
+
+
+def _priority(fault: ErrorDetails) -> tuple[int, bool]:
+    """Order faults: outer before inner, and a misspelled field before the missing one it was meant to be."""
+    return len(fault["loc"]), fault["type"] not in _UNKNOWN
+
+
+def _location(loc: Location, data: Any) -> Location:
+    """Return `loc` without the tags that pydantic adds for the members of a union."""
+    kept: list[str | int] = []
+    for index, part in enumerate(loc):
+        inside = part in data if isinstance(data, Mapping) else isinstance(part, int) and isinstance(data, list)
+        if inside:
+            data = data[part]
+        if inside or (index == len(loc) - 1 and isinstance(data, Mapping)):
+            kept.append(part)
+    return tuple(kept)
+
+
+def _explain(fault: ErrorDetails, location: Location, schema: Any) -> str:
+    field = ".".join(str(part) for part in location) or "the file"
+    match fault["type"]:
+        case kind if kind in _UNKNOWN:
+            known = sorted(_fields(schema, fault["loc"][:-1]))
+            close = near(str(fault["loc"][-1]), known)
+            hint = f"; did you mean {' or '.join(close)}?" if close else ""
+            return f"unknown field '{field}'{hint}; allowed: {', '.join(known)}"
+        case "missing" | "missing_argument":
+            return f"field '{field}' is missing"
+        case _:
+            given = repr(fault["input"])
+            message = fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+            shown = given if len(given) <= 60 else f"{given[:57]}..."
+            return f"'{field}' is {shown}: {message[0].lower()}{message[1:]}"
+
+
+def _fields(schema: Any, location: Sequence[str | int]) -> set[str]:
+    """Return the field names that are allowed at `location` inside `schema`."""
+    for part in location:
+        names = _annotations(schema)
+        schema = names[part] if part in names else schema
+    return set(_annotations(schema))
+
+
+def _annotations(schema: Any) -> dict[str | int, Any]:
+    if fields := getattr(schema, "model_fields", None):
+        return {name: item.annotation for name, item in fields.items()}
+    if fields := getattr(schema, "__dataclass_fields__", None):
+        return dict.fromkeys(fields)
+    found: dict[str | int, Any] = {}
+    for argument in get_args(schema):
+        found.update(_annotations(argument))
+    return found
+
+
+def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
+    """Split `path.to.field=value`; the value is read as YAML. Raises ConfigError."""
+    path, equals, value = text.partition("=")
+    parts = tuple(path.strip().split("."))
+    if not equals or not all(parts):
+        raise ConfigError(f"--set {text!r}: write path.to.field=value, such as recipe.steps=60")
+    try:
+        return parts, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {text!r}: the value is not YAML; quote it") from None
+
+
+def apply_overrides(data: Any, overrides: Sequence[str]) -> Any:
+    """Return `data` with each `path.to.field=value` put in; list items are named by their index."""
+    for text in overrides:
+        path, value = parse_override(text)
+        data = _put(data, path, value, text)
+    return data
+
+
+def _put(data: Any, path: tuple[str, ...], value: Any, text: str) -> Any:
+    if not path:
+        return value
+    if isinstance(data, list):
+        if not path[0].isdecimal() or int(path[0]) >= len(data):
+            raise ConfigError(f"--set {text!r}: {path[0]!r} is not an index of a list of {len(data)}")
+        index = int(path[0])
+        return [*data[:index], _put(data[index], path[1:], value, text), *data[index + 1 :]]
+    if data is None or isinstance(data, Mapping):
+        table = dict(data or {})
+        return {**table, path[0]: _put(table.get(path[0]), path[1:], value, text)}
+    raise ConfigError(f"--set {text!r}: {path[0]!r} lies inside {data!r}, which has no fields")
+
+
+def merge(base: Any, changes: Any) -> Any:
+    """Return `base` with `changes` laid over it: mappings field by field, everything else whole."""
+    if isinstance(base, Mapping) and isinstance(changes, Mapping):
+        return {**base, **{key: merge(base.get(key), value) for key, value in changes.items()}}
+    return changes

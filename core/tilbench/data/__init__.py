@@ -1,0 +1,1 @@
+"""Rows, datasets and text files: where they come from, and what exactly was used."""

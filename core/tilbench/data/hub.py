@@ -1,0 +1,41 @@
+"""Rows of a dataset on the Hugging Face Hub, through `datasets`, at one revision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tilbench.data.dataset import Dataset
+from tilbench.errors import MissingDataset, MissingDependency
+
+__all__ = ["hub_rows"]
+
+
+def hub_rows(name: str, dataset: Dataset) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield `(place, columns)` of each row. A row with no `id` gets its number as one.
+
+    A dataset's own Python code is never run. Raises MissingDataset with the way to get the data where the
+    Hub cannot be reached or has no such dataset, MissingDependency without `datasets`.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise MissingDependency("datasets", "hf", f"dataset {name!r} on the Hub") from None
+    local = "/".join(part for part in (dataset.hub, dataset.config, dataset.split) if part)
+    place = f"hf:{dataset.hub}"
+    try:
+        loaded = datasets.load_dataset(
+            dataset.hub,
+            dataset.config or None,
+            split=dataset.split,
+            revision=dataset.revision,
+            streaming=dataset.streaming,
+        )
+        for number, row in enumerate(loaded):
+            yield f"{place}:{number}", row if row.get("id") is not None else {**row, "id": str(number)}
+    except Exception as error:  # the Hub's clients raise errors of many packages; all mean that there are no rows
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        raise MissingDataset(
+            f"dataset {name!r} ({place}@{dataset.revision}) cannot be had from the Hub: {reason.rstrip('.')}; with a "
+            f"network run again, or put the split at DIR/{local}.parquet (or .jsonl) and pass --data DIR"
+        ) from None

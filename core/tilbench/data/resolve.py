@@ -1,0 +1,154 @@
+"""From a dataset's name to its rows: data directory first, then the dataset's own source."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tilbench.data.dataset import Dataset
+from tilbench.data.files import EXTENSIONS, read_rows
+from tilbench.data.hub import hub_rows
+from tilbench.data.rows import Question, Row, kind_of, parse_row
+from tilbench.errors import DataError, MissingDataset
+from tilbench.paths import package_file, within
+
+__all__ = ["Rows", "find_file", "fingerprint", "load_rows", "sample", "unregistered"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows that were read, with the digest of exactly these rows.
+
+    origin: where they came from, for people. equal_options: ids of questions two of whose choices have one text.
+    """
+
+    name: str
+    kind: str
+    rows: tuple[Row, ...]
+    total: int
+    origin: str
+    fingerprint: str
+    language: str = ""
+    equal_options: tuple[str, ...] = ()
+
+
+def load_rows(
+    name: str, dataset: Dataset, data_dir: Path | None, *, limit: int | None = None, seed: int = 0
+) -> Rows:
+    """Read a dataset, or a seeded sample of `limit` of its rows in their own order.
+
+    name: what it is called in messages and in the data directory.
+    Raises MissingDataset where it is nowhere on this machine, DataError for a bad row.
+    """
+    origin, raw_rows = _open(name, dataset, data_dir)
+    rows: list[Row] = []
+    kind = dataset.kind or ""
+    ids: set[str] = set()
+    for place, raw in raw_rows:
+        if any(str(raw.get(column)) != value for column, value in dataset.where.items()):
+            continue
+        columns = _rename(raw, dataset.columns, place)
+        kind = kind or kind_of(columns)
+        row = parse_row(kind, columns, place)
+        if row.id in ids:
+            raise DataError(f"{place}: a second row with the id {row.id!r}; ids must be unique")
+        ids.add(row.id)
+        rows.append(row)
+    if not rows:
+        raise DataError(f"dataset {name!r} ({origin}) has no rows")
+    chosen = sample(rows, limit, seed)
+    return Rows(
+        name=name,
+        kind=kind,
+        rows=tuple(chosen),
+        total=len(rows),
+        origin=origin,
+        fingerprint=fingerprint(chosen),
+        language=dataset.language,
+        equal_options=tuple(
+            row.id for row in chosen if isinstance(row, Question) and len(set(row.choices)) < len(row.choices)
+        ),
+    )
+
+
+def sample(rows: Sequence[Row], limit: int | None, seed: int) -> Sequence[Row]:
+    """Return `limit` rows chosen by `seed`, in their own order; all of them where the limit allows."""
+    if limit is None or limit >= len(rows):
+        return rows
+    chosen = random.Random(f"tilbench sample {seed}").sample(range(len(rows)), limit)
+    return [rows[index] for index in sorted(chosen)]
+
+
+def fingerprint(rows: Sequence[Row]) -> str:
+    """Return a digest of the rows themselves, whatever file they were read from."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(asdict(row), sort_keys=True, ensure_ascii=False).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+def find_file(root: Path, name: str) -> Path | None:
+    """Return the file of dataset `name` under `root`, whatever its extension; None where there is none."""
+    if any(name.endswith(extension) for extension in EXTENSIONS) and within(root, name).is_file():
+        return within(root, name)
+    candidates = (within(root, name + extension) for extension in EXTENSIONS)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _open(name: str, dataset: Dataset, data_dir: Path | None) -> tuple[str, Iterator[tuple[str, Mapping[str, Any]]]]:
+    """Return where the rows come from, and the rows."""
+    if data_dir is not None:
+        for local in _local_names(name, dataset):
+            if path := find_file(data_dir, local):
+                return str(path), read_rows(path)
+    if dataset.package:
+        return f"{dataset.package}/{dataset.file}", read_rows(package_file(dataset.package, dataset.file))
+    if dataset.path:
+        path = Path(dataset.path).expanduser()
+        return str(path), read_rows(path)
+    if dataset.hub:
+        origin = f"hf:{dataset.hub}@{dataset.revision} {dataset.config} {dataset.split}".replace("  ", " ")
+        return origin, hub_rows(name, dataset)
+    where = f"{data_dir}/{name}.jsonl" if data_dir else f"DIR/{name}.jsonl"
+    raise MissingDataset(
+        f"dataset {name!r} is not on this machine: put it at {where} (or .jsonl.gz, .parquet, .csv, .txt) and pass "
+        f"--data {data_dir or 'DIR'}, or set TILBENCH_DATA"
+    )
+
+
+def _local_names(name: str, dataset: Dataset) -> list[str]:
+    """Return the ids under which a data directory may hold the dataset."""
+    names = [] if Path(name).is_absolute() or name.startswith(".") else [name]
+    if dataset.hub:
+        names += ["/".join(part for part in (dataset.hub, dataset.config, dataset.split) if part)]
+    return names
+
+
+def _rename(raw: Mapping[str, Any], columns: Mapping[str, str | tuple[str, ...]], place: str) -> Mapping[str, Any]:
+    """Return the row under our column names; several source columns make a list without its empty ends."""
+    if not columns:
+        return raw
+    renamed = {key: value for key, value in raw.items() if key not in columns}
+    for ours, theirs in columns.items():
+        names = (theirs,) if isinstance(theirs, str) else theirs
+        if missing := [each for each in names if each not in raw]:
+            raise DataError(f"{place}: no column {missing[0]!r}; has {', '.join(raw)}")
+        if isinstance(theirs, str):
+            renamed[ours] = raw[theirs]
+        else:
+            renamed[ours] = [raw[each] for each in theirs if raw[each] not in (None, "")]
+    return renamed
+
+
+def unregistered(name: str, data_dir: Path | None) -> Dataset | None:
+    """Return a dataset for a name that nobody registered, where the data directory or a path holds it."""
+    if data_dir is not None and not Path(name).is_absolute() and find_file(data_dir, name):
+        return Dataset()
+    path = Path(name).expanduser()
+    return Dataset(path=str(path)) if path.is_file() else None

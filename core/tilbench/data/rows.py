@@ -1,0 +1,203 @@
+"""The rows of every kind of dataset. Small, frozen, and checked when they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from tilbench.errors import DataError
+
+__all__ = ["KINDS", "Conversation", "Document", "Pair", "Probe", "Prompt", "Question", "Row", "kind_of", "parse_row"]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A running text. `source` names where it came from (a genre, a site, a book)."""
+
+    kind: ClassVar[str] = "documents"
+    required: ClassVar[tuple[str, ...]] = ("text",)
+    id: str
+    text: str
+    source: str = ""
+
+    @property
+    def cluster(self) -> str:
+        """Documents are sampled one by one."""
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A multiple-choice question; `answer` is the index of the right choice.
+
+    Questions whose ids agree before the first `#` share a passage and form one cluster.
+    """
+
+    kind: ClassVar[str] = "questions"
+    required: ClassVar[tuple[str, ...]] = ("question", "choices", "answer")
+    id: str
+    question: str
+    choices: tuple[str, ...]
+    answer: int
+    subject: str = ""
+    passage: str = ""
+
+    @property
+    def cluster(self) -> str:
+        """The passage where there is one, else the question itself."""
+        return self.id.split("#", 1)[0] if self.passage else self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A text and its counterpart, such as a sentence and its translation."""
+
+    kind: ClassVar[str] = "pairs"
+    required: ClassVar[tuple[str, ...]] = ("source", "target")
+    id: str
+    source: str
+    target: str
+
+    @property
+    def cluster(self) -> str:
+        """Pairs are sampled one by one."""
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Chat turns: `(role, content)` with roles system, user and assistant."""
+
+    kind: ClassVar[str] = "conversations"
+    required: ClassVar[tuple[str, ...]] = ("messages",)
+    id: str
+    messages: tuple[tuple[str, str], ...]
+
+    @property
+    def cluster(self) -> str:
+        """Conversations are sampled one by one."""
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The beginning of a text to be continued; `reference` is a wanted answer where there is one."""
+
+    kind: ClassVar[str] = "prompts"
+    required: ClassVar[tuple[str, ...]] = ("prompt",)
+    id: str
+    prompt: str
+    reference: str = ""
+
+    @property
+    def cluster(self) -> str:
+        """Prompts are sampled one by one."""
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A prompt and the word expected next; neither ends or begins with a space."""
+
+    kind: ClassVar[str] = "probes"
+    required: ClassVar[tuple[str, ...]] = ("prompt", "target")
+    id: str
+    prompt: str
+    target: str
+
+    @property
+    def cluster(self) -> str:
+        """Probes are sampled one by one."""
+        return self.id
+
+
+Row = Document | Question | Pair | Conversation | Prompt | Probe
+KINDS: dict[str, type[Row]] = {
+    row.kind: row for row in (Document, Question, Pair, Conversation, Prompt, Probe)
+}
+
+
+def kind_of(columns: Mapping[str, Any]) -> str:
+    """Return the kind of rows whose required columns are all present.
+
+    Raises DataError where none fits.
+    """
+    for kind in ("questions", "conversations", "probes", "pairs", "prompts", "documents"):
+        if all(column in columns for column in KINDS[kind].required):
+            return kind
+    needs = "; ".join(f"{kind}: {', '.join(row.required)}" for kind, row in KINDS.items())
+    raise DataError(f"columns {', '.join(columns)} fit no kind of dataset ({needs}); name them with 'columns:'")
+
+
+def parse_row(kind: str, raw: Mapping[str, Any], place: str) -> Row:
+    """Make one row of `kind` from a mapping of columns; `place` names it in an error.
+
+    A list in a text column is a list of words and is joined by spaces. Columns that the kind does not have are
+    left out. Raises DataError for a missing, empty or ill-typed value.
+    """
+    row = KINDS[kind]
+    missing = [column for column in ("id", *row.required) if raw.get(column) is None]
+    if missing:
+        raise DataError(f"{place}: no {' and no '.join(map(repr, missing))}; has {', '.join(raw)}")
+    if row is Question:
+        return _question(raw, place)
+    if row is Conversation:
+        return _conversation(raw, place)
+    known = {item.name for item in fields(row)}
+    values = {name: _text(raw[name], name, place) for name in known if raw.get(name) is not None}
+    for name in row.required:
+        if not values[name].strip():
+            raise DataError(f"{place}: {name!r} is empty; remove the row or fill it in")
+    return row(**values)  # type: ignore[arg-type]
+
+
+def _text(value: Any, name: str, place: str) -> str:
+    if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
+        value = " ".join(value)
+    if isinstance(value, int | float) and name == "id":
+        value = str(value)
+    if not isinstance(value, str):
+        raise DataError(f"{place}: {name!r} is {type(value).__name__}, not text")
+    if "\x00" in value:
+        raise DataError(f"{place}: {name!r} holds a NUL character; the file is not text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{place}: {name!r} holds half a surrogate pair, which is no Unicode text") from None
+    return value
+
+
+def _question(raw: Mapping[str, Any], place: str) -> Question:
+    choices = raw["choices"]
+    if not isinstance(choices, list | tuple) or len(choices) < 2:
+        raise DataError(f"{place}: 'choices' must be a list of at least two texts")
+    texts = tuple(_text(choice, "choices", place) for choice in choices)
+    if not all(text.strip() for text in texts):
+        raise DataError(f"{place}: a choice is empty")
+    answer = raw["answer"]
+    if isinstance(answer, str) and len(answer) == 1 and answer.isalpha():
+        answer = ord(answer.upper()) - ord("A")
+    if isinstance(answer, str) and answer.isdecimal():
+        answer = int(answer)
+    if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < len(texts):
+        raise DataError(
+            f"{place}: no right answer: 'answer' is {raw['answer']!r}, and the choices are 0 to {len(texts) - 1}"
+        )
+    question = _text(raw["question"], "question", place)
+    if not question.strip():
+        raise DataError(f"{place}: 'question' is empty")
+    optional = {name: _text(raw[name], name, place) for name in ("subject", "passage") if raw.get(name) is not None}
+    return Question(_text(raw["id"], "id", place), question, texts, answer, **optional)
+
+
+def _conversation(raw: Mapping[str, Any], place: str) -> Conversation:
+    messages = raw["messages"]
+    if not isinstance(messages, list | tuple) or not messages:
+        raise DataError(f"{place}: 'messages' must be a list of turns")
+    turns: list[tuple[str, str]] = []
+    for turn in messages:
+        if not isinstance(turn, Mapping) or turn.get("role") not in ("system", "user", "assistant"):
+            raise DataError(f"{place}: a turn needs 'role' (system, user or assistant) and 'content'")
+        turns.append((turn["role"], _text(turn.get("content"), "content", place)))
+    return Conversation(_text(raw["id"], "id", place), tuple(turns))

@@ -1,0 +1,89 @@
+"""Errors that a user can cause and mend.
+
+Everything derived from `TilbenchError` is shown as one line and ends the command with status 2. Anything
+else is a bug and keeps its traceback.
+
+    TilbenchError
+    ├── UnknownName          a name nobody registered
+    ├── ConfigError          a fault in a YAML file or in an override
+    ├── DataError            a dataset, row or file that cannot be used
+    │   └── MissingDataset   a dataset that is not on this machine (its task reads "not run")
+    ├── CheckpointError      weights, tokenizer and config that do not fit together
+    ├── PluginError          a plugin that clashes or misbehaves
+    ├── MissingDependency    an optional package that is not installed
+    └── Unsupported          something asked for that this model or machine cannot do
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "MissingDataset",
+    "MissingDependency",
+    "PluginError",
+    "TilbenchError",
+    "UnknownName",
+    "Unsupported",
+    "near",
+]
+
+
+class TilbenchError(Exception):
+    """Base of every error whose message alone tells the user what to do."""
+
+
+class UnknownName(TilbenchError):
+    """A name that is not registered, with the nearest ones and what exists."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str], fix: str = "") -> None:
+        names = sorted(known)
+        parts = [f"unknown {what} {name!r}"]
+        if close := near(name, names):
+            parts.append(f"did you mean {' or '.join(close)}?")
+        shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+        parts.append(f"there is {shown}" if names else f"no {what} is registered")
+        if fix:
+            parts.append(fix)
+        super().__init__("; ".join(parts))
+
+
+class ConfigError(TilbenchError):
+    """A fault in a configuration, said with its file, line and field."""
+
+
+class DataError(TilbenchError):
+    """A dataset, row or file that cannot be used as asked."""
+
+
+class MissingDataset(DataError):
+    """A dataset that is not on this machine; the message says how to get it."""
+
+
+class CheckpointError(TilbenchError):
+    """A checkpoint whose weights, config and tokenizer do not fit together."""
+
+
+class PluginError(TilbenchError):
+    """A plugin that clashes with another or misspells a hook."""
+
+
+class MissingDependency(TilbenchError):
+    """An optional package that is not installed, with the extra that brings it."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the package {package!r}: pip install 'tilbench[{extra}]'")
+
+
+class Unsupported(TilbenchError):
+    """Something asked for that this model, metric or machine cannot do."""
+
+
+def near(name: str, known: Iterable[str], count: int = 2) -> list[str]:
+    """Return up to `count` of the `known` names that are spelled most like `name`, best first."""
+    import difflib
+
+    return difflib.get_close_matches(name, list(known), n=count, cutoff=0.6)

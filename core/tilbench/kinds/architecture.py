@@ -1,0 +1,78 @@
+"""Architectures: a typed config → a decoder that can be trained and scored without a [B, T, V] tensor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+__all__ = ["Architecture", "Cache", "Decoder"]
+
+
+class Cache(Protocol):
+    """Keys and values of the tokens seen so far, for a fixed batch. `length`: tokens held per row."""
+
+    length: int
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """The interface of a built module (an `nn.Module`). B rows, T tokens, D wide, V vocabulary.
+
+    max_length: tokens it can attend over (its learned positions or trained context).
+    """
+
+    vocab_size: int
+    max_length: int
+
+    def hidden(
+        self,
+        ids: Tensor,
+        *,
+        positions: Tensor | None = None,
+        mask: Tensor | None = None,
+        cache: Any | None = None,
+    ) -> Tensor:
+        """Return the final normalised states [B, T, D] of `ids` [B, T].
+
+        positions: int64 [B, T] or [T]; None counts from 0, or from `cache.length`.
+        mask: bool, True = may attend, [T, S] or [B, 1, T, S] with S = cache.length + T; None is causal.
+        cache: from `new_cache`; it is extended in place.
+        """
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Return the logits [..., V] of states [..., D]."""
+
+    def new_cache(self, batch: int, length: int) -> Any:
+        """Return an empty cache for `batch` rows of at most `length` tokens."""
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return logits [B, T, V] of causal `ids` [B, T]; for small inputs and for comparisons."""
+
+
+@runtime_checkable
+class Architecture(Protocol):
+    """A family of decoders.
+
+    Config: a pydantic model that forbids unknown fields; it has `vocab_size` and `max_length`.
+    """
+
+    Config: ClassVar[type[Any]]
+
+    def parameters(self, config: Any) -> int:
+        """Return the number of parameters by formula, tied weights counted once."""
+
+    def build(self, config: Any) -> nn.Module:
+        """Return a freshly initialised decoder (under `torch.device('meta')` nothing is allocated)."""
+
+    def save(self, module: nn.Module, folder: Path) -> None:
+        """Write the weights (and nothing that runs) into an existing folder."""
+
+    def load(self, config: Any, folder: Path, *, dtype: torch.dtype | None = None) -> nn.Module:
+        """Return the decoder saved in `folder`.
+
+        Raises CheckpointError that names missing, extra or misshapen weights.
+        """

@@ -1,0 +1,43 @@
+"""A language (or a domain such as code): its script, letters and the cue words of prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Cues", "Language"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cues:
+    """The words that prompts in this language use, without their colons.
+
+    letters: the option letters in order.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    passage: str
+    question: str
+    options: str
+    answer: str
+    letters: str = "ABCDEFGHIJKL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Language:
+    """One written language, or a domain of text that is scored beside languages.
+
+    tag: BCP-47 with script, such as `kk-Cyrl`; a domain has a plain name such as `code`.
+    script: ISO 15924 code (`Cyrl`, `Latn`), or `Zyyy` where the text is of no single script.
+    alphabet: the lower-case letters of the language, in order.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    tag: str
+    name: str
+    native_name: str
+    script: str
+    alphabet: str
+    cues: Cues
+    domain: bool = False

@@ -1,0 +1,82 @@
+"""A metric: which questions to ask about a row, what the answers score, and what the scores amount to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from tilbench.data.rows import Row
+from tilbench.kinds.language import Language
+from tilbench.kinds.requests import Answer, Request
+
+__all__ = ["Direction", "ItemScore", "Metric", "TaskContext", "Value"]
+
+Direction = Literal["lower", "higher", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemScore:
+    """What one row scored: numbers that `Metric.aggregate` can turn into values on their own.
+
+    cluster: rows of one cluster (a passage) are not independent and are resampled together.
+    """
+
+    item: str
+    cluster: str
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Value:
+    """One number of a record.
+
+    n: rows behind it. low, high: 95% interval, at the confidence `level`. stderr: standard error.
+    chance: what a model that knows nothing scores. unit: bits/byte, fraction, tokens/word …
+    """
+
+    value: float
+    n: int
+    unit: str
+    direction: Direction
+    stderr: float | None = None
+    low: float | None = None
+    high: float | None = None
+    chance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskContext:
+    """What a metric is made from besides its settings: the task's language, example rows and seed."""
+
+    language: Language | None = None
+    examples: Sequence[Row] = ()
+    shots: int = 0
+    seed: int = 0
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A metric bound to one task.
+
+    rows: kinds of rows it can score. headline: the value shown first. version: raised when a prompt or a
+    definition changes, so that old and new records do not mix. Settings: a pydantic model of the task's
+    `settings`, which forbids unknown fields.
+    """
+
+    rows: ClassVar[frozenset[str]]
+    headline: str
+    version: ClassVar[int]
+    Settings: ClassVar[type[Any]]
+
+    def __init__(self, settings: Any, context: TaskContext) -> None:
+        """Bind validated settings and the task's context."""
+
+    def requests(self, row: Row) -> Sequence[Request]:
+        """Return what to ask a model about `row`, in an order that `score` knows."""
+
+    def score(self, row: Row, answers: Sequence[Answer]) -> ItemScore:
+        """Reduce the answers to the requests of `row`, in the same order, to numbers."""
+
+    def aggregate(self, scores: Sequence[ItemScore]) -> Mapping[str, Value]:
+        """Reduce the scores of all rows, in any order, to named values with intervals."""

@@ -1,0 +1,175 @@
+"""The five questions a model can be asked, and their answers. Metrics are written in these terms only.
+
+Log-probabilities are natural logarithms. Texts are as the user sees them: which tokens they become is the
+model's own business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, ClassVar
+
+__all__ = [
+    "Answer",
+    "Continuation",
+    "Decoding",
+    "Document",
+    "Generated",
+    "Generation",
+    "Likelihood",
+    "NextWord",
+    "Ranked",
+    "Request",
+    "RequestKind",
+    "TokenIds",
+    "Tokens",
+    "answer_from_json",
+    "answer_to_json",
+    "request_key",
+]
+
+
+class RequestKind(StrEnum):
+    """The five questions."""
+
+    CONTINUATION = "continuation"
+    DOCUMENT = "document"
+    GENERATION = "generation"
+    NEXT_WORD = "next_word"
+    TOKENS = "tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """How likely is `continuation` after `context`? Answered by `Likelihood`."""
+
+    kind: ClassVar[RequestKind] = RequestKind.CONTINUATION
+    context: str
+    continuation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """How likely is the whole of `text`, after the model's prefix token? Answered by `Likelihood`.
+
+    The text is scored in windows of at most `window` tokens (None: the model's own length); from the second
+    window on at least `overlap` tokens of the text before it are given as context. `overlap = 1` is
+    the scheme of lm-evaluation-harness's rolling log-likelihood.
+    """
+
+    kind: ClassVar[RequestKind] = RequestKind.DOCUMENT
+    text: str
+    window: int | None = None
+    overlap: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How text is generated. `temperature = 0` takes the likeliest token; `top_k = 0` keeps all."""
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    no_repeat_ngram: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What text follows `prompt`? It ends before the first of `stop`. Answered by `Generated`."""
+
+    kind: ClassVar[RequestKind] = RequestKind.GENERATION
+    prompt: str
+    decoding: Decoding = Decoding()
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NextWord:
+    """Where does `target` stand among all the tokens that can follow `context`? Answered by `Ranked`."""
+
+    kind: ClassVar[RequestKind] = RequestKind.NEXT_WORD
+    context: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Which tokens does `text` become, with no special tokens added? Answered by `TokenIds`."""
+
+    kind: ClassVar[RequestKind] = RequestKind.TOKENS
+    text: str
+
+
+Request = Continuation | Document | Generation | NextWord | Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """Natural log-probability of a text in `tokens` tokens (None: the model has no tokens).
+
+    greedy: every token was the likeliest one at its place (None: not known).
+    """
+
+    logprob: float
+    tokens: int | None
+    greedy: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """A generated text without its stop; `complete`: a stop or the end-of-text token ended it."""
+
+    text: str
+    tokens: int
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """Rank (1 is the likeliest) of the target's first token, and log-probability of all its `tokens`."""
+
+    rank: int
+    logprob: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenIds:
+    """Token ids of a text; how many of them are unknown or single fallback bytes; whether they decode to it."""
+
+    ids: tuple[int, ...]
+    unknown: int = 0
+    byte_fallback: int = 0
+    round_trip: bool = True
+
+
+Answer = Likelihood | Generated | Ranked | TokenIds
+
+_ANSWERS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Likelihood, Generated, Ranked, TokenIds)}
+
+
+def request_key(request: Request) -> str:
+    """Return a digest that two requests share only if they ask the same."""
+    content = json.dumps([request.kind, asdict(request)], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def answer_to_json(answer: Answer) -> str:
+    """Write an answer as JSON text; `answer_from_json` reads it back exactly."""
+    return json.dumps([type(answer).__name__, asdict(answer)], ensure_ascii=False)
+
+
+def answer_from_json(text: str) -> Answer:
+    """Read an answer written by `answer_to_json`."""
+    name, values = json.loads(text)
+    if isinstance(values, Mapping) and "ids" in values:
+        values = {**values, "ids": tuple(values["ids"])}
+    answer: Answer = _ANSWERS[name](**values)
+    return answer

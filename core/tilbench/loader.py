@@ -1,0 +1,173 @@
+"""Finds plugins, survives a broken one, refuses a clash.
+
+Plugins are modules named by entry points of the group `tilbench`, and single files named by `--plugin` or by the
+environment variable `TILBENCH_PLUGINS` (paths separated as in PATH). pluggy's own loader stops at the first plugin
+that cannot be imported and passes over a second one of the same name in silence, so the host loads them itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, distributions
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from tilbench import hookspecs
+from tilbench.errors import PluginError, near
+from tilbench.registry import KINDS, Entry, Registry
+
+__all__ = ["GROUP", "Host", "PluginStatus", "load_plugins"]
+
+GROUP = "tilbench"
+_REINSTALL = "reinstall it, or leave it out by uninstalling it"
+
+
+@dataclass(frozen=True, slots=True)
+class PluginStatus:
+    """One plugin: its name, where it is from, and what is wrong with it (empty: nothing)."""
+
+    name: str
+    distribution: str
+    module: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The loaded plugins and everything they registered."""
+
+    manager: pluggy.PluginManager
+    registry: Registry
+    plugins: tuple[PluginStatus, ...]
+
+    @property
+    def broken(self) -> list[PluginStatus]:
+        """Plugins that were skipped."""
+        return [plugin for plugin in self.plugins if plugin.error]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    name: str
+    distribution: str
+    where: str
+    load: Callable[[], Any]
+
+
+def load_plugins(files: Sequence[str] = (), entry_points: Iterable[tuple[EntryPoint, str]] | None = None) -> Host:
+    """Load every plugin and let it register.
+
+    files: plugin files besides those of TILBENCH_PLUGINS. entry_points: `(entry point, distribution)`; by
+    default those installed. A plugin that cannot be imported, or whose hook fails, is reported in
+    `Host.plugins` and skipped. Raises PluginError for a name clash or a misspelled hook, which are
+    mistakes that skipping would hide.
+    """
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    registry = Registry()
+    statuses: list[PluginStatus] = []
+    listed = [path for path in os.environ.get("TILBENCH_PLUGINS", "").split(os.pathsep) if path]
+    candidates = [*_installed(entry_points), *(_file(path) for path in (*listed, *files))]
+    holders: dict[str, _Candidate] = {}
+    for candidate in candidates:
+        if (holder := holders.get(candidate.name)) is not None:
+            raise PluginError(
+                f"two plugins are called {candidate.name!r}: one from {holder.distribution} and one from "
+                f"{candidate.distribution}; uninstall one of them"
+            )
+        holders[candidate.name] = candidate
+        statuses.append(_admit(candidate, manager, registry))
+    _reject_misspelled(manager, {status.name: status for status in statuses})
+    return Host(manager, registry, tuple(statuses))
+
+
+def _installed(entry_points: Iterable[tuple[EntryPoint, str]] | None) -> list[_Candidate]:
+    if entry_points is None:
+        found: dict[tuple[str, str], tuple[EntryPoint, str]] = {}
+        for distribution in distributions():
+            for point in distribution.entry_points:
+                if point.group == GROUP:
+                    name = distribution.metadata["Name"]
+                    found.setdefault((name, point.name), (point, name))
+        entry_points = found.values()
+    ordered = sorted(entry_points, key=lambda pair: (pair[1] != "tilbench", pair[1], pair[0].name))
+    return [_Candidate(point.name, name, point.value, point.load) for point, name in ordered]
+
+
+def _file(path: str) -> _Candidate:
+    def load() -> ModuleType:
+        file = Path(path).expanduser()
+        if not file.is_file():
+            raise FileNotFoundError(f"no such file: {path}")
+        name = f"tilbench_plugin_file_{file.stem}"
+        spec = importlib.util.spec_from_file_location(name, file)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"not a Python file: {path}")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        return module
+
+    return _Candidate(Path(path).stem, path, path, load)
+
+
+def _admit(candidate: _Candidate, manager: pluggy.PluginManager, registry: Registry) -> PluginStatus:
+    """Import a plugin and run its hooks; nothing of it stays where one of them fails."""
+    try:
+        module = candidate.load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pluggy.PluggyTeardownRaisedWarning)
+            manager.register(module, name=candidate.name)
+    except Exception as error:
+        return _status(candidate, f"cannot be imported: {_reason(error)}; {_REINSTALL}")
+    for kind, described in KINDS.items():
+        hook = getattr(manager.hook, described.hook)
+        ours = [each for each in hook.get_hookimpls() if each.plugin_name == candidate.name]
+        for implementation in ours:
+            try:
+                implementation.function(_register(registry, kind, candidate))
+            except PluginError:
+                raise
+            except Exception as error:
+                manager.unregister(name=candidate.name)
+                registry.remove_plugin(candidate.name)
+                return _status(candidate, f"{described.hook} failed: {_reason(error)}; {_REINSTALL}")
+    return _status(candidate, "")
+
+
+def _register(registry: Registry, kind: str, candidate: _Candidate) -> Callable[..., None]:
+    def register(name: str, target: Any, *, summary: str = "") -> None:
+        registry.add(Entry(kind, name, target, summary, candidate.name, candidate.distribution))
+
+    return register
+
+
+def _reject_misspelled(manager: pluggy.PluginManager, statuses: dict[str, PluginStatus]) -> None:
+    known = [kind.hook for kind in KINDS.values()] + ["register_commands"]
+    for name, plugin in manager.list_name_plugin():
+        if plugin is None:
+            continue
+        for hook in manager.get_hookcallers(plugin) or []:
+            if not hook.has_spec():
+                close = near(hook.name, known)
+                hint = f"; did you mean {' or '.join(close)}?" if close else ""
+                raise PluginError(
+                    f"plugin {name} ({statuses[name].distribution}) implements the unknown hook {hook.name!r}{hint}"
+                )
+
+
+def _status(candidate: _Candidate, error: str) -> PluginStatus:
+    return PluginStatus(candidate.name, candidate.distribution, candidate.where, error)
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"

@@ -1,0 +1,94 @@
+"""Where files live, and how they are written: aside first, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+from tilbench.errors import DataError
+
+__all__ = ["atomic_folder", "atomic_path", "file_digest", "package_file", "suites_folder", "within"]
+
+
+def suites_folder() -> Path:
+    """Return the folder of the shipped suites: the checkout's `suites/`, else the wheel's copy."""
+    checkout = Path(__file__).parents[2] / "suites"
+    return checkout if checkout.is_dir() else Path(str(resources.files("tilbench"))) / "suites"
+
+
+def package_file(package: str, relative: str) -> Path:
+    """Return the path of a file shipped inside an importable package, without leaving its folder.
+
+    Raises DataError where the package or the file does not exist.
+    """
+    try:
+        root = Path(str(resources.files(package)))
+    except ModuleNotFoundError:
+        raise DataError(f"package {package!r} is not installed, so its file {relative!r} cannot be read") from None
+    path = within(root, relative)
+    if not path.exists():
+        raise DataError(f"package {package!r} has no file {relative!r}; reinstall the package")
+    return path
+
+
+def within(root: Path, relative: str) -> Path:
+    """Return `root / relative`, refusing (DataError) a path that would leave `root`."""
+    path = (root / relative).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise DataError(f"{relative!r} leaves its folder {root}; use a path inside it")
+    return path
+
+
+@contextlib.contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Give a temporary path beside `target`; on success it replaces `target`, on failure it is removed.
+
+    The file is flushed to disk before the rename, so that a crash leaves the old file or the new one.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    os.close(handle)
+    aside = Path(name)
+    try:
+        yield aside
+        with aside.open("rb+") as file:
+            os.fsync(file.fileno())
+        aside.chmod(0o644)
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside `target`; on success it becomes `target`, on failure it is removed.
+
+    An existing `target` is replaced only after the new folder is complete.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield aside
+        aside.chmod(0o755)
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+            target.replace(old / target.name)
+            aside.replace(target)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            aside.replace(target)
+    finally:
+        if aside.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

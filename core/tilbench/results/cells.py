@@ -1,0 +1,140 @@
+"""The parts of the board: a column, a row, and the cell where they meet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from tilbench.results.record import Record, Score, TaskUsed
+
+__all__ = [
+    "ARROWS",
+    "Cell",
+    "Column",
+    "Direction",
+    "Entry",
+    "Mark",
+    "Row",
+    "finished",
+    "make_cell",
+    "mark_column",
+]
+
+Direction = Literal["lower", "higher", "none"]
+Entry = tuple[Path, Record]
+Mark = Literal["best", "overlaps", ""]
+
+ARROWS: Mapping[Direction, str] = {"lower": "↓", "higher": "↑", "none": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A task whose values may be compared with each other.
+
+    key: stable name, fit for a URL. versions: how many columns carry this suite and task. newest: this is the
+    one run last. differs: what sets it apart from that one. task: the task of its newest record.
+    """
+
+    key: str
+    suite: str
+    name: str
+    headline: str
+    unit: str
+    direction: Direction
+    chance: float | None
+    n: int
+    language: str
+    fingerprint: str
+    reported: bool
+    task: TaskUsed
+    versions: int = 1
+    newest: bool = True
+    differs: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The task's name, with its fingerprint where several columns share the name."""
+        label = f"{self.name} #{self.fingerprint[:6]}" if self.versions > 1 else self.name
+        return f"{label} (reported)" if self.reported else label
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One model on one column.
+
+    score: the headline value, if the task was done. mark: the best of its column, or a 95% interval that
+    overlaps the best one's (a description, not a test). above_chance: whether the whole interval beats
+    chance; None where there is no chance level or no interval. older: records that this one supersedes.
+    """
+
+    path: Path
+    record: Record
+    status: Literal["done", "not run", "n/a"]
+    reason: str = ""
+    score: Score | None = None
+    mark: Mark = ""
+    above_chance: bool | None = None
+    older: tuple[Path, ...] = ()
+
+    @property
+    def value(self) -> float | None:
+        """The value, if there is one and it is finite."""
+        return self.score.value if self.score and math.isfinite(self.score.value) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One model: its cells by column key. A column without a cell was never tried."""
+
+    name: str
+    fingerprint: str
+    parameters: int
+    step: int | None
+    label: str
+    cells: Mapping[str, Cell]
+
+
+def finished(entry: Entry) -> tuple[bool, str]:
+    """Return what puts the entry to show last: done before not done, then the time."""
+    return entry[1].status == "done", entry[1].measured.finished
+
+
+def make_cell(column: Column, entries: Sequence[Entry]) -> Cell:
+    """Return the cell of a model's records on one column: done first, then measured, then newest."""
+    ranked = sorted(entries, key=lambda entry: (entry[1].source == "measured", *finished(entry)))
+    ranked.sort(key=lambda entry: entry[1].status == "done")
+    path, record = ranked[-1]
+    older = tuple(path for path, _ in ranked[:-1])
+    if record.status != "done":
+        return Cell(path, record, record.status, record.reason, older=older)
+    score = record.values.get(column.headline)
+    if score is None:
+        return Cell(path, record, "n/a", f"the record has no value {column.headline!r}", older=older)
+    above = None
+    if score.chance is not None and score.low is not None and score.high is not None:
+        above = score.high < score.chance if score.direction == "lower" else score.low > score.chance
+    return Cell(path, record, "done", score=score, above_chance=above, older=older)
+
+
+def mark_column(column: Column, rows: Collection[dict[str, Cell]]) -> None:
+    """Mark the best cells of a column and those whose interval overlaps the best one's."""
+    done = [(row, cell) for row in rows if (cell := row.get(column.key)) and cell.value is not None]
+    if column.direction == "none" or not done:
+        return
+    pick = min if column.direction == "lower" else max
+    top = pick(cell.value for _, cell in done if cell.value is not None)
+    bests = [cell.score for _, cell in done if cell.value == top and cell.score]
+    for row, cell in done:
+        if cell.value == top:
+            row[column.key] = replace(cell, mark="best")
+        elif cell.score and any(_overlap(cell.score, best) for best in bests):
+            row[column.key] = replace(cell, mark="overlaps")
+
+
+def _overlap(a: Score, b: Score) -> bool:
+    if a.low is None or a.high is None or b.low is None or b.high is None:
+        return False
+    return a.low <= b.high and b.low <= a.high

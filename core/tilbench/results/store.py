@@ -1,0 +1,104 @@
+"""Records on disk: `DIR/<suite>/<task>/<model>-<fingerprint>.json`, with its items in a `.parquet` beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pydantic
+
+from tilbench.errors import DataError
+from tilbench.paths import atomic_path, file_digest
+from tilbench.results.record import SCHEMA_VERSION, Record
+
+__all__ = ["Items", "RecordStore"]
+
+Items = Sequence[tuple[str, str, Mapping[str, float]]]
+"""Of each row: item id, cluster, and named numbers."""
+
+
+class RecordStore:
+    """A folder of records. Reading never changes it."""
+
+    def __init__(self, root: Path) -> None:
+        if root.exists() and not root.is_dir():
+            raise DataError(f"{root} is a file; records go into a folder, so name another with --out")
+        self.root = root
+
+    def path(self, suite: str, task: str, model: str, fingerprint: str) -> Path:
+        """Return where a record lives."""
+        slug = re.sub(r"[^A-Za-z0-9.-]+", "_", model).strip("._")[-60:] or "model"
+        return self.root / suite / task / f"{slug}-{fingerprint[:12]}.json"
+
+    def find(self, suite: str, task: str, task_fingerprint: str, model: str, fingerprint: str) -> Record | None:
+        """Return the record of this model on exactly this task, if it is here and was done."""
+        path = self.path(suite, task, model, fingerprint)
+        if not path.is_file():
+            return None
+        record = self.read(path)
+        same = record.task.fingerprint == task_fingerprint and record.model.fingerprint == fingerprint
+        return record if same and record.status == "done" else None
+
+    def write(self, record: Record, items: Items) -> Path:
+        """Write items, then the record that carries their digest; both appear whole or not at all."""
+        path = self.path(record.task.suite, record.task.name, record.model.name, record.model.fingerprint)
+        digest = ""
+        if items:
+            with atomic_path(path.with_suffix(".parquet")) as aside:
+                pyarrow.parquet.write_table(_table(items), aside)
+                digest = file_digest(aside)
+        filled = record.model_copy(update={"items": digest})
+        with atomic_path(path) as aside:
+            aside.write_text(filled.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        return path
+
+    def read(self, path: Path) -> Record:
+        """Read one record. Raises DataError in one line for a file that is none."""
+        try:
+            data = json.loads(path.read_bytes())
+            version = data.get("schema_version") if isinstance(data, dict) else None
+            if isinstance(version, int) and version > SCHEMA_VERSION:
+                raise DataError(f"{path}: schema version {version} is newer than this tilbench reads; upgrade tilbench")
+            return Record.model_validate(data)
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise DataError(f"{path}: not a record: {error}") from None
+        except pydantic.ValidationError as error:
+            fault = error.errors()[0]
+            raise DataError(f"{path}: not a record: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+
+    def paths(self) -> list[Path]:
+        """Return every record's path, sorted."""
+        return sorted(path for path in self.root.glob("*/*/*.json") if not path.name.startswith("."))
+
+    def records(self) -> Iterator[tuple[Path, Record]]:
+        """Yield every record with its path. Raises DataError at one that cannot be read."""
+        for path in self.paths():
+            yield path, self.read(path)
+
+    def items(self, path: Path) -> Items:
+        """Return the per-item numbers beside the record at `path`. Raises DataError."""
+        file = path.with_suffix(".parquet")
+        try:
+            table = pyarrow.parquet.read_table(file)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise DataError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from None
+        names = [name for name in table.column_names if name not in ("item", "cluster")]
+        return [
+            (row["item"], row["cluster"], {name: row[name] for name in names if row[name] is not None})
+            for row in table.to_pylist()
+        ]
+
+
+def _table(items: Items) -> pyarrow.Table:
+    names = sorted({name for _, _, values in items for name in values})
+    columns: dict[str, pyarrow.Array] = {
+        "item": pyarrow.array([item for item, _, _ in items], pyarrow.string()),
+        "cluster": pyarrow.array([cluster for _, cluster, _ in items], pyarrow.string()),
+    }
+    for name in names:
+        columns[name] = pyarrow.array([values.get(name) for _, _, values in items], pyarrow.float64())
+    return pyarrow.table(columns)

@@ -1,0 +1,84 @@
+"""Words for people: how a score reads, and what sets two tasks apart."""
+
+from __future__ import annotations
+
+import math
+
+from tilbench.results.record import Score, TaskUsed
+
+__all__ = ["differences", "format_interval", "format_number", "format_value"]
+
+
+def differences(a: TaskUsed, b: TaskUsed) -> list[str]:
+    """Return what differs between two tasks, as "field: a's value, not b's". Empty if they are comparable."""
+    if a.fingerprint == b.fingerprint:
+        return []
+    left, right = _facts(a), _facts(b)
+    found = [
+        f"{name}: {_shown(left.get(name))}, not {_shown(right.get(name))}"
+        for name in dict.fromkeys((*left, *right))
+        if left.get(name) != right.get(name)
+    ]
+    return found or ["the definition of the language or something else that the records do not carry"]
+
+
+def format_number(score: Score, *, chance: bool = False) -> str:
+    """Return the value of a score, or its chance level, with as many digits as its interval deserves."""
+    number = score.chance if chance else score.value
+    if number is None or not math.isfinite(number):
+        return "–" if number is None else str(number)
+    places, _ = _places(score)
+    return f"{number * 100:.{places}f}%" if score.unit == "fraction" else f"{number:.{places}f}"
+
+
+def format_interval(score: Score) -> str:
+    """Return the 95% interval of a score as "[low, high]", or nothing where it has none."""
+    if score.low is None or score.high is None:
+        return ""
+    _, places = _places(score)
+    scale = 100 if score.unit == "fraction" else 1
+    return f"[{score.low * scale:.{places}f}, {score.high * scale:.{places}f}]"
+
+
+def format_value(score: Score) -> str:
+    """Return a score as "1.234 [1.20, 1.27]", or "45.2% [41.0, 49.3]" for a fraction."""
+    return f"{format_number(score)} {format_interval(score)}".rstrip()
+
+
+def _facts(task: TaskUsed) -> dict[str, object]:
+    """Return what a task fingerprint is made of, as far as a record shows it."""
+    data = task.dataset
+    return {
+        "metric": task.metric,
+        "metric version": task.metric_version,
+        "task version": task.version,
+        "suite version": task.suite_version,
+        "language": data.language,
+        "dataset": data.name,
+        "dataset fingerprint": data.fingerprint[:12],
+        "rows (limit)": data.rows,
+        "rows before the limit": data.total,
+        "shots": task.shots,
+        "example rows": task.examples[:12],
+        "seed": task.seed,
+        **{f"setting {name}": value for name, value in sorted(task.settings.items())},
+    }
+
+
+def _shown(fact: object) -> str:
+    return "unset" if fact is None or fact == "" else str(fact)
+
+
+def _places(score: Score) -> tuple[int, int]:
+    """Return the decimal places of the value and of its interval."""
+    scale = 100 if score.unit == "fraction" else 1
+    size = abs(score.value * scale) if math.isfinite(score.value) else 0
+    value = 1 if scale == 100 else 3 if size < 10 else 2 if size < 100 else 1
+    bounds = max(value - 1, 1)
+    if (
+        score.low is not None
+        and score.high is not None
+        and 0 < (width := (score.high - score.low) * scale) < 1
+    ):
+        bounds = max(bounds, min(6, -math.floor(math.log10(width))))
+    return max(value, bounds), bounds

@@ -1,0 +1,89 @@
+"""Opens tilbench's own checkpoints: any registered architecture, any registered tokenizer family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from tilbench.checkpoints.folder import CheckpointInfo, checkpoint_fingerprint, is_checkpoint, read_info
+from tilbench.errors import CheckpointError, TilbenchError
+from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions
+from tilbench.kinds.requests import RequestKind
+from tilbench.kinds.tokenizer import Tokenizer
+from tilbench.registry import Registry
+
+__all__ = ["CheckpointLoader"]
+
+
+class CheckpointLoader:
+    """Opens a checkpoint folder by what its `tilbench.json` names."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def recognises(self, reference: str) -> bool:
+        """Say whether `reference` is a checkpoint folder."""
+        return is_checkpoint(Path(reference))
+
+    def card(self, reference: str, options: OpenOptions) -> ModelCard:
+        """Describe the checkpoint from its files, without reading weights."""
+        folder = Path(reference)
+        info = read_info(folder)
+        tokenizer = self._tokenizer(folder, info)
+        prefix = self._prefix(info, options, tokenizer)
+        _, config = self._architecture(info, folder)
+        return ModelCard(
+            name=info.model,
+            fingerprint=checkpoint_fingerprint(folder, prefix=str(prefix), dtype=options.dtype),
+            supports=frozenset(RequestKind),
+            parameters=info.parameters,
+            step=info.step,
+            prefix=str(prefix),
+            tokenizer=tokenizer.fingerprint,
+            max_length=config.max_length,
+            lineage=info.lineage,
+            details={"spec": info.model, "architecture": info.architecture.name, "trained_tokens": info.tokens},
+        )
+
+    def open(self, reference: str, options: OpenOptions) -> LanguageModel:
+        """Load weights and tokenizer. Raises CheckpointError where they do not fit together."""
+        import torch
+
+        from tilbench.scoring.engine import TorchLanguageModel
+
+        folder = Path(reference)
+        info = read_info(folder)
+        architecture, config = self._architecture(info, folder)
+        tokenizer = self._tokenizer(folder, info)
+        module = architecture.load(config, folder, dtype=getattr(torch, options.dtype))
+        module.to(options.device).eval()
+        return TorchLanguageModel(
+            self.card(reference, options), module, tokenizer, self._prefix(info, options, tokenizer), options
+        )
+
+    def _architecture(self, info: CheckpointInfo, folder: Path) -> tuple[Any, Any]:
+        architecture = self._registry.get("architectures", info.architecture.name)
+        try:
+            return architecture, architecture.Config(**info.architecture.config)
+        except pydantic.ValidationError as error:
+            fault = error.errors()[0]
+            where = ".".join(map(str, fault["loc"]))
+            raise CheckpointError(f"{folder}: architecture {info.architecture.name}: {where}: {fault['msg']}") from None
+
+    def _tokenizer(self, folder: Path, info: CheckpointInfo) -> Tokenizer:
+        tokenizer: Tokenizer = self._registry.get("tokenizers", info.tokenizer).load(str(folder))
+        return tokenizer
+
+    def _prefix(self, info: CheckpointInfo, options: OpenOptions, tokenizer: Tokenizer) -> Any:
+        from tilbench.scoring.prefix import Prefix
+
+        choices = {"bos": tokenizer.special.bos, "eos": tokenizer.special.eos, "none": None, "": info.prefix}
+        if options.prefix not in choices:
+            raise TilbenchError(f"prefix {options.prefix!r}: choose bos, eos or none")
+        token = choices[options.prefix]
+        if options.prefix in ("bos", "eos") and token is None:
+            raise CheckpointError(f"{info.model} at step {info.step}: the tokenizer has no {options.prefix} token")
+        return Prefix(token, contexts=token is not None, label="none" if token is None else f"id {token}")
+

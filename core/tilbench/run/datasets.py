@@ -1,0 +1,44 @@
+"""Datasets by reference: a registered name, a data-directory id, a path, or fields written in a suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tilbench.data.dataset import Dataset
+from tilbench.data.resolve import Rows, load_rows, unregistered
+from tilbench.data.rows import Document
+from tilbench.errors import DataError, UnknownName
+from tilbench.registry import Registry
+
+__all__ = ["documents", "find_dataset", "rows_of"]
+
+
+def find_dataset(reference: str | Dataset, registry: Registry, data_dir: Path | None) -> tuple[str, Dataset]:
+    """Return a dataset with the name it goes by. Raises UnknownName."""
+    if isinstance(reference, Dataset):
+        name = reference.hub or reference.path or reference.file
+        return "/".join(part for part in (name, reference.config) if part), reference
+    if reference in registry.names("datasets"):
+        return reference, registry.get("datasets", reference)
+    if (found := unregistered(reference, data_dir)) is not None:
+        return reference, found
+    where = f"{data_dir or 'DIR'}/{reference}.jsonl"
+    fix = f"a file at {where} under --data {data_dir or 'DIR'} would be found too"
+    raise UnknownName("dataset", reference, registry.names("datasets"), fix)
+
+
+def rows_of(
+    reference: str | Dataset, registry: Registry, data_dir: Path | None, *, limit: int | None = None, seed: int = 0
+) -> Rows:
+    """Read a dataset's rows. Raises UnknownName, MissingDataset, DataError."""
+    name, dataset = find_dataset(reference, registry, data_dir)
+    return load_rows(name, dataset, data_dir, limit=limit, seed=seed)
+
+
+def documents(reference: str, registry: Registry, data_dir: Path | None) -> tuple[Rows, list[Document]]:
+    """Read a dataset that must hold running text."""
+    rows = rows_of(reference, registry, data_dir)
+    texts = [row for row in rows.rows if isinstance(row, Document)]
+    if rows.kind != Document.kind:
+        raise DataError(f"dataset {reference!r} holds {rows.kind}; running text is needed here")
+    return rows, texts

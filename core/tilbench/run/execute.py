@@ -1,0 +1,234 @@
+"""The second and third beat of a run: questions put to one model, answers journalled, scores recorded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from tilbench.errors import MissingDataset, TilbenchError
+from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions
+from tilbench.kinds.metric import ItemScore, Value
+from tilbench.kinds.requests import Answer, Generated, Likelihood, Ranked, Request, TokenIds
+from tilbench.results.record import Environment, Measured, ModelUsed, Record, Score
+from tilbench.results.store import RecordStore
+from tilbench.run.memory import peak_memory
+from tilbench.run.models import ModelSource
+from tilbench.run.plan import PlannedTask
+from tilbench.scoring.journal import Journal
+
+__all__ = ["Progress", "Share", "as_score", "run_model"]
+
+Progress = Callable[[str, int, int], None]
+"""Told the model's name, the requests answered and those in all."""
+
+
+@dataclass(slots=True)
+class Share:
+    """One model's part of a run, and what became of it.
+
+    records: of every task, whether made now (`made`) or found. scored: requests answered in this run.
+    """
+
+    source: ModelSource
+    card: ModelCard | None
+    records: list[Record] = field(default_factory=list)
+    made: int = 0
+    scored: int = 0
+
+
+@dataclass(slots=True)
+class _Timing:
+    seconds: dict[Request, float] = field(default_factory=dict)
+
+
+def run_model(
+    source: ModelSource,
+    tasks: Sequence[PlannedTask],
+    store: RecordStore,
+    journal: Journal,
+    options: OpenOptions,
+    environment: Environment,
+    progress: Progress,
+    command: str = "",
+) -> Share:
+    """Score one model on every task that has no record of it yet, and record the results.
+
+    Answers are journalled batch by batch. A task that the model cannot answer is recorded as "n/a", one
+    whose data is missing as "not run".
+    """
+    try:
+        card = source.card(options)
+    except MissingDataset as error:
+        return _not_run(source, tasks, store, environment, str(error), command)
+    share = Share(source, card)
+    open_tasks: list[PlannedTask] = []
+    for task in tasks:
+        found = store.find(task.used.suite, task.used.name, task.used.fingerprint, card.name, card.fingerprint)
+        if found is not None:
+            share.records.append(found)
+        elif reason := _unanswerable(task, card):
+            share.records.append(_blank(task, card, environment, reason, command))
+            store.write(share.records[-1], [])
+        else:
+            open_tasks.append(task)
+    wanted = {request: None for task in open_tasks for requests in task.requests.values() for request in requests}
+    known = dict(journal.known(card.fingerprint, wanted))
+    missing = [request for request in wanted if request not in known]
+    timing = _Timing()
+    if missing:
+        _ask(source.open(options), card, missing, known, journal, timing, progress)
+    share.scored = len(missing)
+    for task in open_tasks:
+        record, items = _score(task, card, known, timing, environment, command)
+        store.write(record, [(item.item, item.cluster, item.values) for item in items])
+        share.records.append(record)
+        share.made += 1
+    return share
+
+
+def _ask(
+    model: LanguageModel,
+    card: ModelCard,
+    requests: Sequence[Request],
+    known: dict[Request, Answer],
+    journal: Journal,
+    timing: _Timing,
+    progress: Progress,
+) -> None:
+    done = 0
+    progress(card.name, 0, len(requests))
+    before = time.perf_counter()
+    for batch in model.answer(requests):
+        journal.add(card.fingerprint, batch)
+        now = time.perf_counter()
+        for request, answer in batch:
+            known[request] = answer
+            timing.seconds[request] = (now - before) / len(batch)
+        before = now
+        done += len(batch)
+        progress(card.name, done, len(requests))
+    if unanswered := len(requests) - sum(request in known for request in requests):
+        raise TilbenchError(f"{card.name}: the model left {unanswered} of {len(requests)} requests unanswered")
+
+
+def _unanswerable(task: PlannedTask, card: ModelCard) -> str:
+    """Return why this model has no value on this task; nothing where it has one."""
+    if task.missing:
+        return task.missing
+    lacking = sorted(kind for kind in task.counts if kind not in card.supports)
+    return f"n/a: {card.name} cannot answer {' and '.join(lacking)} requests" if lacking else ""
+
+
+def _score(
+    task: PlannedTask,
+    card: ModelCard,
+    known: Mapping[Request, Answer],
+    timing: _Timing,
+    environment: Environment,
+    command: str,
+) -> tuple[Record, Sequence[ItemScore]]:
+    assert task.metric is not None
+    items = [task.metric.score(row, [known[request] for request in task.requests[row.id]]) for row in task.rows]
+    values = task.metric.aggregate(items)
+    requests = {request for each in task.requests.values() for request in each}
+    measured = _measured(
+        command,
+        wall_seconds=sum(timing.seconds.get(request, 0.0) for request in requests),
+        requests=len(requests),
+        reused=sum(request not in timing.seconds for request in requests),
+        tokens=sum(_tokens(known[request]) for request in requests),
+    )
+    record = Record(
+        task=task.used,
+        model=_model(card),
+        values={name: as_score(value) for name, value in values.items()},
+        environment=environment,
+        measured=measured,
+        notes=_notes(task),
+    )
+    return record, items
+
+
+def _notes(task: PlannedTask) -> list[str]:
+    count = len(task.used.dataset.equal_options)
+    return [f"{count} questions have two options of equal text, as published"] if count else []
+
+
+def _blank(task: PlannedTask, card: ModelCard, environment: Environment, reason: str, command: str) -> Record:
+    return Record(
+        status="n/a" if reason.startswith("n/a") else "not run",
+        reason=reason.removeprefix("n/a: "),
+        task=task.used,
+        model=_model(card),
+        environment=environment,
+        measured=_measured(command),
+    )
+
+
+def _not_run(
+    source: ModelSource,
+    tasks: Sequence[PlannedTask],
+    store: RecordStore,
+    environment: Environment,
+    reason: str,
+    command: str,
+) -> Share:
+    """Record that nothing of this model could be run, for want of the text that it learns from."""
+    card = ModelCard(name=source.name, fingerprint="none", supports=frozenset())
+    share = Share(source, None)
+    for task in tasks:
+        share.records.append(_blank(task, card, environment, reason, command))
+        store.write(share.records[-1], [])
+    return share
+
+
+def as_score(value: Value) -> Score:
+    """Return a metric's value as a record keeps it."""
+    return Score(
+        value=value.value,
+        n=value.n,
+        unit=value.unit,
+        direction=value.direction,
+        stderr=value.stderr,
+        low=value.low,
+        high=value.high,
+        chance=value.chance,
+    )
+
+
+def _model(card: ModelCard) -> ModelUsed:
+    return ModelUsed(
+        name=card.name,
+        fingerprint=card.fingerprint,
+        parameters=card.parameters,
+        step=card.step,
+        prefix=card.prefix,
+        tokenizer=card.tokenizer,
+        max_length=card.max_length,
+        lineage=list(card.lineage),
+        details=dict(card.details),
+    )
+
+
+def _measured(
+    command: str, wall_seconds: float = 0.0, requests: int = 0, reused: int = 0, tokens: int = 0
+) -> Measured:
+    return Measured(
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=command,
+        wall_seconds=round(wall_seconds, 3),
+        requests=requests,
+        reused=reused,
+        tokens=tokens,
+        peak_memory_bytes=peak_memory(),
+    )
+
+
+def _tokens(answer: Answer) -> int:
+    match answer:
+        case Likelihood() | Generated() | Ranked():
+            return answer.tokens or 0
+        case TokenIds():
+            return len(answer.ids)

@@ -1,0 +1,126 @@
+"""From a model reference to something that answers.
+
+A reference is a registered loader's (`xz`, `hf:org/name@revision`, a Transformers folder), a checkpoint or run folder
+of ours, or a model spec (`name[:variant][@step]`) whose run lies in the folder of runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tilbench.checkpoints.folder import find_checkpoint, is_checkpoint, is_run
+from tilbench.config.references import SpecReference, is_path, parse_spec, split_step
+from tilbench.errors import CheckpointError, UnknownName
+from tilbench.kinds.language_model import LanguageModel, Loader, ModelCard, OpenOptions
+from tilbench.registry import Registry
+from tilbench.run.checkpoint_loader import CheckpointLoader
+from tilbench.run.specs import load_spec
+
+__all__ = ["ModelSource", "Train", "find_model", "run_folder"]
+
+Train = Callable[[str, Path], object]
+"""Trains the spec of this label in this folder, or finds that it is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """A reference with the loader that will open it. `name` is what records call the model."""
+
+    name: str
+    reference: str
+    loader: Loader
+
+    def card(self, options: OpenOptions) -> ModelCard:
+        """Describe the model under its name."""
+        return replace(self.loader.card(self.reference, options), name=self.name)
+
+    def open(self, options: OpenOptions) -> LanguageModel:
+        """Open the model."""
+        return self.loader.open(self.reference, options)
+
+
+def run_folder(runs: Path, label: str) -> Path:
+    """Return where the run of a spec is kept by default."""
+    return runs / label.replace(":", "-")
+
+
+def find_model(reference: str, registry: Registry, runs: Path, train: Train | None = None) -> ModelSource:
+    """Find who opens `reference`, without opening it.
+
+    train: makes the run of a spec when the model is first asked for; without it the run must be there.
+    Raises UnknownName, or CheckpointError with the command that would make the checkpoint.
+    """
+    what, step = _folder_and_step(reference)
+    if what is not None:
+        return ModelSource(_shown(what, step), str(find_checkpoint(what, step)), CheckpointLoader(registry))
+    for _, loader in registry.all("loaders"):
+        if loader.recognises(reference):
+            return ModelSource(reference.rstrip("/"), reference, loader)
+    if is_path(reference):
+        kinds = "a checkpoint of ours (tilbench.json) nor a Transformers model (config.json)"
+        raise CheckpointError(
+            f"{reference}: neither {kinds}" if Path(reference).exists() else f"{reference}: no such folder"
+        )
+    return _spec(reference, registry, runs, train)
+
+
+def _folder_and_step(reference: str) -> tuple[Path | None, int | None]:
+    folder = Path(reference).expanduser()
+    if is_run(folder) or is_checkpoint(folder):
+        return folder, None
+    if "@" in reference and not reference.startswith("hf:"):
+        what, _, step = reference.rpartition("@")
+        folder = Path(what).expanduser()
+        if (is_run(folder) or is_checkpoint(folder)) and is_path(what):
+            return folder, split_step(reference)[1]
+    return None, None
+
+
+def _shown(folder: Path, step: int | None) -> str:
+    return f"{folder}@{step}" if step is not None else str(folder)
+
+
+def _spec(reference: str, registry: Registry, runs: Path, train: Train | None) -> ModelSource:
+    asked = parse_spec(reference)
+    known = registry.names("models")
+    if asked.name not in known:
+        named = [name for name, loader in registry.all("loaders") if loader.recognises(name)]
+        raise UnknownName("model", asked.name, [*known, *named], "a folder or hf:org/name is a model too")
+    load_spec(asked, registry)
+    folder = run_folder(runs, asked.label)
+    if train is not None:
+        return ModelSource(reference, str(folder), TrainedOnDemand(asked, folder, registry, train))
+    if not is_run(folder):
+        raise CheckpointError(
+            f"{asked.label} has no checkpoint in {folder}; make one with 'tilbench train {asked.label} --out {folder}', "
+            "or pass --train auto"
+        )
+    return ModelSource(reference, str(find_checkpoint(folder, asked.step)), CheckpointLoader(registry))
+
+
+class TrainedOnDemand:
+    """Opens the run of a spec, which is trained (or found to be complete) when it is first asked for."""
+
+    def __init__(self, asked: SpecReference, folder: Path, registry: Registry, train: Train) -> None:
+        self._asked = asked
+        self._folder = folder
+        self._train = train
+        self._checkpoints = CheckpointLoader(registry)
+
+    def recognises(self, reference: str) -> bool:
+        """Say whether `reference` is the folder of this run."""
+        return reference == str(self._folder)
+
+    def card(self, reference: str, options: OpenOptions) -> ModelCard:
+        """Train where that is still to be done, then describe the checkpoint."""
+        self._train(self._asked.label, self._folder)
+        return self._checkpoints.card(self._found(), options)
+
+    def open(self, reference: str, options: OpenOptions) -> LanguageModel:
+        """Open the checkpoint."""
+        return self._checkpoints.open(self._found(), options)
+
+    def _found(self) -> str:
+        return str(find_checkpoint(self._folder, self._asked.step))

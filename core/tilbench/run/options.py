@@ -1,0 +1,52 @@
+"""How models are opened, from the options of a command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from tilbench.config.suite import Suite
+from tilbench.errors import Unsupported
+from tilbench.kinds.language_model import OpenOptions
+from tilbench.registry import Registry
+from tilbench.run.suite import ReferenceText
+from tilbench.run.tokenizers import load_tokenizer
+
+__all__ = ["open_options", "thread_count"]
+
+
+def open_options(registry: Registry, suite: Suite, given: Mapping[str, Any]) -> OpenOptions:
+    """Return the options of `tilbench run` as models are handed them.
+
+    Raises Unsupported for a device that is not here.
+    """
+    return OpenOptions(
+        device=_device(given["device"]),
+        dtype=given["dtype"],
+        batch_tokens=given["batch_tokens"],
+        prefix=given["prefix"] or "",
+        reference_text=ReferenceText(suite.reference_text, registry, given["data_dir"]),
+        trust_remote_code=given["trust_remote_code"],
+        load_tokenizer=partial(load_tokenizer, registry=registry),
+    )
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError):
+        raise Unsupported(f"device {name!r} is not available on this machine; use --device cpu or auto") from None
+    return name
+
+
+def thread_count() -> int:
+    """Return the threads torch computes with."""
+    import torch
+
+    return torch.get_num_threads() or os.cpu_count() or 1

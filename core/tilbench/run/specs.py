@@ -1,0 +1,46 @@
+"""Model specs by reference: variants laid over the document's own figures, then overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tilbench.config import yaml
+from tilbench.config.model import ModelSpec
+from tilbench.config.references import SpecReference
+from tilbench.errors import ConfigError, UnknownName
+from tilbench.paths import package_file
+from tilbench.registry import Registry
+
+__all__ = ["load_spec", "variants"]
+
+
+def _read(name: str, registry: Registry) -> tuple[yaml.Source, dict[str, Any], dict[str, Any]]:
+    """Return the YAML source of a spec, its own fields and its variants."""
+    entry = registry.entry("models", name)
+    if entry.resource is None:
+        raise ConfigError(f"model {name!r} of plugin {entry.plugin} is not a YAML file")
+    source = yaml.read(package_file(*entry.resource))
+    if not isinstance(source.data, dict):
+        raise ConfigError(f"{source.path}: a model spec is a mapping of fields")
+    fields = dict(source.data)
+    return source, fields, fields.pop("variants", None) or {}
+
+
+def variants(name: str, registry: Registry) -> list[str]:
+    """Return the names of a spec's variants, sorted."""
+    return sorted(_read(name, registry)[2])
+
+
+def load_spec(reference: SpecReference, registry: Registry, overrides: Sequence[str] = ()) -> ModelSpec:
+    """Read a spec with its variant and overrides laid over it.
+
+    Raises UnknownName for a model or variant nobody registered, ConfigError for a fault in the file.
+    """
+    source, fields, known = _read(reference.name, registry)
+    if reference.variant:
+        if reference.variant not in known:
+            raise UnknownName(f"variant of {reference.name}", reference.variant, known)
+        fields = yaml.merge(fields, known[reference.variant])
+    spec: ModelSpec = yaml.validate(yaml.apply_overrides(fields, overrides), ModelSpec, source)
+    return spec

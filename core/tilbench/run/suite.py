@@ -1,0 +1,115 @@
+"""A suite over many models: plan once, then each model's share, then what is computed over tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import overload
+
+from tilbench.config.suite import Suite
+from tilbench.config.yaml import load
+from tilbench.errors import ConfigError, UnknownName
+from tilbench.kinds.executor import Executor
+from tilbench.kinds.language_model import OpenOptions
+from tilbench.paths import package_file, suites_folder
+from tilbench.registry import Registry
+from tilbench.results.record import Environment
+from tilbench.results.store import RecordStore
+from tilbench.run.datasets import documents
+from tilbench.run.execute import Progress, Share, run_model
+from tilbench.run.macros import record_macros
+from tilbench.run.models import ModelSource
+from tilbench.run.plan import PlannedTask
+from tilbench.scoring.journal import Journal
+
+__all__ = ["JOURNAL", "ReferenceText", "SuiteRun", "find_suite", "run_suite", "suite_names"]
+
+JOURNAL = "journal.sqlite"
+
+
+def suite_names(registry: Registry) -> list[str]:
+    """Return the names of the shipped suites and of those that plugins registered, sorted."""
+    shipped = {path.stem for path in suites_folder().glob("*.yaml")}
+    return sorted(shipped | set(registry.names("suites")))
+
+
+def find_suite(reference: str, registry: Registry, overrides: Sequence[str] = ()) -> Suite:
+    """Read a suite by path or by name. Raises UnknownName, or ConfigError with file and line."""
+    path = Path(reference)
+    if path.suffix not in (".yaml", ".yml"):
+        shipped = suites_folder() / f"{reference}.yaml"
+        if reference in registry.names("suites"):
+            entry = registry.entry("suites", reference)
+            if entry.resource is None:
+                raise ConfigError(f"suite {reference!r} of plugin {entry.plugin} is not a YAML file")
+            path = package_file(*entry.resource)
+        elif shipped.is_file():
+            path = shipped
+        else:
+            raise UnknownName("suite", reference, suite_names(registry), "or name a YAML file")
+    elif not path.exists() and (suites_folder() / path.name).is_file() and path.parent.name == "suites":
+        path = suites_folder() / path.name  # `suites/kazakh.yaml` from anywhere, as the documentation writes it
+    if not path.exists():
+        raise UnknownName("suite file", reference, [f"suites/{name}.yaml" for name in suite_names(registry)])
+    return load(path, Suite, overrides)
+
+
+class ReferenceText(Sequence[str]):
+    """The texts that trainable baselines learn from, read when the first baseline asks for them."""
+
+    def __init__(self, names: Sequence[str], registry: Registry, data_dir: Path | None) -> None:
+        self._names = names
+        self._registry = registry
+        self._data_dir = data_dir
+        self._texts: list[str] | None = None
+
+    def _read(self) -> list[str]:
+        """Raises MissingDataset, UnknownName or DataError where the text cannot be had."""
+        if self._texts is None:
+            read = [documents(name, self._registry, self._data_dir)[1] for name in self._names]
+            self._texts = [document.text for source in read for document in source]
+        return self._texts
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        return self._read()[index]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteRun:
+    """A planned run, ready to be executed."""
+
+    suite: Suite
+    tasks: Sequence[PlannedTask]
+    sources: Sequence[ModelSource]
+    options: OpenOptions
+    environment: Environment
+    out: Path
+    command: str = ""
+
+
+def run_suite(run: SuiteRun, executor: Executor, progress: Progress) -> Iterator[Share]:
+    """Score every model, and yield its share of the run as it is done."""
+    store = RecordStore(run.out)
+    with Journal(run.out / JOURNAL) as journal:
+        work = partial(
+            run_model,
+            tasks=run.tasks,
+            store=store,
+            journal=journal,
+            options=run.options,
+            environment=run.environment,
+            progress=progress,
+            command=run.command,
+        )
+        for share in executor.map(work, run.sources):
+            share.records += record_macros(run.suite, share.records, store)
+            yield share

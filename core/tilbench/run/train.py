@@ -1,0 +1,149 @@
+"""Training: resolve (spec, recipe, data, hardware) → build (model, tokenizer, sources) → fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from tilbench.config.model import Data, ModelSpec, Recipe
+from tilbench.config.references import parse_spec
+from tilbench.data.rows import Document
+from tilbench.errors import ConfigError, DataError, Unsupported
+from tilbench.kinds.hardware import HardwareProfile
+from tilbench.kinds.tokenizer import Tokenizer
+from tilbench.kinds.trainer import Source, TrainingJob
+from tilbench.paths import atomic_folder
+from tilbench.registry import Registry
+from tilbench.run.datasets import documents
+from tilbench.run.specs import load_spec
+
+__all__ = ["Training", "resolve_training", "train", "train_if_needed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A resolved training: names looked up and data read, nothing built yet."""
+
+    reference: str
+    spec: ModelSpec
+    recipe: Recipe
+    sources: Sequence[Source]
+    hardware: HardwareProfile
+    config: Any
+    """The architecture's validated config."""
+
+    @property
+    def documents(self) -> list[str]:
+        """All training texts, source by source."""
+        return [document.text for source in self.sources for document in source.train]
+
+
+def resolve_training(
+    reference: str,
+    registry: Registry,
+    data_dir: Path | None,
+    overrides: Sequence[str] = (),
+    hardware: str = "",
+) -> Training:
+    """Resolve everything that `reference` names, with overrides laid over the spec.
+
+    Raises UnknownName, ConfigError, DataError or MissingDataset before anything is built or written.
+    """
+    asked = parse_spec(reference)
+    if asked.step is not None:
+        raise ConfigError(f"model {reference!r}: training starts from a spec, not from a step; leave out '@{asked.step}'")
+    spec = load_spec(asked, registry, overrides)
+    if spec.recipe is None:
+        raise Unsupported(f"{asked.label} has no recipe, so it cannot be trained; give it one with --set recipe.…")
+    if not spec.data:
+        raise ConfigError(f"{asked.label} names no training data; give it some with --set 'data=[{{dataset: NAME}}]'")
+    architecture = registry.get("architectures", spec.architecture.name)
+    registry.get("trainers", spec.recipe.trainer)
+    registry.get("tokenizers", spec.tokenizer.family)
+    return Training(
+        reference=asked.label,
+        spec=spec,
+        recipe=spec.recipe,
+        sources=[_source(data, registry, data_dir) for data in spec.data],
+        hardware=registry.get("hardware", hardware or spec.hardware or "cpu"),
+        config=_config(architecture, spec),
+    )
+
+
+def train(training: Training, registry: Registry, out: Path, *, progress: bool = True) -> Path:
+    """Build the model, fit it, and return the folder of the last checkpoint."""
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file; a run goes into a folder, so name another with --out")
+    import torch
+
+    architecture = registry.get("architectures", training.spec.architecture.name)
+    tokenizer = _tokenizer(training, registry, out)
+    if tokenizer.size > training.config.vocab_size:
+        raise ConfigError(
+            f"{training.reference}: the tokenizer has {tokenizer.size:,} ids and the embedding "
+            f"{training.config.vocab_size:,} rows; lower the tokenizer's vocab_size or raise "
+            "architecture.config.vocab_size"
+        )
+    torch.manual_seed(training.recipe.seed)
+    module = architecture.build(training.config)
+    if training.recipe.adapter is not None:
+        module = architecture.adapt(module, training.recipe.adapter)
+    job = TrainingJob(
+        spec=training.spec,
+        architecture=architecture,
+        module=module,
+        tokenizer=tokenizer,
+        sources=training.sources,
+        hardware=training.hardware,
+        out=out,
+        reference=training.reference,
+        progress=progress,
+    )
+    folder: Path = registry.get("trainers", training.recipe.trainer).fit(job)
+    return folder
+
+
+def _config(architecture: Any, spec: ModelSpec) -> Any:
+    try:
+        return architecture.Config(**spec.architecture.config)
+    except pydantic.ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, ("architecture", "config", *fault["loc"])))
+        raise ConfigError(f"{spec.name}: {where}: {fault['msg']}") from None
+
+
+def _source(data: Data, registry: Registry, data_dir: Path | None) -> Source:
+    rows, texts = documents(data.dataset, registry, data_dir)
+    heldout: list[Document] = []
+    if data.heldout:
+        heldout = documents(data.heldout, registry, data_dir)[1]
+    if shared := {text.text for text in texts} & {text.text for text in heldout}:
+        raise DataError(f"{len(shared)} documents of {data.dataset!r} are also in {data.heldout!r}, its held-out text")
+    return Source(data.dataset, data.weight, texts, heldout, rows.fingerprint)
+
+
+def _tokenizer(training: Training, registry: Registry, out: Path) -> Tokenizer:
+    """Return the run's tokenizer: the one it already has, the one the spec refers to, or one trained now."""
+    reference = training.spec.tokenizer
+    family = registry.get("tokenizers", reference.family)
+    folder = out / "tokenizer"
+    if reference.reference:
+        loaded: Tokenizer = family.load(reference.reference)
+        return loaded
+    if not family.trainable:
+        made: Tokenizer = family.load(reference.family)
+        return made
+    if not folder.is_dir():
+        with atomic_folder(folder) as aside:
+            family.train(training.documents, reference.options).save(aside)
+    kept: Tokenizer = family.load(str(folder))
+    return kept
+
+
+def train_if_needed(reference: str, out: Path, registry: Registry, data_dir: Path | None) -> Path:
+    """Train `reference` in `out` with its own recipe, go on with it, or find that it is done."""
+    return train(resolve_training(reference, registry, data_dir), registry, out)

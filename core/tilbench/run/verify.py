@@ -1,0 +1,94 @@
+"""Recomputes the values of records from their items, and rejects those that do not hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tilbench.config.yaml import validate
+from tilbench.errors import DataError, TilbenchError
+from tilbench.kinds.metric import ItemScore, Metric, TaskContext
+from tilbench.paths import file_digest
+from tilbench.registry import Registry
+from tilbench.results.macro import macro_score
+from tilbench.results.record import Record, Score
+from tilbench.results.store import Items, RecordStore
+from tilbench.run.execute import as_score
+from tilbench.run.macros import MACRO
+
+__all__ = ["Verdict", "verify_records"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One record; `fault` is empty where everything holds."""
+
+    path: Path
+    fault: str
+
+
+def verify_records(path: Path, registry: Registry) -> Iterator[Verdict]:
+    """Check the record at `path`, or every record of a folder. Raises DataError where there is none."""
+    store = RecordStore(path if path.is_dir() else path.parent)
+    paths = store.paths() if path.is_dir() else [path]
+    if not paths:
+        raise DataError(f"{path}: no records here; a folder of records has SUITE/TASK/MODEL.json in it")
+    for each in paths:
+        try:
+            yield Verdict(each, _fault(store, each, registry))
+        except TilbenchError as error:
+            yield Verdict(each, str(error))
+
+
+def _fault(store: RecordStore, path: Path, registry: Registry) -> str:
+    record = store.read(path)
+    if record.status != "done" or record.source == "reported":
+        return f"status {record.status!r} goes with no values" if record.values and record.status != "done" else ""
+    if not record.items:
+        return "no digest of items; a measured value without its items cannot be checked"
+    file = path.with_suffix(".parquet")
+    if not file.is_file():
+        return f"its items {file.name} are missing"
+    if file_digest(file) != record.items:
+        return f"{file.name} is not the file that was recorded: its SHA-256 differs"
+    computed = _recompute(record, store.items(path), registry)
+    if set(computed) != set(record.values):
+        return f"has the values {', '.join(sorted(record.values))}, and its items give {', '.join(sorted(computed))}"
+    return "; ".join(
+        f"{name}.{field} is {stated}, and its items give {found}"
+        for name, score in record.values.items()
+        for field, stated, found in _differences(score, computed[name])
+    )
+
+
+def _recompute(record: Record, items: Items, registry: Registry) -> Mapping[str, Score]:
+    if record.task.metric == MACRO:
+        name = record.task.headline
+        stated = record.values[name]
+        return {name: macro_score(items, stated.unit, stated.direction)}
+    metric_class = registry.get("metrics", record.task.metric)
+    if metric_class.version != record.task.metric_version:
+        raise DataError(
+            f"made by version {record.task.metric_version} of metric {record.task.metric!r}, and version "
+            f"{metric_class.version} is installed; verify it with the tilbench it names"
+        )
+    settings = validate(record.task.settings, metric_class.Settings, "its settings")
+    tag = record.task.dataset.language
+    language = registry.get("languages", tag) if tag else None
+    metric: Metric = metric_class(settings, TaskContext(language, (), 0, record.task.seed))
+    scores = [ItemScore(item, cluster, values) for item, cluster, values in items]
+    return {name: as_score(value) for name, value in metric.aggregate(scores).items()}
+
+
+def _differences(stated: Score, found: Score) -> Iterator[tuple[str, object, object]]:
+    for field in Score.model_fields:
+        one, two = getattr(stated, field), getattr(found, field)
+        same = math.isclose(one, two, rel_tol=1e-9, abs_tol=1e-12) if _numbers(one, two) else one == two
+        if not same:
+            yield field, one, two
+
+
+def _numbers(*values: object) -> bool:
+    return all(isinstance(value, int | float) for value in values)

@@ -1,0 +1,69 @@
+"""The journal: answers as they come, in SQLite, so that a killed run goes on where it was.
+
+Keys are the model's fingerprint and the request's digest, so that one model's answers can never be another's.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from tilbench.errors import DataError
+from tilbench.kinds.requests import Answer, Request, answer_from_json, answer_to_json, request_key
+
+__all__ = ["ENGINE_VERSION", "Journal"]
+
+ENGINE_VERSION = 1
+"""Raised when the engine would answer a request differently."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS answers (
+    model TEXT NOT NULL, request TEXT NOT NULL, engine INTEGER NOT NULL, answer TEXT NOT NULL,
+    PRIMARY KEY (model, request, engine)
+) WITHOUT ROWID
+"""
+
+
+class Journal:
+    """A file of answers. Every `add` is one transaction: it survives `kill -9` whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None, timeout=60)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._connection.execute(_SCHEMA)
+        except sqlite3.Error as error:
+            raise DataError(f"{path}: not a journal ({error}); move it away and run again") from None
+
+    def __enter__(self) -> Journal:
+        """Return the journal itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def add(self, model: str, answers: Sequence[tuple[Request, Answer]]) -> None:
+        """Keep a batch of answers of one model."""
+        rows = [(model, request_key(request), ENGINE_VERSION, answer_to_json(answer)) for request, answer in answers]
+        self._connection.execute("BEGIN")
+        self._connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", rows)
+        self._connection.execute("COMMIT")
+
+    def known(self, model: str, requests: Iterable[Request]) -> Mapping[Request, Answer]:
+        """Return those of the requests that this model has answered, with the answers."""
+        stored = dict(
+            self._connection.execute(
+                "SELECT request, answer FROM answers WHERE model = ? AND engine = ?", (model, ENGINE_VERSION)
+            )
+        )
+        if not stored:
+            return {}
+        keyed = ((request, request_key(request)) for request in requests)
+        return {request: answer_from_json(stored[key]) for request, key in keyed if key in stored}

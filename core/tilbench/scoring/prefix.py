@@ -1,0 +1,29 @@
+"""The prefix policy: which token, if any, stands before a text that a model is asked about.
+
+Getting it wrong changes perplexity by orders of magnitude, so it is read from the checkpoint, shown, recorded in
+the model's fingerprint, and refused where the checkpoint contradicts itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Prefix"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """A prefix policy.
+
+    id: the token a document is conditioned on; it is never scored. None: the first token of a document
+    cannot be predicted and is not scored either. contexts: it also stands before the context of a continuation,
+    as it does where the model's own tokenizer adds it. label: how it is shown, such as `</s> (2)`.
+    """
+
+    id: int | None
+    contexts: bool
+    label: str
+
+    def __str__(self) -> str:
+        """Return what a record says."""
+        return f"{self.label}{'' if self.contexts else ', before whole documents only'}"

@@ -1,0 +1,1 @@
+"""The leaderboard page: reads records, computes nothing new."""

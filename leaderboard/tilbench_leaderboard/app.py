@@ -1,0 +1,195 @@
+"""The page: `streamlit run app.py -- --records DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from tilbench.errors import DataError
+from tilbench.results.table import Board
+from tilbench_leaderboard import provenance
+from tilbench_leaderboard.load import Reader
+from tilbench_leaderboard.view import chart, column_title, curve, frame, literal, matching
+
+__all__ = ["main"]
+
+_LEGEND = (
+    ":green-badge[dark green] best of its task · light green: 95% interval overlaps the best one's, which "
+    "describes and does not test · :orange-badge[not above chance] the interval does not clear the chance level · "
+    "↓ lower is better, ↑ higher is better"
+)
+_ROW, _MOST_ROWS = 36, 18
+
+
+def main(records: Path) -> None:
+    """Show the records of a folder."""
+    st.set_page_config(page_title="tilbench leaderboard", page_icon="📏", layout="wide")
+    st.title("Which small language model is better at my language?", anchor=False)
+    try:
+        snapshot = _reader(str(records)).read()
+    except DataError as error:
+        st.error(literal(error))
+        return
+    board = snapshot.board
+    counts = ((len(board.rows), "model"), (len(board.columns), "task"), (len(board.entries), "record"))
+    st.caption(
+        f"tilbench leaderboard · {' · '.join(_count(number, noun) for number, noun in counts)} in "
+        f"{literal(records)} · every number is read from a record; none is computed here"
+    )
+    if snapshot.damaged:
+        st.warning(_damage(snapshot.damaged))
+    if board.columns:
+        _page(board)
+    else:
+        st.info("There are no records here yet. This makes some in a few minutes, with no network:")
+        st.code(f"tilbench run suites/quickstart.yaml --out {shlex.quote(str(records))}", language=None)
+
+
+def _page(whole: Board) -> None:
+    """Show the filters, the table with the chart beside it, and where a chosen model's numbers come from."""
+    slots = st.columns([2, 2, 2, 3, 3], vertical_alignment="bottom")
+    chosen = {
+        name: _choice(slot, name, options, f"all {name}s")
+        for slot, name, options in zip(
+            slots,
+            ("suite", "language", "source"),
+            (whole.suites, whole.languages, whole.sources),
+            strict=False,
+        )
+    }
+    board = whole.only(**{f"{name}s": [value] for name, value in chosen.items() if value})
+    if any(not column.newest for column in board.columns) and st.toggle(
+        "Only the newest version of each task", key="newest"
+    ):
+        board = board.newest()
+    suites = len(board.suites) > 1
+    titles = {column.key: column_title(column, suite=suites) for column in board.columns}
+    orders = {**titles, "model": "model name", "parameters": "parameters", "step": "training step"}
+    by = _choice(slots[3], "sort", tuple(orders), "", orders) or "model"
+    board = board.sort(by)
+    search = slots[4].text_input("Search models", key="search", placeholder="name, tokenizer or lineage")
+    places = matching(board, search)
+    if not places:
+        st.info("No model matches these filters.")
+        return
+    left, right = st.columns([13, 7], gap="medium")
+    with left:
+        _table(board, places)
+    with right:
+        _charts(board, places, by, titles)
+    _origins(board, places)
+
+
+def _table(board: Board, places: list[int]) -> None:
+    details = st.toggle("Intervals and chance levels", value=True, key="details")
+    shown = [board.rows[place].label for place in places]
+    state = repr((shown, [column.key for column in board.columns], details))
+    key = f"board-{hashlib.sha256(state.encode()).hexdigest()[:12]}"  # another order is another selection
+
+    def choose() -> None:
+        rows = st.session_state[key]["selection"]["rows"]
+        st.session_state["model"] = shown[rows[0]] if rows else None
+
+    st.dataframe(
+        frame(board, places, details=details),
+        key=key,
+        hide_index=True,
+        height=_ROW * (min(len(places), _MOST_ROWS) + 2) + 3,
+        row_height=_ROW,
+        column_config={1: st.column_config.Column(pinned=True)},
+        on_select=choose,
+        selection_mode="single-row",
+    )
+    st.caption(_LEGEND)
+    for column in board.columns:
+        if column.differs:
+            what = "; ".join(literal(line) for line in column.differs)
+            st.caption(
+                f"{literal(column.label)} is not comparable with the newest version of its task: {what}"
+            )
+
+
+def _charts(board: Board, places: list[int], by: str, titles: Mapping[str, str]) -> None:
+    if st.session_state.get("_sorted") != by:  # the chart follows the sorting until it is told otherwise
+        st.session_state["_sorted"] = by
+        if by in titles:
+            st.session_state["task"] = by
+    if st.session_state.get("task") not in titles:
+        st.session_state.pop("task", None)
+    task = st.selectbox("Chart", list(titles), format_func=lambda key: titles[key], key="task")
+    column = board.column(task)
+    if column is None:
+        return
+    kinds = {
+        "models": chart(board, places, column),
+        "parameters": curve(board, places, column, "parameters"),
+        "step": curve(board, places, column, "step"),
+    }
+    drawn = {kind: drawing for kind, drawing in kinds.items() if drawing is not None}
+    if not drawn:
+        st.info("No model has a value on this task.")
+        return
+    for tab, drawing in zip(st.tabs([f"by {kind}" for kind in drawn]), drawn.values(), strict=True):
+        tab.altair_chart(drawing, width="stretch")
+
+
+def _origins(board: Board, places: list[int]) -> None:
+    st.subheader("Where the numbers come from", anchor=False)
+    rows = {board.rows[place].label: board.rows[place] for place in places}
+    if st.session_state.get("model") not in rows:
+        st.session_state["model"] = None
+    label = st.selectbox(
+        "Model", list(rows), key="model", placeholder="select a row of the table, or a model here"
+    )
+    if label is not None:
+        provenance.show(board, rows[label])
+
+
+def _choice(
+    slot: DeltaGenerator,
+    name: str,
+    options: Sequence[str],
+    every: str,
+    titles: Mapping[str, str] | None = None,
+) -> str:
+    """Return a choice that lives in the URL; "" for the one called `every`, which is offered where it has a name."""
+    offered = ["", *options] if every else list(options)
+    if st.session_state.get(name, st.query_params.get(name)) not in offered:
+        st.session_state[name] = offered[0]
+    elif name not in st.session_state:
+        st.session_state[name] = st.query_params[name]
+    label = {"sort": "Sort by"}.get(name, name.capitalize())
+    known = titles or {}
+    choice = slot.selectbox(label, offered, format_func=lambda key: known.get(key, key) or every, key=name)
+    if choice == offered[0]:
+        st.query_params.pop(name, None)
+    else:
+        st.query_params[name] = choice
+    return choice
+
+
+def _damage(lines: Sequence[str]) -> str:
+    shown = "".join(f"\n- {literal(line)}" for line in lines[:10])
+    more = f"\n- and {len(lines) - 10} more" if len(lines) > 10 else ""
+    return f"{_count(len(lines), 'file')} could not be read and so left out:\n{shown}{more}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+@st.cache_resource(show_spinner="Reading records …")
+def _reader(records: str) -> Reader:
+    return Reader(Path(records))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=Path, required=True, help="folder of records")
+    main(parser.parse_args().records)

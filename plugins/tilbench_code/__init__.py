@@ -1,0 +1,20 @@
+"""Code: script, letters, cue words of prompts, and sample data written for tilbench."""
+
+from __future__ import annotations
+
+from tilbench import hookimpl
+from tilbench.data.samples import sample_datasets
+from tilbench.hookspecs import Register
+
+
+@hookimpl
+def register_languages(register: Register) -> None:
+    """Register `code`."""
+    register("code", "tilbench_code/language.yaml", summary="Code")
+
+
+@hookimpl
+def register_datasets(register: Register) -> None:
+    """Register the sample data; a data directory with the same ids takes its place."""
+    for name, dataset in sample_datasets("tilbench_code", "code"):
+        register(name, dataset, summary=dataset.summary)

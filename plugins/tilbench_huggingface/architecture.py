@@ -1,0 +1,125 @@
+"""The architecture that stands for every causal class of Transformers: built, saved, loaded and adapted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from tilbench.config.base import Schema
+from tilbench.errors import CheckpointError, ConfigError, near
+from tilbench_huggingface.source import ADAPTER, CONFIG, first_line, resolve_base
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from tilbench.config.model import Adapter
+
+__all__ = ["HuggingFaceArchitecture", "HuggingFaceConfig"]
+
+
+class HuggingFaceConfig(Schema):
+    """A class of Transformers by its `model_type`, with the fields of its config."""
+
+    model_type: str
+    """Such as llama, gemma3_text or mamba."""
+    vocab_size: int = Field(ge=1)
+    max_length: int = Field(ge=1)
+    """Tokens it attends over (`max_position_embeddings`, where the class has one)."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """Every other field, by the names of Transformers; one that the class does not have is an error."""
+
+
+class HuggingFaceArchitecture:
+    """Any causal language model of Transformers."""
+
+    Config: ClassVar[type[Any]] = HuggingFaceConfig
+
+    def parameters(self, config: HuggingFaceConfig) -> int:
+        """Return the number of parameters, counted on a model without memory; tied ones once."""
+        import torch
+
+        from tilbench_huggingface.weights import count
+
+        with torch.device("meta"):
+            return count(self.build(config))
+
+    def build(self, config: HuggingFaceConfig) -> nn.Module:
+        """Return a new `HuggingFaceDecoder`. Raises ConfigError for a config that no class takes."""
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        from tilbench_huggingface.decoder import HuggingFaceDecoder
+        from tilbench_huggingface.library import quiet
+
+        settings = _settings(config)
+        with quiet():
+            make: Any = AutoModelForCausalLM.from_config
+            try:
+                model = make(settings, dtype=torch.float32)
+            except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+                raise ConfigError(
+                    f"architecture huggingface: no {config.model_type} can be built: {first_line(error)}"
+                ) from error
+            return HuggingFaceDecoder(model, config.max_length)
+
+    def save(self, module: nn.Module, folder: Path) -> None:
+        """Write weights and config as Transformers does; an adapter is written with its base in `base`."""
+        from tilbench_huggingface.adapters import save_adapted
+        from tilbench_huggingface.library import quiet
+
+        model: Any = module.model
+        with quiet():
+            if hasattr(model, "peft_config"):
+                save_adapted(model, folder)
+            else:
+                model.save_pretrained(folder)
+
+    def load(self, config: HuggingFaceConfig, folder: Path, *, dtype: torch.dtype | None = None) -> nn.Module:
+        """Return the decoder saved in `folder`; an adapter is ready for more training."""
+        from tilbench_huggingface.decoder import HuggingFaceDecoder
+        from tilbench_huggingface.weights import load_adapter, load_model
+
+        adapted = (folder / ADAPTER).is_file()
+        model = load_model(resolve_base(folder) if adapted else folder, dtype=dtype)
+        if model.config.model_type != config.model_type:
+            raise CheckpointError(
+                f"{folder}: its {CONFIG} says {model.config.model_type}, the model spec {config.model_type}"
+            )
+        if adapted:
+            model = load_adapter(model, folder, trainable=True)
+        decoder = HuggingFaceDecoder(model, config.max_length)
+        if decoder.vocab_size != config.vocab_size:
+            raise CheckpointError(
+                f"{folder}: its vocabulary has {decoder.vocab_size:,} entries, "
+                f"that of the model spec {config.vocab_size:,}"
+            )
+        return decoder
+
+    def adapt(self, module: nn.Module, adapter: Adapter) -> nn.Module:
+        """Return the decoder with a low-rank adapter to train on its frozen weights."""
+        from tilbench_huggingface.adapters import with_adapter
+
+        return with_adapter(module, adapter)
+
+
+def _settings(config: HuggingFaceConfig) -> Any:
+    """Return the Transformers config. Raises ConfigError for a model type or field that does not exist."""
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    name = config.model_type
+    if name not in CONFIG_MAPPING:
+        close = f"; did you mean {' or '.join(found)}?" if (found := near(name, CONFIG_MAPPING)) else ""
+        raise ConfigError(f"architecture huggingface: Transformers has no model_type {name!r}{close}")
+    default = CONFIG_MAPPING[name]()
+    for field in config.config:
+        if field in {"vocab_size", "model_type"} or not hasattr(default, field):
+            why = "is a field of the architecture itself" if hasattr(config, field) else "does not exist"
+            close = f"; did you mean {' or '.join(found)}?" if (found := near(field, vars(default))) else ""
+            raise ConfigError(f"architecture huggingface: config.{field} of {name} {why}{close}")
+    length = (
+        {"max_position_embeddings": config.max_length} if hasattr(default, "max_position_embeddings") else {}
+    )
+    return AutoConfig.for_model(name, vocab_size=config.vocab_size, **{**length, **config.config})

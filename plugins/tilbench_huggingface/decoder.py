@@ -1,0 +1,220 @@
+"""Any causal class of Transformers as a decoder that never makes a [B, T, V] tensor."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tilbench.errors import Unsupported
+from tilbench_huggingface.cache import Memory, Way
+from tilbench_huggingface.head import base_name, head_logits, head_of
+from tilbench_huggingface.probe import FAULTS, LENGTH, ask, close
+
+__all__ = ["HuggingFaceDecoder", "context_length"]
+
+_DEFAULT_LENGTH = 2048
+_LENGTHS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", "context_length")
+_WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
+
+
+def context_length(config: Any) -> int:
+    """Return the tokens that a model of this config attends over; 2048 where the config does not say."""
+    inner = config.get_text_config()
+    found = (getattr(inner, name, None) for name in _LENGTHS)
+    return next((length for length in found if isinstance(length, int) and length > 0), _DEFAULT_LENGTH)
+
+
+class HuggingFaceDecoder(nn.Module):
+    """A causal class of Transformers, alone or within a peft model.
+
+    States are the base model's; logits are made from them by the class's own code (see `head`). Whether that
+    gives the class's own logits is tried at construction (on `meta`: at the first use), and where it does
+    not, `hidden` returns the logits themselves, which is right but not bounded in memory, with a warning.
+    """
+
+    def __init__(self, model: nn.Module, max_length: int | None = None) -> None:
+        super().__init__()
+        self.model = model
+        inner = self.inner
+        self.vocab_size = _rows(inner)
+        self.max_length = max_length or context_length(inner.config)
+        self._base = base_name(inner)
+        self._head = (head_of(inner),) if self._base else ()  # in a tuple: a view is no submodule
+        self._way: Way | None = None
+        self._takes_masks: bool | None = None
+        self._tried = False
+        if self._device.type != "meta":
+            self._try()
+
+    @property
+    def inner(self) -> Any:
+        """The Transformers model: within a peft model, the one that its adapters were put into."""
+        get: Any = getattr(self.model, "get_base_model", None)
+        return self.model if get is None else get()
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return the class's own logits [B, T, V]."""
+        logits: Tensor = self.inner(input_ids=ids, use_cache=False)[0]
+        return logits
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Return the logits [..., V] of states [..., D]."""
+        return head_logits(self._head[0], hidden) if self._head else hidden
+
+    def hidden(
+        self,
+        ids: Tensor,
+        *,
+        positions: Tensor | None = None,
+        mask: Tensor | None = None,
+        cache: Memory | None = None,
+    ) -> Tensor:
+        """Return the final states [B, T, D]; see `tilbench.kinds.architecture.Decoder`.
+
+        Raises Unsupported for a mask or positions that this class does not obey.
+        """
+        if not self._tried and ids.device.type != "meta":
+            self._try()
+        extra = {} if mask is None and positions is None else self._explicit(ids, positions, mask, cache)
+        if cache is None:
+            return self._run(ids, **extra)
+        if cache.way is Way.AGAIN:
+            hidden = self._run(cache.all(ids))[:, cache.length :]
+        elif cache.way is Way.STEPS and cache.length:
+            hidden = torch.cat(
+                [self._remember(column, cache) for column in torch.split(ids, 1, dim=1)], dim=1
+            )
+        else:
+            hidden = self._remember(ids, cache, **extra)
+        cache.length += ids.shape[1]
+        return hidden
+
+    def new_cache(self, batch: int, length: int) -> Memory:
+        """Return an empty cache: the class's own where cached equals uncached, else one of ids."""
+        if self._way is None:
+            self._way = ask(self, self.vocab_size, self._find_way)
+        return self._memory(self._way)
+
+    def _memory(self, way: Way) -> Memory:
+        from transformers import DynamicCache
+
+        return Memory(way, None if way is Way.AGAIN else DynamicCache(config=self.inner.config))
+
+    @property
+    def _core(self) -> Any:
+        """What is run for states: the base model, or the whole where the class could not be cut."""
+        return getattr(self.inner, self._base) if self._head else self.inner
+
+    def _run(self, ids: Tensor, **extra: Any) -> Tensor:
+        states: Tensor = self._core(input_ids=ids, **{"use_cache": False, **extra})[0]
+        return states
+
+    def _remember(self, ids: Tensor, cache: Memory, **extra: Any) -> Tensor:
+        """Run on from a cache of transformers."""
+        taken = inspect.signature(self._core.forward).parameters
+        name = next((name for name in ("past_key_values", "cache_params") if name in taken), None)
+        if name is None:
+            raise Unsupported(f"{type(self.inner).__name__} takes no cache")
+        return self._run(ids, use_cache=True, **{name: cache.state}, **extra)
+
+    def _explicit(
+        self, ids: Tensor, positions: Tensor | None, mask: Tensor | None, cache: Memory | None
+    ) -> dict[str, Any]:
+        """Return what makes the class obey positions and a mask. Raises Unsupported where it does not."""
+        batch, new = ids.shape
+        start = cache.length if cache else 0
+        name = type(self.inner).__name__
+        if self._takes_masks is None:
+            self._takes_masks = True  # while it is being tried
+            self._takes_masks = ask(self, self.vocab_size, self._obeys_masks)
+        if not self._takes_masks or (cache and cache.way is not Way.CHUNKS):
+            raise Unsupported(f"{name} takes no explicit positions or mask; give it one sequence a row")
+        window = _window(self.inner.config)
+        if window is not None and start + new > window:
+            raise Unsupported(
+                f"{name} attends over windows of {window} tokens, which an explicit mask over {start + new} "
+                "would lift"
+            )
+        if positions is None:
+            positions = torch.arange(start, start + new, device=ids.device)
+        if mask is None:
+            mask = torch.ones(new, start + new, dtype=torch.bool, device=ids.device).tril(start)
+        if mask.dim() == 2:
+            mask = mask.expand(batch, 1, new, start + new)
+        dtype = self.inner.dtype
+        shift = torch.zeros(mask.shape, dtype=dtype, device=ids.device)
+        return {
+            "position_ids": positions.expand(batch, new),
+            "attention_mask": shift.masked_fill(~mask, torch.finfo(dtype).min),  # [B, 1, T, S]
+        }
+
+    def _try(self) -> None:
+        self._tried = True
+        ask(self, self.vocab_size, self._cut)
+
+    def _cut(self, ids: Tensor) -> None:
+        """Keep the cut if it gives the class's own logits; refuse a class that looks ahead."""
+        logits = self(ids)
+        name = type(self.inner).__name__
+        if not close(logits[0, :-1], logits[1, :-1]):
+            raise Unsupported(f"{name} looks at the tokens to the right: it is no causal language model")
+        try:
+            right = bool(self._head) and close(self.project(self.hidden(ids)), logits)
+        except FAULTS:
+            right = False
+        if not right:
+            self._head = ()
+            warnings.warn(
+                f"{name}: its logits cannot be made from its final states alone; going on with whole logits, "
+                "so the memory for a large vocabulary is not bounded",
+                stacklevel=2,
+            )
+
+    def _find_way(self, ids: Tensor) -> Way:
+        """Return the fastest way to go on whose states equal those of the whole."""
+        whole = self._run(ids)
+        for way in (Way.CHUNKS, Way.STEPS):
+            cache = self._memory(way)
+            try:
+                parts = [self.hidden(part, cache=cache) for part in torch.split(ids, [3, 2, 1], dim=1)]
+            except (Unsupported, *FAULTS):
+                continue
+            if close(torch.cat(parts, dim=1), whole):
+                return way
+        return Way.AGAIN
+
+    def _obeys_masks(self, ids: Tensor) -> bool:
+        """Say whether a trunk with two branches in one row equals the two sequences alone."""
+        row = ids[:1]  # [1, 6]: trunk 0 1, branches 2 3 and 4 5
+        positions = torch.tensor([0, 1, 2, 3, 2, 3], device=ids.device)
+        mask = torch.ones(LENGTH, LENGTH, dtype=torch.bool, device=ids.device).tril()
+        mask[4:, 2:4] = False
+        first, second = row[:, :4], torch.cat([row[:, :2], row[:, 4:]], dim=1)
+        apart = torch.cat([self._run(first), self._run(second)[:, 2:]], dim=1)
+        try:
+            packed = self.hidden(row, positions=positions, mask=mask)
+        except FAULTS:
+            return False
+        return close(packed, apart)
+
+
+def _rows(model: Any) -> int:
+    weight = getattr(model.get_output_embeddings(), "weight", None)
+    if isinstance(weight, Tensor) and weight.dim() == 2 and not hasattr(weight, "quant_state"):
+        return weight.shape[0]
+    return int(model.config.get_text_config().vocab_size)
+
+
+def _window(config: Any) -> int | None:
+    """Return the shortest window of a class whose layers do not all see everything."""
+    inner = config.get_text_config()
+    found = [value for name in _WINDOWS if isinstance(value := getattr(inner, name, None), int) and value > 0]
+    return min(found, default=None)

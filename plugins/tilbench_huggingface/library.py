@@ -1,0 +1,49 @@
+"""How the libraries are called: quietly, and with their faults said in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Iterator
+
+import torch
+
+from tilbench.errors import CheckpointError, MissingDependency, TilbenchError
+from tilbench_huggingface.source import first_line
+
+__all__ = ["faults", "quiet", "require"]
+
+
+def require(package: str, purpose: str, extra: str = "hf") -> None:
+    """Raise MissingDependency where an optional package is not installed."""
+    if importlib.util.find_spec(package) is None:
+        raise MissingDependency(package, extra, purpose)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from logging and drawing progress bars meanwhile."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)  # type: ignore[attr-defined]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def faults(what: str) -> Iterator[None]:
+    """Turn what a library raises into a CheckpointError in one line; running out of memory stays itself."""
+    try:
+        yield
+    except (TilbenchError, torch.OutOfMemoryError, MemoryError):
+        raise
+    except (
+        Exception
+    ) as error:  # a damaged file surfaces as OSError, KeyError, SafetensorError, RuntimeError …
+        raise CheckpointError(f"{what}: {type(error).__name__}: {first_line(error)}") from error

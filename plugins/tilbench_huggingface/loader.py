@@ -1,0 +1,105 @@
+"""Opens Transformers folders, peft adapters and models of the Hub."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tilbench.errors import CheckpointError
+from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions
+from tilbench_huggingface.source import Source, recognises, resolve
+
+if TYPE_CHECKING:
+    from tilbench.scoring.prefix import Prefix
+
+__all__ = ["HuggingFaceLoader"]
+
+
+class HuggingFaceLoader:
+    """The loader of everything that Transformers and peft write."""
+
+    def recognises(self, reference: str) -> bool:
+        """Say whether a reference is a Transformers or peft folder, or `hf:org/name[@revision]`."""
+        return recognises(reference)
+
+    def card(self, reference: str, options: OpenOptions) -> ModelCard:
+        """Describe the model; one on the Hub is downloaded."""
+        source = _source(reference, options)
+        return _card(source, _prefix(source, options), options)
+
+    def open(self, reference: str, options: OpenOptions) -> LanguageModel:
+        """Load the model. Raises CheckpointError where its parts do not fit together."""
+        import torch
+
+        from tilbench.scoring.engine import TorchLanguageModel
+        from tilbench_huggingface.decoder import HuggingFaceDecoder
+        from tilbench_huggingface.weights import load_adapter, load_model
+
+        source = _source(reference, options)
+        prefix = _prefix(source, options)
+        card = _card(source, prefix, options)
+        model = load_model(
+            source.base,
+            dtype=getattr(torch, options.dtype),
+            device=options.device,
+            trust_remote_code=options.trust_remote_code,
+        )
+        if source.adapter:
+            model = load_adapter(model, source.adapter)
+        decoder = HuggingFaceDecoder(model).eval()
+        tokenizer = options.load_tokenizer(str(source.tokenizer))
+        return TorchLanguageModel(card, decoder, tokenizer, prefix, options)
+
+
+def _source(reference: str, options: OpenOptions) -> Source:
+    from tilbench_huggingface.library import require
+
+    require("transformers", reference)
+    source = resolve(reference, code=options.trust_remote_code)
+    if source.config.get("auto_map") and not options.trust_remote_code and not _known(source):
+        raise CheckpointError(
+            f"{reference} runs Python of its own; read it, then allow it with --trust-remote-code"
+        )
+    return source
+
+
+def _known(source: Source) -> bool:
+    """Say whether Transformers itself has the class."""
+    from transformers import CONFIG_MAPPING
+
+    return source.config.get("model_type") in CONFIG_MAPPING
+
+
+def _prefix(source: Source, options: OpenOptions) -> Prefix:
+    from tilbench_huggingface.prefix import read_prefix
+
+    return read_prefix(
+        source.tokenizer, source.config, options.prefix, trust_remote_code=options.trust_remote_code
+    )
+
+
+def _card(source: Source, prefix: Prefix, options: OpenOptions) -> ModelCard:
+    from tilbench.scoring.engine import SUPPORTED
+    from tilbench_huggingface.decoder import context_length
+    from tilbench_huggingface.weights import adapter_shapes, count, meta_model
+
+    model = meta_model(source.base, trust_remote_code=options.trust_remote_code)
+    parameters = count(model)
+    lineage: tuple[str, ...] = ()
+    if source.adapter:
+        for shape in adapter_shapes(source.adapter).values():
+            size = 1
+            for side in shape:
+                size *= side
+            parameters += size
+        lineage = (Source("", source.base).fingerprint(),)
+    return ModelCard(
+        name=source.name,
+        fingerprint=source.fingerprint(prefix=[prefix.id, prefix.contexts], dtype=options.dtype),
+        supports=SUPPORTED,
+        parameters=parameters,
+        prefix=str(prefix),
+        tokenizer=options.load_tokenizer(str(source.tokenizer)).fingerprint,
+        max_length=context_length(model.config),
+        lineage=lineage,
+        details={"class": type(model).__name__},
+    )

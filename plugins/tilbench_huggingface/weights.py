@@ -1,0 +1,124 @@
+"""Loads weights, and refuses those that do not fit their config: Transformers itself would only warn."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tilbench.errors import CheckpointError, Unsupported
+from tilbench_huggingface.library import faults, quiet, require
+from tilbench_huggingface.source import CONFIG, read_json
+
+__all__ = ["adapter_shapes", "count", "load_adapter", "load_model", "meta_model"]
+
+
+def count(module: nn.Module) -> int:
+    """Return the number of parameters, tied ones once."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def meta_model(folder: Path, *, trust_remote_code: bool = False) -> Any:
+    """Build the model of a folder's config without allocating its weights."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with quiet(), faults(f"{folder}: no causal language model can be built from its {CONFIG}"):
+        config: Any = AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=trust_remote_code
+        )
+        if getattr(config, "quantization_config", None) is not None:
+            del config.quantization_config  # the count is that of the weights, however they are stored
+        with torch.device("meta"):
+            make: Any = AutoModelForCausalLM.from_config
+            return make(config, trust_remote_code=trust_remote_code)
+
+
+def load_model(
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device = "cpu",
+    trust_remote_code: bool = False,
+) -> Any:
+    """Load the causal language model in `folder`, in evaluation mode. dtype: None keeps what is stored.
+
+    Raises CheckpointError that names missing, extra or misshapen weights, MissingDependency where the
+    weights are quantised and bitsandbytes is not here.
+    """
+    from transformers import AutoModelForCausalLM
+
+    options: dict[str, Any] = {}
+    quantised = read_json(folder / CONFIG).get("quantization_config")
+    if quantised:
+        if quantised.get("quant_method", "bitsandbytes") == "bitsandbytes":
+            require("bitsandbytes", f"the quantised checkpoint {folder}")
+        options["device_map"] = {"": str(device)}
+    with quiet(), faults(f"{folder} cannot be loaded"):
+        load: Any = AutoModelForCausalLM.from_pretrained
+        model, info = load(
+            folder,
+            local_files_only=True,
+            dtype=dtype or "auto",
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they come back in `info`, all of them
+            **options,
+        )
+    misshapen = [
+        f"{name} {_shape(stored)} for {_shape(wanted)}" for name, stored, wanted in info["mismatched_keys"]
+    ]
+    _refuse(folder, info["missing_keys"], info["unexpected_keys"], misshapen)
+    return model if quantised else model.to(device)
+
+
+def adapter_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of an adapter's stored tensors by name, read from the file's header."""
+    from safetensors import safe_open
+
+    path = folder / "adapter_model.safetensors"
+    if not path.is_file():
+        raise CheckpointError(f"{folder} has no {path.name}; save the adapter with peft as safetensors")
+    with faults(f"{path} cannot be read"), safe_open(path, framework="pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 it is no dict
+
+
+def load_adapter(base: Any, folder: Path, *, trainable: bool = False) -> Any:
+    """Put the peft adapter in `folder` on a loaded `base`. Raises CheckpointError where they do not fit."""
+    require("peft", f"the adapter {folder}")
+    from peft import PeftModel, get_peft_model_state_dict
+
+    stored = adapter_shapes(folder)
+    with quiet(), faults(f"the adapter {folder} cannot be put on its base"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Found missing adapter keys", category=UserWarning)
+        model: Any = PeftModel.from_pretrained(base, str(folder), is_trainable=trainable)
+        if model.active_peft_config.is_prompt_learning:
+            raise Unsupported(
+                f"{folder}: an adapter of type {model.active_peft_config.peft_type} adds tokens; use LoRA"
+            )
+        wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
+    _refuse(folder, wanted.keys() - stored.keys(), stored.keys() - wanted.keys(), [])
+    model.eval()
+    return model
+
+
+def _refuse(folder: Path, missing: Iterable[str], extra: Iterable[str], misshapen: Iterable[str]) -> None:
+    parts = [
+        f"{what} {_names(names)}"
+        for what, names in (("missing", missing), ("extra", extra), ("misshapen", misshapen))
+        if list(names)
+    ]
+    if parts:
+        raise CheckpointError(f"{folder}: weights and {CONFIG} do not fit together: {'; '.join(parts)}")
+
+
+def _names(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    return ", ".join(ordered[:4]) + (f" and {len(ordered) - 4} more" if len(ordered) > 4 else "")
+
+
+def _shape(shape: Iterable[int]) -> str:
+    return "×".join(map(str, shape))

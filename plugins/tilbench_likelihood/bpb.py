@@ -1,0 +1,118 @@
+"""Bits per byte: how many bits a model needs for each UTF-8 byte of the original text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from pydantic import Field, model_validator
+
+from tilbench.config.base import Schema
+from tilbench.data.rows import Document, Row
+from tilbench.data.words import whitespace_words
+from tilbench.errors import DataError, PluginError
+from tilbench.kinds.metric import ItemScore, TaskContext, Value
+from tilbench.kinds.requests import Answer, Likelihood, Request
+from tilbench.kinds.requests import Document as DocumentRequest
+from tilbench.results.statistics import Ratio, ratio_values
+
+__all__ = ["BitsPerByte", "BitsPerByteSettings"]
+
+_RATIOS = {
+    "bpb": Ratio("bits", "bytes", "bits/byte", "lower"),
+    "bits_per_character": Ratio("bits", "characters", "bits/character", "lower"),
+    "perplexity": Ratio("bits", "tokens", "perplexity/token", "lower"),
+    "word_perplexity": Ratio("bits", "words", "perplexity/word", "lower"),
+    "byte_perplexity": Ratio("bits", "bytes", "perplexity/byte", "lower"),
+}
+
+
+class BitsPerByteSettings(Schema):
+    """How documents longer than the model's context are scored; part of the task's fingerprint."""
+
+    window: int | None = Field(default=None, ge=1)
+    """Tokens in one window; by default the model's own context length."""
+    overlap: int = Field(default=1, ge=1)
+    """Tokens of the text before that each later window sees; 1 is lm-evaluation-harness's scheme."""
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> BitsPerByteSettings:
+        if self.window is not None and self.overlap > self.window:
+            raise ValueError(f"'overlap' ({self.overlap}) is more than 'window' ({self.window})")
+        return self
+
+
+class BitsPerByte:
+    """Bits per byte, and the perplexities per token, word and byte that are the same sum written otherwise.
+
+    bpb = Σ bits / Σ UTF-8 bytes of the original text, both over documents; a document's bits are −Σ log₂ p.
+    bits_per_character = Σ bits / Σ Unicode characters.
+    perplexity = 2^(Σ bits / Σ tokens), in the model's own tokens: comparable within one tokenizer only, and
+    absent where the model has none. word_perplexity = 2^(Σ bits / Σ words between white space).
+    byte_perplexity = 2^bpb. Lower is better in all. Intervals: percentile bootstrap over documents.
+
+    bpb, word_perplexity and byte_perplexity are those of lm-evaluation-harness (`bits_per_byte`, …), except
+    that it counts an empty word at an end of a document where there is white space.
+    """
+
+    rows: ClassVar[frozenset[str]] = frozenset({"documents"})
+    version: ClassVar[int] = 1
+    Settings: ClassVar[type[BitsPerByteSettings]] = BitsPerByteSettings
+
+    def __init__(self, settings: BitsPerByteSettings, context: TaskContext) -> None:
+        self.headline = "bpb"
+        self._settings = settings
+        self._seed = context.seed
+
+    def requests(self, row: Row) -> Sequence[Request]:
+        """Ask for the whole document."""
+        return [DocumentRequest(_text(row), self._settings.window, self._settings.overlap)]
+
+    def score(self, row: Row, answers: Sequence[Answer]) -> ItemScore:
+        """Return the bits of the document and what they can be divided by."""
+        (answer,) = answers
+        if not isinstance(answer, Likelihood):
+            raise PluginError(f"a document was answered by {type(answer).__name__}, not by Likelihood")
+        text = _text(row)
+        values = {
+            "bits": -answer.logprob / math.log(2),
+            "bytes": float(len(text.encode())),
+            "characters": float(len(text)),
+            "words": float(len(whitespace_words(text))),
+        }
+        if answer.tokens is not None:
+            values["tokens"] = float(answer.tokens)
+        return ItemScore(row.id, row.cluster, values)
+
+    def aggregate(self, scores: Sequence[ItemScore]) -> Mapping[str, Value]:
+        """Return the corpus ratios; a single document has no interval."""
+        values = ratio_values(scores, _RATIOS, seed=self._seed)
+        return {
+            name: _perplexity(value) if value.unit.startswith("perplexity") else value
+            for name, value in values.items()
+        }
+
+
+def _perplexity(bits: Value) -> Value:
+    """Return the perplexity 2^bits; its interval is the image of that of the bits, its error first order."""
+    value = _power(bits.value)
+    return replace(
+        bits,
+        value=value,
+        stderr=None if bits.stderr is None else math.log(2) * value * bits.stderr,
+        low=None if bits.low is None else _power(bits.low),
+        high=None if bits.high is None else _power(bits.high),
+    )
+
+
+def _power(bits: float) -> float:
+    """Return 2^bits, infinite where that is more than a float can hold."""
+    return 2.0**bits if bits < 1024 else math.inf
+
+
+def _text(row: Row) -> str:
+    if not isinstance(row, Document):
+        raise DataError(f"row {row.id!r}: bpb scores documents, not {row.kind}")
+    return row.text

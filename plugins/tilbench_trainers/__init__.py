@@ -1,0 +1,22 @@
+"""Trainers: loops that fit a built module to a mix of text by a recipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tilbench import hookimpl
+
+if TYPE_CHECKING:
+    from tilbench.hookspecs import Register
+
+__all__ = ["register_trainers"]
+
+
+@hookimpl
+def register_trainers(register: Register) -> None:
+    """Register the trainers; torch is imported when one of them is first used."""
+    register(
+        "pretrain",
+        "tilbench_trainers.pretrain:Pretrain",
+        summary="next-token training from scratch, on one device; resumes exactly",
+    )

@@ -1,0 +1,37 @@
+"""Learning-rate schedules, as pure functions of the step."""
+
+from __future__ import annotations
+
+import math
+
+from tilbench.config.model import Schedule
+
+__all__ = ["learning_rate"]
+
+
+def learning_rate(step: int, steps: int, peak: float, schedule: Schedule) -> float:
+    """Return the learning rate of update `step`, which is one of 1 … `steps`.
+
+    All schedules rise linearly to `peak` at update `schedule.warmup`. From there
+
+        constant   stays
+        linear     falls in a straight line
+        cosine     falls along half a cosine (Loshchilov & Hutter, SGDR, 2017, without restarts)
+        wsd        stays, then falls in a straight line over the last round(decay · steps) updates
+                   (warmup–stable–decay: Hu et al., MiniCPM, 2024)
+
+    and the last update has the rate `peak · schedule.final` exactly (except constant, which ignores it).
+    """
+    if step < schedule.warmup:
+        return peak * step / schedule.warmup
+    if schedule.name == "constant":
+        return peak
+    start = schedule.warmup
+    if schedule.name == "wsd":
+        start = max(start, steps - round(schedule.decay * steps))
+    if step <= start or start >= steps:
+        return peak
+    left = (steps - step) / (steps - start)  # 1 at the start of the decay, 0 at the last update
+    if schedule.name == "cosine":
+        left = (1 - math.cos(math.pi * left)) / 2
+    return peak * (schedule.final + (1 - schedule.final) * left)

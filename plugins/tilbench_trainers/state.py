@@ -1,0 +1,154 @@
+"""Checkpoints of a run: written whole or not at all, read back to the bit, pruned by the recipe."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tilbench.checkpoints.folder import CheckpointInfo, checkpoints, read_info, step_folder, write_info
+from tilbench.config.model import Recipe
+from tilbench.errors import CheckpointError
+from tilbench.kinds.trainer import TrainingJob
+from tilbench.paths import atomic_folder
+from tilbench_trainers.optimizer import trainable
+from tilbench_trainers.record import resolved_architecture
+
+__all__ = ["State", "clean", "last_checkpoint", "restore", "save"]
+
+_TRAINING = "training"
+_FILE = "state.pt"
+_RESUMABLE = 2
+"""Newest checkpoints that keep what is needed for going on."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything that changes in training, and the run's digest and prefix token, which do not."""
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    device: torch.device
+    digest: str
+    prefix: int | None
+
+
+def last_checkpoint(out: Path) -> Path | None:
+    """Return the newest checkpoint that can be gone on from; None in a folder without checkpoints.
+
+    Raises CheckpointError where there are checkpoints but none has its training state.
+    """
+    found = checkpoints(out)
+    for folder in reversed(found):
+        if (folder / _TRAINING / _FILE).is_file():
+            return folder
+    if found:
+        raise CheckpointError(
+            f"{out} has {len(found)} checkpoints and none with {_TRAINING}/{_FILE}; train into another folder"
+        )
+    return None
+
+
+def save(job: TrainingJob, recipe: Recipe, state: State, step: int) -> Path:
+    """Write the checkpoint of `step`, then remove those that the recipe does not keep; return its folder."""
+    folder = step_folder(job.out, step)
+    info = CheckpointInfo(
+        model=job.reference or job.spec.name,
+        architecture=resolved_architecture(job),
+        tokenizer=job.tokenizer.family,
+        prefix=state.prefix,
+        parameters=sum(parameter.numel() for parameter in state.module.parameters()),
+        step=step,
+        tokens=step * recipe.tokens_per_step,
+        run=state.digest,
+    )
+    with atomic_folder(folder) as aside:
+        job.architecture.save(state.module, aside)
+        job.tokenizer.save(aside)
+        (aside / _TRAINING).mkdir()
+        torch.save(_training_state(state, step), aside / _TRAINING / _FILE)
+        write_info(aside, info)
+        _sync(aside)
+    _prune(job.out, recipe)
+    return folder
+
+
+def _training_state(state: State, step: int) -> dict[str, Any]:
+    random = {"cpu": torch.get_rng_state()}
+    if state.device.type != "cpu":
+        random[state.device.type] = torch.get_device_module(state.device).get_rng_state()
+    return {
+        "step": step,
+        "names": list(trainable(state.module)),
+        "optimizer": state.optimizer.state_dict(),
+        "scaler": state.scaler.state_dict(),
+        "random": random,
+    }
+
+
+def restore(job: TrainingJob, state: State, folder: Path) -> int:
+    """Put module, optimizer and random generators back to what they were in `folder`; return its step.
+
+    Raises CheckpointError where the parts do not fit.
+    """
+    path = folder / _TRAINING / _FILE
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(
+            f"{path} cannot be read ({reason}); remove {folder} to go on from the one before"
+        ) from None
+    names, ours = saved["names"], list(trainable(state.module))
+    if names != ours:
+        odd = sorted(set(names) ^ set(ours))[:3] or ["their order"]
+        raise CheckpointError(
+            f"{path} is of other trainable parameters than the model's: {', '.join(odd)} differ"
+        )
+    config = job.architecture.Config.model_validate(read_info(folder).architecture.config)
+    state.module.load_state_dict(job.architecture.load(config, folder).state_dict())
+    state.optimizer.load_state_dict(saved["optimizer"])
+    state.scaler.load_state_dict(saved["scaler"])
+    torch.set_rng_state(saved["random"]["cpu"])
+    if state.device.type in saved["random"] and state.device.type != "cpu":
+        torch.get_device_module(state.device).set_rng_state(saved["random"][state.device.type])
+    return int(saved["step"])
+
+
+def clean(out: Path) -> None:
+    """Remove what a killed process had begun to write: hidden folders and files beside the real ones."""
+    for pattern in (".step-*", ".log.jsonl.*", ".run.json.*", "data/.*"):
+        for path in out.glob(pattern):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _prune(out: Path, recipe: Recipe) -> None:
+    """Keep the first, the last, and the newest `keep` of those between that were due.
+
+    A checkpoint between that was not due was written because somebody stopped the run there.
+    """
+    found = checkpoints(out)
+    every = recipe.checkpoint_every
+    due = [path for path in found[1:-1] if every and int(path.name.removeprefix("step-")) % every == 0]
+    for path in set(found[1:-1]) - set(due[-recipe.keep :]):
+        hidden = path.replace(
+            out / f".{path.name}.old"
+        )  # so that half a folder never passes for a checkpoint
+        shutil.rmtree(hidden, ignore_errors=True)
+    for path in checkpoints(out)[:-_RESUMABLE]:
+        shutil.rmtree(path / _TRAINING, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Wait until the disk has every file of `folder`, so that its rename cannot come before its content."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())

@@ -1,0 +1,76 @@
+"""Validation by the code that scores checkpoints later, so that the two numbers are one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+
+from tilbench.data.rows import Document as Row
+from tilbench.kinds.architecture import Decoder
+from tilbench.kinds.language_model import ModelCard, OpenOptions
+from tilbench.kinds.requests import Document, Likelihood
+from tilbench.kinds.trainer import TrainingJob
+from tilbench.scoring.engine import SUPPORTED, TorchLanguageModel
+from tilbench.scoring.prefix import Prefix
+
+__all__ = ["BUDGET", "Validator", "heldout_texts"]
+
+BUDGET = 64 * 1024
+"""UTF-8 bytes of each source that are scored."""
+
+
+def heldout_texts(documents: Sequence[Row], budget: int = BUDGET) -> list[str]:
+    """Return the first texts, `budget` UTF-8 bytes in all; the last is cut between characters to fit."""
+    texts: list[str] = []
+    for document in documents:
+        data = document.text.encode()
+        texts.append(data[:budget].decode(errors="ignore"))
+        budget -= len(data)
+        if budget <= 0:
+            break
+    return [text for text in texts if text]
+
+
+class Validator:
+    """Scores each source's held-out documents with the weights as they are."""
+
+    def __init__(self, job: TrainingJob, device: torch.device, prefix: int | None) -> None:
+        self._texts = {source.name: heldout_texts(source.validation) for source in job.sources}
+        self._module = job.module
+        self._model = TorchLanguageModel(
+            ModelCard(name=job.reference or job.spec.name, fingerprint="", supports=SUPPORTED),
+            cast("Decoder", job.module),
+            job.tokenizer,
+            Prefix(prefix, False, f"id {prefix}"),
+            OpenOptions(device=str(device), load_tokenizer=lambda _: job.tokenizer),
+        )
+
+    def __bool__(self) -> bool:
+        """Say whether any source has held-out documents."""
+        return any(self._texts.values())
+
+    def measure(self) -> dict[str, dict[str, float]]:
+        """Return by source `bpb` (bits per UTF-8 byte) and `loss` (nats per scored token).
+
+        Computed in the weights' own dtype, whatever the precision of training. The module is left as it was.
+        """
+        training = self._module.training
+        self._module.eval()
+        try:
+            return {name: self._source(texts) for name, texts in self._texts.items() if texts}
+        finally:
+            self._module.train(training)
+
+    def _source(self, texts: Sequence[str]) -> dict[str, float]:
+        requests = [Document(text) for text in dict.fromkeys(texts)]
+        answers = {request: answer for batch in self._model.answer(requests) for request, answer in batch}
+        nats, tokens = 0.0, 0
+        for text in texts:  # in the order of the documents, so that the sum has one value
+            answer = answers[Document(text)]
+            assert isinstance(answer, Likelihood)
+            nats, tokens = nats - answer.logprob, tokens + (answer.tokens or 0)
+        size = sum(len(text.encode()) for text in texts)
+        return {"bpb": nats / math.log(2) / size, "loss": nats / max(tokens, 1)}

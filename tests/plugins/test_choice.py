@@ -1,0 +1,218 @@
+import doctest
+import math
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tilbench.data.rows import Document, Question
+from tilbench.errors import ConfigError, DataError
+from tilbench.kinds.language import Cues, Language
+from tilbench.kinds.metric import ItemScore, Metric, TaskContext
+from tilbench.kinds.requests import Continuation, Likelihood
+from tilbench_choice import prompt
+from tilbench_choice.choice import Choice, ChoiceSettings
+
+KAZAKH = Language(
+    tag="kk-Cyrl",
+    name="Kazakh",
+    native_name="Қазақша",
+    script="Cyrl",
+    alphabet="аә",
+    cues=Cues(passage="Мәтін", question="Сұрақ", options="Нұсқалар", answer="Жауап"),
+)
+ROW = Question("q1", "Астана?", ("Алматы", "Астана", "Ақтау"), 1)
+PASSAGE = Question("p#1", "Не туралы?", ("су", "от"), 0, passage="Су туралы мәтін.")
+POOL = [Question(f"dev-{index}", f"Сұрақ {index}?", ("иә", "жоқ", "мүмкін"), index % 3) for index in range(9)]
+
+
+def metric(context: TaskContext | None = None, **settings: Any) -> Choice:
+    return Choice(ChoiceSettings(**settings), context or TaskContext(KAZAKH))
+
+
+def answers(*logprobs: float, tokens: int | None = 1) -> list[Likelihood]:
+    return [Likelihood(logprob, tokens) for logprob in logprobs]
+
+
+def item(index: int, right: float, options: int = 4, answer: int = 0, cluster: str = "") -> ItemScore:
+    values = {"acc": right, "options": options, "answer": answer, "equal_options": 0.0, "tied": 0.0}
+    return ItemScore(f"q{index}", cluster or f"q{index}", values)
+
+
+def test_docstring_examples() -> None:
+    assert doctest.testmod(prompt).failed == 0
+
+
+def test_it_is_a_metric() -> None:
+    assert isinstance(metric(), Metric)
+
+
+def test_letter_form_to_the_character() -> None:
+    prompt = "Мәтін: Су туралы мәтін.\nСұрақ: Не туралы?\nA) су\nB) от\nЖауап:"
+    assert metric().requests(PASSAGE) == [Continuation(prompt, " A"), Continuation(prompt, " B")]
+
+
+def test_cloze_form_to_the_character() -> None:
+    prompt = "Жауабын таңда.\n\nСұрақ: Астана?\nЖауап:"
+    requests = metric(form="cloze", instruction="Жауабын таңда.").requests(ROW)
+    assert requests == [Continuation(prompt, f" {choice}") for choice in ROW.choices]
+
+
+def test_cues_can_be_replaced() -> None:
+    (first, *_) = metric(cues={"answer": "Дұрысы", "letters": "АБВ"}).requests(ROW)
+    assert first == Continuation("Сұрақ: Астана?\nА) Алматы\nБ) Астана\nВ) Ақтау\nДұрысы:", " А")
+
+
+@pytest.mark.parametrize("form", ["letter", "cloze"])
+def test_solved_examples_have_the_same_form(form: str) -> None:
+    request = metric(TaskContext(KAZAKH, POOL, shots=2), form=form).requests(ROW)[0]
+    assert isinstance(request, Continuation)
+    *solved, last = request.context.split("\n\n")
+    assert last == metric(form=form).requests(ROW)[0].context  # type: ignore[union-attr]
+    for block in solved:
+        (example,) = [example for example in POOL if example.question in block]
+        asked = [
+            request for request in metric(form=form).requests(example) if isinstance(request, Continuation)
+        ]
+        assert block == asked[example.answer].context + asked[example.answer].continuation
+
+
+def test_examples_depend_on_seed_and_row_alone() -> None:
+    def shown(seed: int, row: Question, pool: list[Question]) -> Any:
+        return metric(TaskContext(KAZAKH, pool, shots=3, seed=seed)).requests(row)
+
+    assert shown(0, ROW, POOL) == shown(0, ROW, POOL[::-1])
+    assert len({shown(seed, ROW, POOL)[0] for seed in range(20)}) > 10
+    assert (
+        len({str(shown(0, Question(f"r{index}", "?", ("a", "b"), 0), POOL)[0]) for index in range(20)}) > 10
+    )
+
+
+def test_a_row_is_never_its_own_example() -> None:
+    neighbours = [
+        ROW,
+        Question("copy", ROW.question, ROW.choices, ROW.answer),
+        Question("p#2", "Кім?", ("ол", "бұл"), 0, passage=PASSAGE.passage),
+        Question("other", "Кім?", ("ол", "бұл"), 0, passage=PASSAGE.passage),
+    ]
+    for row in (ROW, PASSAGE):
+        pool = [*neighbours, PASSAGE]
+        allowed = {example.id for example in prompt.pick_examples(row, pool, 2, 0)}
+        assert allowed == ({"p#2", "other"} | {"p#1"} if row is ROW else {"q1", "copy"}) & allowed
+        assert len(allowed) == 2
+    with pytest.raises(DataError, match="wants 3 solved examples and 2 of 5 can be shown"):
+        prompt.pick_examples(PASSAGE, [*neighbours, PASSAGE], 3, 0)
+
+
+def test_normalisations_agree_with_lm_eval() -> None:
+    """The argmaxes of `lm_eval.api.task.ConfigurableTask.process_results`, output type multiple_choice."""
+    generator = random.Random(0)
+    words = ["су", "a long answer", "ұзын жауап", "🙂🙂🙂", "x"]
+    for index in range(200):
+        choices = tuple(generator.sample(words, 4))
+        logprobs = [generator.uniform(-20, -1) for _ in choices]
+        score = metric(form="cloze").score(Question(f"q{index}", "?", choices, 2), answers(*logprobs))
+        lls = np.array(logprobs)
+        characters = np.array([float(len(choice)) for choice in choices])
+        sizes = np.array([float(len(choice.encode())) for choice in choices])
+        assert score.values["picked_acc"] == np.argmax(lls)
+        assert score.values["picked_acc_char"] == np.argmax(lls / characters)
+        assert score.values["picked_acc_byte"] == np.argmax(lls / sizes)
+        assert score.values["acc_byte"] == float(np.argmax(lls / sizes) == 2)
+
+
+def test_token_normalisation_uses_the_models_own_tokens() -> None:
+    row = Question("q", "?", ("бір", "екі"), 1)
+    score = metric(form="cloze").score(row, [Likelihood(-4.0, 1), Likelihood(-6.0, 3)])
+    assert (score.values["acc"], score.values["acc_token"]) == (0, 1)
+    without = metric(form="cloze").score(row, answers(-4.0, -6.0, tokens=None))
+    assert "acc_token" not in without.values
+    assert "acc_token" not in metric(form="cloze").aggregate([score, without])
+
+
+def test_ties_go_to_the_first_and_are_flagged() -> None:
+    score = metric().score(ROW, answers(-2.0, -1.0, -1.0))
+    assert (score.values["picked_acc"], score.values["acc"], score.values["tied"]) == (1, 1, 1)
+    assert metric().score(ROW, answers(-2.0, -1.0, -1.5)).values["tied"] == 0
+
+
+def test_equal_options_are_counted_and_the_index_decides() -> None:
+    row = Question("q", "?", ("иә", "жоқ", "жоқ "), 2)
+    score = metric(form="cloze").score(row, answers(-3.0, -1.0, -1.0))
+    assert (score.values["equal_options"], score.values["tied"], score.values["acc"]) == (1, 1, 0)
+    assert metric(form="cloze").aggregate([score])["equal_options"].value == 1
+
+
+def test_accuracy_stands_beside_chance_and_majority() -> None:
+    """TUMLU's Kazakh answers: always saying D scores 38%, and only by luck."""
+    counts = [194, 193, 167, 342]
+    rows = [Question(f"q{i}{j}", "?", tuple("abcd"), i) for i, n in enumerate(counts) for j in range(n)]
+    values = metric().aggregate([metric().score(row, answers(-2, -2, -2, -1)) for row in rows])
+    acc = values["acc"]
+    assert (acc.value, acc.n, acc.chance) == (342 / 896, 896, 0.25)
+    assert values["majority"].value == 342 / 896
+    assert values["majority"].direction == "none"
+    assert values["centred"].value == pytest.approx((342 / 896 - 0.25) / 0.75)
+    wilson = scipy.stats.binomtest(342, 896).proportion_ci(0.95, method="wilson")
+    assert (acc.low, acc.high) == pytest.approx((wilson.low, wilson.high))
+
+
+def test_standard_error_is_that_of_a_published_table() -> None:
+    """lm-eval's 0.2500 ± 0.0280 on the 240 questions kept of kk_constitution_mc."""
+    value = metric().aggregate([item(index, float(index % 4 == 0)) for index in range(240)])["acc"]
+    assert value.value == 0.25
+    assert value.stderr == pytest.approx(0.0280, abs=5e-5)
+
+
+def test_questions_of_one_passage_are_not_independent() -> None:
+    right = [float(index % 20 < 10) for index in range(200)]
+    alone = metric().aggregate([item(index, right[index]) for index in range(200)])["acc"]
+    together = metric().aggregate(
+        [item(index, right[index], cluster=f"p{index // 10}") for index in range(200)]
+    )["acc"]
+    assert alone.stderr is not None
+    assert together.stderr is not None
+    assert together.stderr == pytest.approx(alone.stderr * math.sqrt(10), rel=0.05)
+    assert together.low is not None
+    assert alone.low is not None
+    assert together.low < alone.low
+
+
+def test_chance_is_a_mean_over_ragged_questions() -> None:
+    values = metric().aggregate([item(0, 1.0, options=2), item(1, 1.0, options=4)])
+    assert values["acc"].chance == 0.375
+    assert values["centred"].value == 1
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(2, 8)), min_size=1, max_size=30), st.randoms())
+def test_values_are_bounded_and_ignore_order(rows: list[tuple[bool, int]], shuffler: random.Random) -> None:
+    scores = [
+        item(i, float(right), options, i % options, f"p{i // 3}") for i, (right, options) in enumerate(rows)
+    ]
+    values = metric().aggregate(scores)
+    assert 0 < (values["acc"].chance or 0) <= 0.5
+    assert -1 <= values["centred"].value <= 1
+    for value in values.values():
+        assert value.low is None or value.low - 1e-12 <= value.value <= (value.high or 0) + 1e-12
+    shuffler.shuffle(scores)
+    assert metric().aggregate(scores) == values
+
+
+def test_faults_are_named() -> None:
+    with pytest.raises(ConfigError, match="needs a language"):
+        metric(TaskContext())
+    with pytest.raises(DataError, match="3 choices and the task's cues have 2 option letters"):
+        metric(cues={"letters": "AB"}).requests(ROW)
+    assert len(metric(form="cloze", cues={"letters": "AB"}).requests(ROW)) == 3
+    with pytest.raises(DataError, match="scores questions, not documents"):
+        metric().requests(Document("d", "text"))
+    with pytest.raises(ValidationError, match="without its colon"):
+        metric(cues={"answer": "Жауап:"})
+    with pytest.raises(ValidationError, match="twice"):
+        metric(cues={"letters": "AAB"})
+    assert metric().aggregate([]) == {}
