@@ -38,12 +38,18 @@ KINDS: Mapping[str, Kind] = {
         instance=True,
     ),
     "architectures": Kind(
-        "register_architectures", "architecture", protocol="tilbench.kinds.architecture:Architecture", instance=True
+        "register_architectures",
+        "architecture",
+        protocol="tilbench.kinds.architecture:Architecture",
+        instance=True,
     ),
     "models": Kind("register_models", "model", schema="tilbench.config.model:ModelSpec"),
     "trainers": Kind("register_trainers", "trainer", protocol="tilbench.kinds.trainer:Trainer", instance=True),
     "hardware": Kind(
-        "register_hardware", "hardware profile", protocol="tilbench.kinds.hardware:HardwareProfile", instance=True
+        "register_hardware",
+        "hardware profile",
+        protocol="tilbench.kinds.hardware:HardwareProfile",
+        instance=True,
     ),
     "metrics": Kind("register_metrics", "metric"),
     "loaders": Kind("register_loaders", "loader", protocol="tilbench.kinds.language_model:Loader", instance=True),
@@ -110,7 +116,10 @@ class Registry:
         try:
             return self._entries[kind][name]
         except KeyError:
-            hint = fix or f"a plugin that registers it can be installed with pip or named with --plugin; see 'tilbench list {kind}'"
+            hint = (
+                fix
+                or f"a plugin that registers it can be installed with pip or named with --plugin; see 'tilbench list {kind}'"
+            )
             raise UnknownName(KINDS[kind].noun, name, self._entries[kind], hint) from None
 
     def get(self, kind: str, name: str) -> Any:

@@ -13,16 +13,16 @@ from streamlit.delta_generator import DeltaGenerator
 
 from tilbench.errors import DataError
 from tilbench.results.table import Board
-from tilbench_leaderboard import provenance
+from tilbench_leaderboard import charts, provenance
 from tilbench_leaderboard.load import Reader
-from tilbench_leaderboard.view import chart, column_title, curve, frame, literal, matching
+from tilbench_leaderboard.view import column_title, frame, literal, matching
 
 __all__ = ["main"]
 
 _LEGEND = (
     ":green-badge[dark green] best of its task · light green: 95% interval overlaps the best one's, which "
-    "describes and does not test · :orange-badge[not above chance] the interval does not clear the chance level · "
-    "↓ lower is better, ↑ higher is better"
+    "describes and does not test · :orange-badge[not above chance] the interval does not clear the chance "
+    "level · ↓ lower is better, ↑ higher is better"
 )
 _ROW, _MOST_ROWS = 36, 18
 
@@ -71,7 +71,7 @@ def _page(whole: Board) -> None:
     suites = len(board.suites) > 1
     titles = {column.key: column_title(column, suite=suites) for column in board.columns}
     orders = {**titles, "model": "model name", "parameters": "parameters", "step": "training step"}
-    by = _choice(slots[3], "sort", tuple(orders), "", orders) or "model"
+    by = _choice(slots[3], "sort", tuple(orders), titles=orders) or "model"
     board = board.sort(by)
     search = slots[4].text_input("Search models", key="search", placeholder="name, tokenizer or lineage")
     places = matching(board, search)
@@ -102,7 +102,7 @@ def _table(board: Board, places: list[int]) -> None:
         hide_index=True,
         height=_ROW * (min(len(places), _MOST_ROWS) + 2) + 3,
         row_height=_ROW,
-        column_config={1: st.column_config.Column(pinned=True)},
+        column_config={"_model": None},
         on_select=choose,
         selection_mode="single-row",
     )
@@ -127,9 +127,9 @@ def _charts(board: Board, places: list[int], by: str, titles: Mapping[str, str])
     if column is None:
         return
     kinds = {
-        "models": chart(board, places, column),
-        "parameters": curve(board, places, column, "parameters"),
-        "step": curve(board, places, column, "step"),
+        "model": charts.by_model(board, places, column),
+        "parameters": charts.over(board, places, column, "parameters"),
+        "step": charts.over(board, places, column, "step"),
     }
     drawn = {kind: drawing for kind, drawing in kinds.items() if drawing is not None}
     if not drawn:
@@ -158,7 +158,7 @@ def _choice(
     every: str,
     titles: Mapping[str, str] | None = None,
 ) -> str:
-    """Return a choice that lives in the URL; "" for the one called `every`, which is offered where it has a name."""
+    """Return a choice that lives in the URL; with `every` there is one more, of that name, which is ""."""
     offered = ["", *options] if every else list(options)
     if st.session_state.get(name, st.query_params.get(name)) not in offered:
         st.session_state[name] = offered[0]

@@ -1,18 +1,16 @@
-"""The board as a data frame and as a chart. Text of a record goes out as data, never as markup."""
+"""The board as a data frame, and text of records as text: data or code, never markup."""
 
 from __future__ import annotations
 
 import itertools
 from typing import Any
 
-import altair as alt
 import pandas as pd
 
-from tilbench.results.table import ARROWS, Board, Cell, Column, format_interval, format_number, format_value
+from tilbench.results.table import ARROWS, Board, Cell, Column, format_interval, format_number
 
-__all__ = ["chance_text", "chart", "column_title", "curve", "frame", "literal", "matching"]
+__all__ = ["chance_text", "column_title", "frame", "literal", "matching"]
 
-_BEST, _OVERLAPS, _PLAIN = "#0f766e", "#5eaaa2", "#64748b"
 _STYLES = {
     "best": "background-color: #c9ebe4; color: #134e4a; font-weight: 700",
     "overlaps": "background-color: #e9f6f3; color: #134e4a",
@@ -23,7 +21,7 @@ _QUIET = "color: #7b8794"
 
 
 def literal(text: object) -> str:
-    """Return markdown that shows a text as it is: code, fenced by more backticks than the text has in a row."""
+    """Return markdown that shows a text as it is: code, with a fence longer than any in the text."""
     words = " ".join("".join(sign if sign.isprintable() else " " for sign in str(text)).split())
     if not words:
         return "–"
@@ -100,7 +98,7 @@ def frame(board: Board, places: list[int], *, details: bool = True) -> Any:
             styler.format("{:,.0f}", subset=[key], na_rep="")
         elif key in shown:
             texts = dict(zip(data[key], shown[key], strict=True))
-            styler.format(lambda value, texts=texts: texts.get(value, ""), subset=[key], na_rep="")
+            styler.format(texts.get, subset=[key], na_rep="")
     return styler
 
 
@@ -110,91 +108,3 @@ def _interval(cell: Cell | None) -> str:
     if cell.score is None:
         return f"{cell.status}: {cell.reason}" if cell.reason else cell.status
     return format_interval(cell.score)
-
-
-def chart(board: Board, places: list[int], column: Column) -> alt.LayerChart | None:
-    """Return the values of one task with their intervals and the chance level; None where there is none."""
-    points = _points(board, places, column)
-    if points.empty:
-        return None
-    title = (
-        f"{column.headline} ({column.unit})" if column.unit not in ("", column.headline) else column.headline
-    )
-    percent = {"format": ".0%"} if column.unit == "fraction" else {}
-    x = alt.X("value:Q", scale=alt.Scale(zero=False), axis=alt.Axis(title=title, tickCount=5, **percent))
-    y = alt.Y("model:N", sort=list(points["model"]), axis=alt.Axis(title=None, labelLimit=170))
-    colour = alt.Color(
-        "standing:N",
-        scale=alt.Scale(domain=["best", "overlaps", "other"], range=[_BEST, _OVERLAPS, _PLAIN]),
-        legend=None,
-    )
-    tips = [alt.Tooltip("model:N"), alt.Tooltip("text:N", title=column.headline), alt.Tooltip("n:Q")]
-    base = alt.Chart(points)
-    layers: list[alt.Chart] = []
-    if column.chance is not None:
-        level = alt.Chart(pd.DataFrame({"chance": [column.chance]}))
-        layers.append(level.mark_rule(color="#b45309", strokeDash=[5, 4]).encode(x=alt.X("chance:Q")))
-        label = level.mark_text(align="left", baseline="bottom", dx=4, dy=-4, color="#b45309", text="chance")
-        layers.append(label.encode(x=alt.X("chance:Q"), y=alt.value(0)))
-    bars = base.transform_filter("isValid(datum.low) && isValid(datum.high)")
-    layers.append(
-        bars.mark_rule(strokeWidth=2.5, opacity=0.55).encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour)
-    )
-    layers.append(
-        base.mark_point(filled=True, size=85, opacity=1).encode(x=x, y=y, color=colour, tooltip=tips)
-    )
-    return alt.layer(*layers).properties(height=alt.Step(30))
-
-
-def curve(board: Board, places: list[int], column: Column, by: str) -> alt.LayerChart | None:
-    """Return the values of one task over "parameters" or "step"; None for fewer than two points."""
-    points = _points(board, places, column).dropna(subset=[by])
-    if len(points) < 2:
-        return None
-    percent = {"format": ".0%"} if column.unit == "fraction" else {}
-    scale = alt.Scale(type="log") if by == "parameters" else alt.Scale(zero=False)
-    y_title = f"{column.headline} {ARROWS[column.direction]}".rstrip()
-    x = alt.X(f"{by}:Q", scale=scale, axis=alt.Axis(title=by, format="~s", tickCount=5))
-    y = alt.Y("value:Q", scale=alt.Scale(zero=False), axis=alt.Axis(title=y_title, **percent))
-    tips = [
-        alt.Tooltip("model:N"),
-        alt.Tooltip("text:N", title=column.headline),
-        alt.Tooltip(f"{by}:Q", format=","),
-    ]
-    base = alt.Chart(points)
-    bars = base.transform_filter("isValid(datum.low) && isValid(datum.high)").mark_rule(
-        strokeWidth=2.5, opacity=0.45, color=_BEST
-    )
-    layers: list[alt.Chart] = [
-        bars.encode(x=x, y=alt.Y("low:Q"), y2="high:Q"),
-        base.mark_point(filled=True, size=85, opacity=1, color=_BEST).encode(x=x, y=y, tooltip=tips),
-    ]
-    if column.chance is not None:
-        level = alt.Chart(pd.DataFrame({"chance": [column.chance]}))
-        layers.append(level.mark_rule(color="#b45309", strokeDash=[5, 4]).encode(y=alt.Y("chance:Q")))
-    return alt.layer(*layers).properties(height=340)
-
-
-def _points(board: Board, places: list[int], column: Column) -> pd.DataFrame:
-    found = []
-    for row in (board.rows[place] for place in places):
-        cell = row.cells.get(column.key)
-        if cell is None or cell.score is None or cell.value is None:
-            continue
-        found.append(
-            {
-                "model": row.label,
-                "value": cell.value,
-                "low": cell.score.low,
-                "high": cell.score.high,
-                "n": cell.score.n,
-                "text": format_value(cell.score),
-                "standing": cell.mark or "other",
-                "parameters": row.parameters or None,
-                "step": row.step,
-            }
-        )
-    return pd.DataFrame(found, columns=[*_POINT])
-
-
-_POINT = ("model", "value", "low", "high", "n", "text", "standing", "parameters", "step")

@@ -114,8 +114,8 @@ def probabilities(counts: Counts, history: str, text: str) -> NDArray[np.float64
     nodes, found = _descend(counts, 0, np.zeros(total, dtype=np.int64), symbols)
     p = (found + kinds * p) / (seen + kinds) if seen else p
     for length in range(1, counts.order):
-        if length >= total:
-            break
+        if length >= total or not len(counts.levels[length].keys):
+            break  # nothing in the text, or no training document, is as long as this
         parents = nodes[: total - length]
         known = np.maximum(parents, 0)
         level = counts.levels[length - 1]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from tilbench_decoders.attention import GroupedAttention
 from tilbench_decoders.config import GroupedConfig
 from tilbench_decoders.decoder import Block

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 from torch import Tensor, nn
@@ -54,6 +55,6 @@ def head_of(model: nn.Module) -> nn.Module:
 
 def head_logits(head: nn.Module, hidden: Tensor) -> Tensor:
     """Return the logits [..., V] of states [..., D]."""
-    states = hidden.reshape(1, -1, hidden.shape[-1])  # [1, N, D]
+    states = hidden.reshape(1, math.prod(hidden.shape[:-1]), hidden.shape[-1])  # [1, N, D]
     logits: Tensor = head(inputs_embeds=states, use_cache=False)[0]  # [1, N, V]
     return logits.reshape(*hidden.shape[:-1], logits.shape[-1])

@@ -58,8 +58,8 @@ def read_prefix(
         if token is not None:
             return policy(token, False)
     raise CheckpointError(
-        f"{folder}: its tokenizer defines neither a bos nor an eos token, so nothing conditions the first token "
-        "of a document; say so with --prefix none"
+        f"{folder}: its tokenizer defines neither bos nor eos, so nothing conditions the first token of a "
+        "document; say so with --prefix none"
     )
 
 

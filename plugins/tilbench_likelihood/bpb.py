@@ -96,15 +96,16 @@ class BitsPerByte:
 
 
 def _perplexity(bits: Value) -> Value:
-    """Return the perplexity 2^bits; its interval is the image of that of the bits, its error first order."""
+    """Return the perplexity 2^bits; its interval is the image of that of the bits, its error first order.
+
+    There is neither where one of them is too large for a float.
+    """
     value = _power(bits.value)
-    return replace(
-        bits,
-        value=value,
-        stderr=None if bits.stderr is None else math.log(2) * value * bits.stderr,
-        low=None if bits.low is None else _power(bits.low),
-        high=None if bits.high is None else _power(bits.high),
-    )
+    plain = replace(bits, value=value, stderr=None, low=None, high=None)
+    if bits.stderr is None or bits.low is None or bits.high is None:
+        return plain
+    stderr, low, high = math.log(2) * value * bits.stderr, _power(bits.low), _power(bits.high)
+    return replace(plain, stderr=stderr, low=low, high=high) if math.isfinite(stderr + high) else plain
 
 
 def _power(bits: float) -> float:

@@ -160,7 +160,7 @@ class _Loop:
         display.step(step, loss, lr, tokens / seconds)
 
     def _update(self, step: int, lr: float) -> tuple[float, float]:
-        """Do one optimizer step; return the mean loss of its tokens (nats) and the norm before clipping."""
+        """Do one optimizer step; return its tokens' mean loss in nats and the norm before clipping."""
         optimizer, scaler = self.state.optimizer, self.state.scaler
         batch = self.stream.batch(step - 1)  # [passes * B, T + 1]
         if self.device.type != "cpu":

@@ -1,13 +1,13 @@
 """The files of a checkpoint folder, and how a run's folder is searched for one.
 
-    runs/a/                    a run
-        run.json               what was asked for (spec, recipe, data)
-        log.jsonl              telemetry, one step a line
-        step-00000060/         a checkpoint
-            tilbench.json      `CheckpointInfo`
-            model.safetensors  weights (an adapter's folder has peft's files instead)
-            tokenizer …        whatever the tokenizer's family writes
-            training/          optimizer, random state and position, for going on
+runs/a/                    a run
+    run.json               what was asked for (spec, recipe, data)
+    log.jsonl              telemetry, one step a line
+    step-00000060/         a checkpoint
+        tilbench.json      `CheckpointInfo`
+        model.safetensors  weights (an adapter's folder has peft's files instead)
+        tokenizer …        whatever the tokenizer's family writes
+        training/          optimizer, random state and position, for going on
 """
 
 from __future__ import annotations
@@ -94,10 +94,14 @@ def find_checkpoint(folder: Path, step: int | None = None) -> Path:
     Raises CheckpointError that says what is there.
     """
     if not folder.exists():
-        raise CheckpointError(f"{folder}: no such folder; train one with 'tilbench train SPEC --out {folder}'")
+        raise CheckpointError(
+            f"{folder}: no such folder; train one with 'tilbench train SPEC --out {folder}'"
+        )
     if is_checkpoint(folder):
         if step is not None and read_info(folder).step != step:
-            raise CheckpointError(f"{folder} is the checkpoint of step {read_info(folder).step}, not of step {step}")
+            raise CheckpointError(
+                f"{folder} is the checkpoint of step {read_info(folder).step}, not of step {step}"
+            )
         return folder
     found = checkpoints(folder)
     if not found:
@@ -106,7 +110,9 @@ def find_checkpoint(folder: Path, step: int | None = None) -> Path:
         return found[-1]
     steps = [int(path.name.removeprefix("step-")) for path in found]
     if step not in steps:
-        raise CheckpointError(f"{folder} has no checkpoint of step {step}; it has {', '.join(map(str, steps))}")
+        raise CheckpointError(
+            f"{folder} has no checkpoint of step {step}; it has {', '.join(map(str, steps))}"
+        )
     return found[steps.index(step)]
 
 
@@ -125,7 +131,9 @@ def read_info(folder: Path) -> CheckpointInfo:
     except pydantic.ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"]))
-        raise CheckpointError(f"{path}: {where or 'the file'}: {fault['msg']}; it was not written by tilbench") from None
+        raise CheckpointError(
+            f"{path}: {where or 'the file'}: {fault['msg']}; it was not written by tilbench"
+        ) from None
 
 
 def checkpoint_fingerprint(folder: Path, **extra: Any) -> str:
@@ -141,4 +149,6 @@ def checkpoint_fingerprint(folder: Path, **extra: Any) -> str:
     return digest.hexdigest()
 
 
-_DECISIVE = frozenset({".json", ".safetensors", ".bin", ".pt", ".model", ".tiktoken", ".txt", ".jinja", ".py"})
+_DECISIVE = frozenset(
+    {".json", ".safetensors", ".bin", ".pt", ".model", ".tiktoken", ".txt", ".jinja", ".py"}
+)

@@ -35,7 +35,7 @@ _OPTIONAL = {
 @json_option
 @click.pass_obj
 def doctor(app: App, as_json: bool) -> int:
-    """Load every plugin and everything it registered; say what is broken and what is not installed.
+    r"""Load every plugin and everything it registered; say what is broken and what is not installed.
 
     Ends with status 1 where something is broken.
 
@@ -44,7 +44,12 @@ def doctor(app: App, as_json: bool) -> int:
       tilbench doctor
     """
     findings = [*_plugins(app), *_entries(app)]
-    report = {"ok": not findings, "broken": findings, "packages": _packages(), "python": sys.version.split()[0]}
+    report = {
+        "ok": not findings,
+        "broken": findings,
+        "packages": _packages(),
+        "python": sys.version.split()[0],
+    }
     if as_json:
         print_json(report)
     else:
@@ -57,7 +62,9 @@ def doctor(app: App, as_json: bool) -> int:
 
 
 def _plugins(app: App) -> list[dict[str, str]]:
-    return [{"what": f"plugin {plugin.name} ({plugin.distribution})", "why": plugin.error} for plugin in app.host.broken]
+    return [
+        {"what": f"plugin {plugin.name} ({plugin.distribution})", "why": plugin.error} for plugin in app.host.broken
+    ]
 
 
 def _entries(app: App) -> list[dict[str, str]]:

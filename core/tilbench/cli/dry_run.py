@@ -42,7 +42,9 @@ def _task(task: PlannedTask) -> dict[str, Any]:
         "missing": task.missing,
         "equal_options": used.dataset.equal_options,
         "fingerprint": used.fingerprint,
-        "first_request": {"kind": task.first_request.kind, **asdict(task.first_request)} if task.first_request else None,
+        "first_request": {"kind": task.first_request.kind, **asdict(task.first_request)}
+        if task.first_request
+        else None,
     }
 
 
@@ -69,6 +71,8 @@ def print_plan(plan: dict[str, Any], console: Console) -> None:
                 if field in request:
                     text = request[field]
                     more = f" … ({len(text):,} characters)" if len(text) > _SHOWN else ""
-                    console.print(f"{field}: {text[:_SHOWN]!r}{more}" if field == "continuation" else f"{text[:_SHOWN]}{more}")
+                    console.print(
+                        f"{field}: {text[:_SHOWN]!r}{more}" if field == "continuation" else f"{text[:_SHOWN]}{more}"
+                    )
     console.print(f"models: {', '.join(plan['models'])}")
     console.print("nothing was computed")

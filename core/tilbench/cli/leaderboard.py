@@ -15,13 +15,19 @@ __all__ = ["leaderboard"]
 
 
 @click.command()
-@click.option("--records", type=click.Path(path_type=Path), default="records", show_default=True, help="Folder of records.")
+@click.option(
+    "--records",
+    type=click.Path(path_type=Path),
+    default="records",
+    show_default=True,
+    help="Folder of records.",
+)
 @click.option("--port", type=click.IntRange(1, 65535), help="Port to serve on [default: the first free one from 8501].")
 @click.option("--headless", is_flag=True, help="Do not open a browser.")
 @click.option("--table", is_flag=True, help="Print the table here instead of serving a page.")
 @json_option
 def leaderboard(records: Path, port: int | None, headless: bool, table: bool, as_json: bool) -> int:
-    """Serve the leaderboard of a folder of records.
+    r"""Serve the leaderboard of a folder of records.
 
     \b
     Example:
@@ -43,10 +49,10 @@ def leaderboard(records: Path, port: int | None, headless: bool, table: bool, as
 def _print(records: Path, as_json: bool) -> None:
     from tilbench.cli.table import render
     from tilbench.results.store import RecordStore
-    from tilbench.results.table import board
+    from tilbench.results.table import make_board
 
     found = list(RecordStore(records).records())
     if as_json:
         print_json([{"path": str(path), **record.model_dump(mode="json")} for path, record in found])
     else:
-        console().print(render(board(found)))
+        console().print(render(make_board(found)))

@@ -28,10 +28,20 @@ __all__ = ["run"]
 @click.option("--out", type=click.Path(path_type=Path), default="records", show_default=True, help="Folder of records.")
 @click.option("--runs", type=click.Path(path_type=Path), default="runs", show_default=True, help="Folder of trainings.")
 @click.option("--limit", type=click.IntRange(min=1), help="Score a seeded sample of this many rows a task.")
-@click.option("--train", type=click.Choice(["never", "auto"]), help="Train specs that have no checkpoint (default: the suite's).")
+@click.option(
+    "--train",
+    type=click.Choice(["never", "auto"]),
+    help="Train specs that have no checkpoint (default: the suite's).",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True)
-@click.option("--batch-tokens", type=click.IntRange(min=1), default=4096, show_default=True, help="Tokens a forward pass.")
+@click.option(
+    "--batch-tokens",
+    type=click.IntRange(min=1),
+    default=4096,
+    show_default=True,
+    help="Tokens a forward pass.",
+)
 @click.option("--prefix", type=click.Choice(["bos", "eos", "none"]), help="Override the prefix token of every model.")
 @click.option("--executor", default="local", show_default=True, help="Where models are run.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python that comes with a Hub model.")
@@ -42,6 +52,7 @@ __all__ = ["run"]
 @click.pass_obj
 def run(
     app: App,
+    /,
     suite: str,
     models: str,
     tasks: str,
@@ -51,7 +62,7 @@ def run(
     executor: str,
     **options: Any,
 ) -> None:
-    """Score models on SUITE (a name or a YAML file) and record the results.
+    r"""Score models on SUITE (a name or a YAML file) and record the results.
 
     What is recorded already is not scored again; a run that was killed goes on where it was.
 
@@ -84,7 +95,12 @@ def run(
 
 
 def _plan(
-    registry: Registry, reference: str, models: Sequence[str], tasks: Sequence[str], out: Path, given: dict[str, Any]
+    registry: Registry,
+    reference: str,
+    models: Sequence[str],
+    tasks: Sequence[str],
+    out: Path,
+    given: dict[str, Any],
 ) -> SuiteRun:
     """Resolve everything; nothing is computed or written, so that a mistake costs nothing."""
     from tilbench.errors import ConfigError
@@ -122,7 +138,7 @@ def _plan(
 def _report(planned: SuiteRun, records: Sequence[Record], as_json: bool) -> None:
     from tilbench.cli.table import render
     from tilbench.results.store import RecordStore
-    from tilbench.results.table import board
+    from tilbench.results.table import make_board
 
     store = RecordStore(planned.out)
     located = [
@@ -131,4 +147,4 @@ def _report(planned: SuiteRun, records: Sequence[Record], as_json: bool) -> None
     if as_json:
         print_json([{"path": str(path), **record.model_dump(mode="json")} for path, record in located])
         return
-    console().print(render(board(located)))
+    console().print(render(make_board(located)))

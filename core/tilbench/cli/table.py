@@ -15,8 +15,8 @@ _STYLES = {"best": "bold green", "overlaps": "green", "": ""}
 _LEGEND = {
     "best": Text("bold green: best of its task", "bold green"),
     "overlaps": Text("green: 95% interval overlaps the best one's (a description, not a test)", "green"),
-    "chance": Text("≈ chance: the 95% interval does not clear the chance level", "yellow"),
-    "untried": Text("·: never run", "dim"),
+    "chance": Text("≈ chance: 95% interval does not clear chance", "yellow"),
+    "untried": Text("a dot: never run", "dim"),
 }
 
 
@@ -35,7 +35,7 @@ def render(board: Board) -> Group:
 
 def _table(suite: str, columns: list[Column], rows: list[Row]) -> Table:
     table = Table(title=_plain(suite), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    table.add_column("model", overflow="fold", min_width=12)
+    table.add_column("model", overflow="fold", min_width=24)
     table.add_column("parameters", justify="right", no_wrap=True)
     for column in columns:
         table.add_column(_header(column), justify="right")
@@ -46,7 +46,7 @@ def _table(suite: str, columns: list[Column], rows: list[Row]) -> Table:
 
 
 def _header(column: Column) -> Text:
-    header = Text(no_wrap=True)
+    header = Text()
     header.append_text(_plain(column.label, "bold"))
     header.append_text(_plain(f"\n{column.headline} {ARROWS[column.direction]}".rstrip()))
     unit = "" if column.unit in ("", "fraction", column.headline) else f"{column.unit}, "
@@ -79,7 +79,7 @@ def _notes(columns: list[Column], rows: list[Row]) -> list[Text]:
         legend.append(_LEGEND["chance"])
     if any(cell is None for *_, cell in cells):
         legend.append(_LEGEND["untried"])
-    notes = [Text(" · ", "dim").join(legend)] if legend else []
+    notes = [Text("  |  ", "dim").join(legend)] if legend else []
     reasons: dict[str, list[str]] = {}
     for row, column, cell in cells:
         if cell and cell.score is None:

@@ -73,7 +73,11 @@ def _lines(node: yaml.Node, location: Location, path: Path) -> Iterator[tuple[Lo
                 raise ConfigError(f"{path}:{key.start_mark.line + 1}: field {key.value!r} stands here a second time")
             seen.add(key.value)
             yield (*location, key.value), key.start_mark.line + 1
-            yield from ((place, line) for place, line in _lines(value, (*location, key.value), path) if place != (*location, key.value))
+            yield from (
+                (place, line)
+                for place, line in _lines(value, (*location, key.value), path)
+                if place != (*location, key.value)
+            )
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             yield from _lines(value, (*location, index), path)
@@ -82,7 +86,8 @@ def _lines(node: yaml.Node, location: Location, path: Path) -> Iterator[tuple[Lo
 def load(path: Path, schema: type[T], overrides: Sequence[str] = ()) -> T:
     """Read a YAML file into `schema` (a pydantic model or a dataclass), after `field.path=value` overrides."""
     source = read(path)
-    return validate(apply_overrides(source.data, overrides), schema, source)
+    loaded: T = validate(apply_overrides(source.data, overrides), schema, source)
+    return loaded
 
 
 def validate(data: Any, schema: Any, source: Source | str) -> Any:
@@ -122,7 +127,7 @@ def _explain(fault: ErrorDetails, location: Location, schema: Any) -> str:
     field = ".".join(str(part) for part in location) or "the file"
     match fault["type"]:
         case kind if kind in _UNKNOWN:
-            known = sorted(_fields(schema, fault["loc"][:-1]))
+            known = sorted(str(name) for name in _fields(schema, fault["loc"][:-1]))
             close = near(str(fault["loc"][-1]), known)
             hint = f"; did you mean {' or '.join(close)}?" if close else ""
             return f"unknown field '{field}'{hint}; allowed: {', '.join(known)}"
@@ -135,11 +140,11 @@ def _explain(fault: ErrorDetails, location: Location, schema: Any) -> str:
             return f"'{field}' is {shown}: {message[0].lower()}{message[1:]}"
 
 
-def _fields(schema: Any, location: Sequence[str | int]) -> set[str]:
+def _fields(schema: Any, location: Sequence[str | int]) -> set[str | int]:
     """Return the field names that are allowed at `location` inside `schema`."""
     for part in location:
         names = _annotations(schema)
-        schema = names[part] if part in names else schema
+        schema = names.get(part, schema)
     return set(_annotations(schema))
 
 

@@ -43,8 +43,8 @@ def read_rows(path: Path) -> Iterator[tuple[str, Raw]]:
 
 def _text(path: Path) -> io.TextIOWrapper:
     if path.name.endswith(".gz"):
-        return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8")  # type: ignore[arg-type]  # noqa: SIM115
-    return path.open(encoding="utf-8", newline="")  # type: ignore[return-value]
+        return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8")  # noqa: SIM115  (closed by the caller)
+    return path.open(encoding="utf-8", newline="")
 
 
 def _jsonl(path: Path) -> Iterator[tuple[int, Any]]:

@@ -95,10 +95,9 @@ def block_shares(weights: Sequence[float], size: int) -> list[int]:
     total = sum(weights)
     exact = [weight / total * size for weight in weights]
     shares = [max(1, int(share)) for share in exact]
-    while sum(shares) > size:  # only where tiny weights were given a row
-        shares[
-            max(range(len(shares)), key=lambda each: shares[each] - exact[each] if shares[each] > 1 else -1.0)
-        ] -= 1
+    while sum(shares) > size:  # because tiny weights were given a row
+        spare = [each for each in range(len(shares)) if shares[each] > 1]
+        shares[max(spare, key=lambda each: shares[each] - exact[each])] -= 1
     while sum(shares) < size:
         shares[max(range(len(shares)), key=lambda each: exact[each] - shares[each])] += 1
     return shares

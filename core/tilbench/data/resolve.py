@@ -37,9 +37,7 @@ class Rows:
     equal_options: tuple[str, ...] = ()
 
 
-def load_rows(
-    name: str, dataset: Dataset, data_dir: Path | None, *, limit: int | None = None, seed: int = 0
-) -> Rows:
+def load_rows(name: str, dataset: Dataset, data_dir: Path | None, *, limit: int | None = None, seed: int = 0) -> Rows:
     """Read a dataset, or a seeded sample of `limit` of its rows in their own order.
 
     name: what it is called in messages and in the data directory.
@@ -47,7 +45,7 @@ def load_rows(
     """
     origin, raw_rows = _open(name, dataset, data_dir)
     rows: list[Row] = []
-    kind = dataset.kind or ""
+    kind: str = dataset.kind or ""
     ids: set[str] = set()
     for place, raw in raw_rows:
         if any(str(raw.get(column)) != value for column, value in dataset.where.items()):

@@ -8,7 +8,18 @@ from typing import Any, ClassVar
 
 from tilbench.errors import DataError
 
-__all__ = ["KINDS", "Conversation", "Document", "Pair", "Probe", "Prompt", "Question", "Row", "kind_of", "parse_row"]
+__all__ = [
+    "KINDS",
+    "Conversation",
+    "Document",
+    "Pair",
+    "Probe",
+    "Prompt",
+    "Question",
+    "Row",
+    "kind_of",
+    "parse_row",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +124,7 @@ class Probe:
 
 
 Row = Document | Question | Pair | Conversation | Prompt | Probe
-KINDS: dict[str, type[Row]] = {
-    row.kind: row for row in (Document, Question, Pair, Conversation, Prompt, Probe)
-}
+KINDS: dict[str, type[Row]] = {row.kind: row for row in (Document, Question, Pair, Conversation, Prompt, Probe)}
 
 
 def kind_of(columns: Mapping[str, Any]) -> str:

@@ -10,9 +10,17 @@ __all__ = ["LAYOUT", "sample_datasets"]
 
 LAYOUT: dict[str, tuple[RowKind, str, str]] = {
     "text/{}/train": ("documents", "data/text/train.jsonl", "running text of several genres, for training"),
-    "text/{}/heldout": ("documents", "data/text/heldout.jsonl", "running text of several genres, never trained on"),
+    "text/{}/heldout": (
+        "documents",
+        "data/text/heldout.jsonl",
+        "running text of several genres, never trained on",
+    ),
     "questions/{}/dev": ("questions", "data/questions/dev.jsonl", "solved questions for few-shot prompts"),
-    "questions/{}/test": ("questions", "data/questions/test.jsonl", "multiple-choice questions of several subjects"),
+    "questions/{}/test": (
+        "questions",
+        "data/questions/test.jsonl",
+        "multiple-choice questions of several subjects",
+    ),
     "probes/{}": ("probes", "data/probes.jsonl", "prompts whose next word is expected"),
     "prompts/{}": ("prompts", "data/prompts.jsonl", "beginnings of texts to continue"),
 }

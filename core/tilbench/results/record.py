@@ -8,7 +8,16 @@ from pydantic import Field
 
 from tilbench.config.base import Schema
 
-__all__ = ["SCHEMA_VERSION", "DatasetUsed", "Environment", "Measured", "ModelUsed", "Record", "Score", "TaskUsed"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "DatasetUsed",
+    "Environment",
+    "Measured",
+    "ModelUsed",
+    "Record",
+    "Score",
+    "TaskUsed",
+]
 
 SCHEMA_VERSION = 1
 

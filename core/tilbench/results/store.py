@@ -1,7 +1,8 @@
-"""Records on disk: `DIR/<suite>/<task>/<model>-<fingerprint>.json`, with its items in a `.parquet` beside it."""
+"""Records on disk: `DIR/<suite>/<task>/<model>-<digest>.json`, with its items in a `.parquet` beside it."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,16 +33,19 @@ class RecordStore:
     def path(self, suite: str, task: str, model: str, fingerprint: str) -> Path:
         """Return where a record lives."""
         slug = re.sub(r"[^A-Za-z0-9.-]+", "_", model).strip("._")[-60:] or "model"
-        return self.root / suite / task / f"{slug}-{fingerprint[:12]}.json"
+        digest = hashlib.sha256(f"{model}\0{fingerprint}".encode()).hexdigest()
+        return self.root / suite / task / f"{slug}-{digest[:12]}.json"
 
-    def find(self, suite: str, task: str, task_fingerprint: str, model: str, fingerprint: str) -> Record | None:
-        """Return the record of this model on exactly this task, if it is here and was done."""
+    def find(
+        self, suite: str, task: str, task_fingerprint: str, model: str, fingerprint: str
+    ) -> Record | None:
+        """Return the record of this model on exactly this task, if it is here."""
         path = self.path(suite, task, model, fingerprint)
         if not path.is_file():
             return None
         record = self.read(path)
         same = record.task.fingerprint == task_fingerprint and record.model.fingerprint == fingerprint
-        return record if same and record.status == "done" else None
+        return record if same else None
 
     def write(self, record: Record, items: Items) -> Path:
         """Write items, then the record that carries their digest; both appear whole or not at all."""
@@ -62,13 +66,17 @@ class RecordStore:
             data = json.loads(path.read_bytes())
             version = data.get("schema_version") if isinstance(data, dict) else None
             if isinstance(version, int) and version > SCHEMA_VERSION:
-                raise DataError(f"{path}: schema version {version} is newer than this tilbench reads; upgrade tilbench")
+                raise DataError(
+                    f"{path}: schema version {version} is newer than this tilbench reads; upgrade tilbench"
+                )
             return Record.model_validate(data)
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise DataError(f"{path}: not a record: {error}") from None
         except pydantic.ValidationError as error:
             fault = error.errors()[0]
-            raise DataError(f"{path}: not a record: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+            raise DataError(
+                f"{path}: not a record: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+            ) from None
 
     def paths(self) -> list[Path]:
         """Return every record's path, sorted."""

@@ -44,7 +44,11 @@ class CheckpointLoader:
             tokenizer=tokenizer.fingerprint,
             max_length=config.max_length,
             lineage=info.lineage,
-            details={"spec": info.model, "architecture": info.architecture.name, "trained_tokens": info.tokens},
+            details={
+                "spec": info.model,
+                "architecture": info.architecture.name,
+                "trained_tokens": info.tokens,
+            },
         )
 
     def open(self, reference: str, options: OpenOptions) -> LanguageModel:
@@ -86,4 +90,3 @@ class CheckpointLoader:
         if options.prefix in ("bos", "eos") and token is None:
             raise CheckpointError(f"{info.model} at step {info.step}: the tokenizer has no {options.prefix} token")
         return Prefix(token, contexts=token is not None, label="none" if token is None else f"id {token}")
-

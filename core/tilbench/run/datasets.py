@@ -28,7 +28,12 @@ def find_dataset(reference: str | Dataset, registry: Registry, data_dir: Path | 
 
 
 def rows_of(
-    reference: str | Dataset, registry: Registry, data_dir: Path | None, *, limit: int | None = None, seed: int = 0
+    reference: str | Dataset,
+    registry: Registry,
+    data_dir: Path | None,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
 ) -> Rows:
     """Read a dataset's rows. Raises UnknownName, MissingDataset, DataError."""
     name, dataset = find_dataset(reference, registry, data_dir)

@@ -14,7 +14,9 @@ __all__ = ["describe_environment"]
 _LIBRARIES = ("numpy", "tokenizers", "torch", "transformers")
 
 
-def describe_environment(hardware: str, device: str, dtype: str, threads: int, distributions: Iterable[str]) -> Environment:
+def describe_environment(
+    hardware: str, device: str, dtype: str, threads: int, distributions: Iterable[str]
+) -> Environment:
     """Return the machine, and the versions of the libraries and plugin distributions that took part."""
     versions = {"tilbench": __version__}
     for name in sorted({*_LIBRARIES, *distributions} - {"tilbench"}):

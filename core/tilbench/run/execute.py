@@ -32,7 +32,7 @@ class Share:
     """
 
     source: ModelSource
-    card: ModelCard | None
+    card: ModelCard
     records: list[Record] = field(default_factory=list)
     made: int = 0
     scored: int = 0
@@ -60,17 +60,22 @@ def run_model(
     """
     try:
         card = source.card(options)
+        unopened = ""
     except MissingDataset as error:
-        return _not_run(source, tasks, store, environment, str(error), command)
+        card = ModelCard(name=source.name, fingerprint="none", supports=frozenset())
+        unopened = str(error)
     share = Share(source, card)
+    found: dict[str, Record] = {}
     open_tasks: list[PlannedTask] = []
     for task in tasks:
-        found = store.find(task.used.suite, task.used.name, task.used.fingerprint, card.name, card.fingerprint)
-        if found is not None:
-            share.records.append(found)
-        elif reason := _unanswerable(task, card):
-            share.records.append(_blank(task, card, environment, reason, command))
-            store.write(share.records[-1], [])
+        used = task.used
+        old = store.find(used.suite, used.name, used.fingerprint, card.name, card.fingerprint)
+        blank = _blank(task, card, environment, unopened, command)
+        if old is not None and (old.status == "done" or (blank and old.reason == blank.reason)):
+            found[used.name] = old
+        elif blank is not None:
+            found[used.name] = blank
+            store.write(blank, [])
         else:
             open_tasks.append(task)
     wanted = {request: None for task in open_tasks for requests in task.requests.values() for request in requests}
@@ -79,12 +84,13 @@ def run_model(
     timing = _Timing()
     if missing:
         _ask(source.open(options), card, missing, known, journal, timing, progress)
-    share.scored = len(missing)
     for task in open_tasks:
         record, items = _score(task, card, known, timing, environment, command)
         store.write(record, [(item.item, item.cluster, item.values) for item in items])
-        share.records.append(record)
-        share.made += 1
+        found[task.used.name] = record
+    share.records = [found[task.used.name] for task in tasks]
+    share.made = len(open_tasks)
+    share.scored = len(missing)
     return share
 
 
@@ -111,14 +117,6 @@ def _ask(
         progress(card.name, done, len(requests))
     if unanswered := len(requests) - sum(request in known for request in requests):
         raise TilbenchError(f"{card.name}: the model left {unanswered} of {len(requests)} requests unanswered")
-
-
-def _unanswerable(task: PlannedTask, card: ModelCard) -> str:
-    """Return why this model has no value on this task; nothing where it has one."""
-    if task.missing:
-        return task.missing
-    lacking = sorted(kind for kind in task.counts if kind not in card.supports)
-    return f"n/a: {card.name} cannot answer {' and '.join(lacking)} requests" if lacking else ""
 
 
 def _score(
@@ -156,32 +154,20 @@ def _notes(task: PlannedTask) -> list[str]:
     return [f"{count} questions have two options of equal text, as published"] if count else []
 
 
-def _blank(task: PlannedTask, card: ModelCard, environment: Environment, reason: str, command: str) -> Record:
+def _blank(task: PlannedTask, card: ModelCard, environment: Environment, unopened: str, command: str) -> Record | None:
+    """Return the record of a task that this model cannot be scored on, saying why; None where it can be."""
+    missing = task.missing or unopened
+    lacking = sorted(kind for kind in task.counts if kind not in card.supports)
+    if not missing and not lacking:
+        return None
     return Record(
-        status="n/a" if reason.startswith("n/a") else "not run",
-        reason=reason.removeprefix("n/a: "),
+        status="not run" if missing else "n/a",
+        reason=missing or f"{card.name} cannot answer {' and '.join(lacking)} requests",
         task=task.used,
         model=_model(card),
         environment=environment,
         measured=_measured(command),
     )
-
-
-def _not_run(
-    source: ModelSource,
-    tasks: Sequence[PlannedTask],
-    store: RecordStore,
-    environment: Environment,
-    reason: str,
-    command: str,
-) -> Share:
-    """Record that nothing of this model could be run, for want of the text that it learns from."""
-    card = ModelCard(name=source.name, fingerprint="none", supports=frozenset())
-    share = Share(source, None)
-    for task in tasks:
-        share.records.append(_blank(task, card, environment, reason, command))
-        store.write(share.records[-1], [])
-    return share
 
 
 def as_score(value: Value) -> Score:
@@ -212,9 +198,7 @@ def _model(card: ModelCard) -> ModelUsed:
     )
 
 
-def _measured(
-    command: str, wall_seconds: float = 0.0, requests: int = 0, reused: int = 0, tokens: int = 0
-) -> Measured:
+def _measured(command: str, wall_seconds: float = 0.0, requests: int = 0, reused: int = 0, tokens: int = 0) -> Measured:
     return Measured(
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,

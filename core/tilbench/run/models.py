@@ -52,9 +52,9 @@ def find_model(reference: str, registry: Registry, runs: Path, train: Train | No
     train: makes the run of a spec when the model is first asked for; without it the run must be there.
     Raises UnknownName, or CheckpointError with the command that would make the checkpoint.
     """
-    what, step = _folder_and_step(reference)
-    if what is not None:
-        return ModelSource(_shown(what, step), str(find_checkpoint(what, step)), CheckpointLoader(registry))
+    folder, step = _folder_and_step(reference)
+    if folder is not None:
+        return ModelSource(reference.rstrip("/"), str(find_checkpoint(folder, step)), CheckpointLoader(registry))
     for _, loader in registry.all("loaders"):
         if loader.recognises(reference):
             return ModelSource(reference.rstrip("/"), reference, loader)
@@ -67,19 +67,13 @@ def find_model(reference: str, registry: Registry, runs: Path, train: Train | No
 
 
 def _folder_and_step(reference: str) -> tuple[Path | None, int | None]:
-    folder = Path(reference).expanduser()
-    if is_run(folder) or is_checkpoint(folder):
-        return folder, None
-    if "@" in reference and not reference.startswith("hf:"):
-        what, _, step = reference.rpartition("@")
-        folder = Path(what).expanduser()
-        if (is_run(folder) or is_checkpoint(folder)) and is_path(what):
-            return folder, split_step(reference)[1]
+    """Return the checkpoint or run folder that `reference` (`folder` or `folder@step`) means, if it is one."""
+    what, at, step = reference.rpartition("@")
+    for folder, number in ((reference, ""), (what, step)) if at else ((reference, ""),):
+        path = Path(folder).expanduser()
+        if is_run(path) or is_checkpoint(path):
+            return path, split_step(reference)[1] if number else None
     return None, None
-
-
-def _shown(folder: Path, step: int | None) -> str:
-    return f"{folder}@{step}" if step is not None else str(folder)
 
 
 def _spec(reference: str, registry: Registry, runs: Path, train: Train | None) -> ModelSource:

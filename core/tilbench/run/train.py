@@ -55,7 +55,9 @@ def resolve_training(
     """
     asked = parse_spec(reference)
     if asked.step is not None:
-        raise ConfigError(f"model {reference!r}: training starts from a spec, not from a step; leave out '@{asked.step}'")
+        raise ConfigError(
+            f"model {reference!r}: training starts from a spec, not from a step; leave out '@{asked.step}'"
+        )
     spec = load_spec(asked, registry, overrides)
     if spec.recipe is None:
         raise Unsupported(f"{asked.label} has no recipe, so it cannot be trained; give it one with --set recipe.…")

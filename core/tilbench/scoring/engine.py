@@ -108,7 +108,15 @@ class TorchLanguageModel:
             batch = requests[start : start + _TEXTS]
             texts = [request.text for request in batch if isinstance(request, Tokens)]
             yield [
-                (request, TokenIds(tuple(ids), tokenizer.unknown(ids), tokenizer.byte_fallback(ids), tokenizer.decode(ids) == text))
+                (
+                    request,
+                    TokenIds(
+                        tuple(ids),
+                        tokenizer.unknown(ids),
+                        tokenizer.byte_fallback(ids),
+                        tokenizer.decode(ids) == text,
+                    ),
+                )
                 for request, text, ids in zip(batch, texts, tokenizer.encode_batch(texts), strict=True)
             ]
 
@@ -137,7 +145,9 @@ class TorchLanguageModel:
 
         So a run that was killed between two groups finds the same groups again.
         """
-        scored = sorted((_Scored(request, self._segments(request)) for request in requests), key=lambda each: each.order)
+        scored = sorted(
+            (_Scored(request, self._segments(request)) for request in requests), key=lambda each: each.order
+        )
         while scored:
             width = -scored[0].order[0]
             passes = 0

@@ -83,7 +83,5 @@ def _banned(seen: Sequence[int], size: int) -> set[int]:
         return set()
     tail = tuple(seen[len(seen) - size + 1 :])
     return {
-        seen[start + size - 1]
-        for start in range(len(seen) - size + 1)
-        if tuple(seen[start : start + size - 1]) == tail
+        seen[start + size - 1] for start in range(len(seen) - size + 1) if tuple(seen[start : start + size - 1]) == tail
     }

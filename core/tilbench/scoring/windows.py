@@ -7,9 +7,7 @@ from collections.abc import Sequence
 __all__ = ["windows"]
 
 
-def windows(
-    ids: Sequence[int], prefix: int | None, window: int, overlap: int = 1
-) -> list[tuple[list[int], list[int]]]:
+def windows(ids: Sequence[int], prefix: int | None, window: int, overlap: int = 1) -> list[tuple[list[int], list[int]]]:
     """Return `(context, targets)` pairs whose targets, laid end to end, are `ids`.
 
     A pair is computed in one forward pass over `context + targets[:-1]`, which is never longer than `window`. The

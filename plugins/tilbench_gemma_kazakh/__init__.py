@@ -1,0 +1,35 @@
+"""Gemma-3 4B Kazakh QLoRA: a low-rank adapter on a frozen 4-bit base, and the data its report names."""
+
+from __future__ import annotations
+
+from tilbench import hookimpl
+from tilbench.data.dataset import Dataset
+from tilbench.hookspecs import Register
+
+# The report names these corpora without a revision or a column, so they are data-directory ids and no Hub source.
+_CORPORA = {
+    "gemma-kazakh/muri-it-kk": "the Kazakh part of MURI-IT (instructions)",
+    "gemma-kazakh/alpaca-kk": "the machine-translated Kazakh Alpaca (instructions)",
+}
+
+
+@hookimpl
+def register_models(register: Register) -> None:
+    """Register `gemma-3-kazakh-qlora`."""
+    register(
+        "gemma-3-kazakh-qlora",
+        "tilbench_gemma_kazakh/gemma-3-kazakh-qlora.yaml",
+        summary="LoRA adapter on 4-bit Gemma-3 4B, instruction-tuned on Kazakh",
+    )
+
+
+@hookimpl
+def register_datasets(register: Register) -> None:
+    """Register the two instruction sets that it was tuned on."""
+    for name, what in _CORPORA.items():
+        dataset = Dataset(
+            kind="conversations",
+            language="kk-Cyrl",
+            summary=f"{what}: put it in the data directory with a column 'messages' of turns (role, content)",
+        )
+        register(name, dataset, summary=dataset.summary)

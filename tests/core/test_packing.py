@@ -1,0 +1,179 @@
+"""The order of training: what is read, how often, and that nothing but (seed, row) decides it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tilbench.data.packing import Stream, block_shares, permuted
+from tilbench.errors import DataError
+
+MIXINGS = ("weighted", "source_balanced", "interleaved")
+
+
+def stream(sizes: dict[str, int], weights: dict[str, float] | None = None, **options: object) -> Stream:
+    """Sources whose ids are their own positions, so that a row says where it was cut."""
+    given_weights = weights or dict.fromkeys(sizes, 1.0)
+    sources = {name: (given_weights[name], np.arange(size, dtype=np.uint32)) for name, size in sizes.items()}
+    settings_: dict[str, object] = {"sequence_length": 4, "rows": 2} | options
+    return Stream(sources, **settings_)  # type: ignore[arg-type]
+
+
+@given(size=st.integers(1, 3000), key=st.integers(0, 2**64 - 1))
+@settings(max_examples=30, deadline=None)
+def test_permuted_is_a_permutation(size: int, key: int) -> None:
+    assert sorted(permuted(index, size, key) for index in range(size)) == list(range(size))
+
+
+def test_permuted_shuffles_differently_by_key() -> None:
+    orders = {tuple(permuted(index, 50, key) for index in range(50)) for key in range(20)}
+    assert len(orders) == 20
+    assert tuple(range(50)) not in orders
+
+
+def test_permuted_reaches_every_place_equally() -> None:
+    places = Counter(permuted(3, 10, key) for key in range(4000))
+    assert min(places.values()) > 300
+    assert max(places.values()) < 500
+
+
+def test_permuted_refuses_an_index_outside() -> None:
+    with pytest.raises(IndexError, match=r"outside 0 … 9"):
+        permuted(10, 10, 1)
+
+
+@given(
+    size=st.integers(9, 300), length=st.integers(2, 8), epoch=st.integers(0, 3), seed=st.integers(0, 2**32)
+)
+@settings(max_examples=60, deadline=None)
+def test_an_epoch_has_every_token_once(size: int, length: int, epoch: int, seed: int) -> None:
+    rows = size // length
+    read = stream({"a": size}, sequence_length=length, rows=rows, seed=seed).batch(epoch)
+    targets = read[:, 1:].flatten().tolist()
+    assert len(set(targets)) == len(targets) == size - size % length
+    assert torch.equal(read[:, 1:], (read[:, :1] + torch.arange(1, length + 1)) % size)
+
+
+def test_what_an_epoch_leaves_out_changes() -> None:
+    order = stream({"a": 103}, sequence_length=10, rows=10)
+    left_out = [frozenset(range(103)) - set(order.batch(epoch)[:, 1:].flatten().tolist()) for epoch in range(30)]
+    assert len(set(left_out)) > 20
+
+
+def test_the_first_document_follows_the_last_separator() -> None:
+    first = min(stream({"a": 40}, rows=10).batch(0).tolist(), key=lambda row: row[1])
+    assert first == [39, 0, 1, 2, 3]
+
+
+@given(
+    rows=st.sampled_from([1, 2, 3, 4, 6, 12]),
+    mixing=st.sampled_from(MIXINGS),
+    packing=st.sampled_from(["packed", "windows"]),
+    first=st.integers(0, 40_000),
+)
+@settings(max_examples=60, deadline=None)
+def test_order_does_not_depend_on_the_split(rows: int, mixing: str, packing: str, first: int) -> None:
+    order = stream({"a": 50, "b": 31}, {"a": 3.0, "b": 1.0}, mixing=mixing, packing=packing)
+    again = stream({"a": 50, "b": 31}, {"a": 3.0, "b": 1.0}, mixing=mixing, packing=packing)
+    pieces = [again.read(start, rows) for start in range(first, first + 12, rows)]
+    assert torch.equal(order.read(first, 12), torch.cat(pieces))
+
+
+@pytest.mark.parametrize("mixing", MIXINGS)
+@pytest.mark.parametrize("packing", ["packed", "windows"])
+def test_a_batch_is_a_function_of_seed_and_step(mixing: str, packing: str) -> None:
+    def fresh(seed: int) -> Stream:
+        return stream({"a": 500, "b": 310}, rows=4, seed=seed, mixing=mixing, packing=packing)
+
+    order = fresh(1)
+    late_first = order.batch(9000)
+    for step in (3, 0, 7):
+        order.batch(step)
+    assert torch.equal(late_first, order.batch(9000))
+    assert torch.equal(late_first, fresh(1).batch(9000))
+    assert not torch.equal(late_first, fresh(2).batch(9000))
+    assert late_first.dtype == torch.int64
+    assert late_first.shape == (4, 5)
+
+
+@pytest.mark.parametrize("mixing", MIXINGS)
+def test_each_source_keeps_its_epochs_whatever_the_mix(mixing: str) -> None:
+    order = stream({"a": 40, "b": 24}, {"a": 0.5, "b": 0.5}, mixing=mixing, rows=1)
+    starts: dict[str, list[int]] = {"a": [], "b": []}
+    for step in range(200):
+        starts[order.places(step)[0].source].append(order.places(step)[0].offset)
+    assert len(set(starts["a"][:10])) == 10
+    assert len(set(starts["b"][:6])) == 6
+
+
+def test_weighted_shares_are_exact_by_block_and_shuffled() -> None:
+    order = stream(dict.fromkeys("abc", 40), {"a": 0.4, "b": 0.25, "c": 0.35}, rows=10_000)
+    blocks = [[place.source for place in order.places(step)] for step in range(2)]
+    for sources in blocks:
+        assert Counter(sources) == {"a": 4000, "b": 2500, "c": 3500}
+        assert abs(sources[:1000].count("a") - 400) < 80
+    assert blocks[0] != blocks[1]
+
+
+def test_balanced_takes_one_of_each_in_turn() -> None:
+    order = stream(dict.fromkeys("abc", 40), {"a": 9.0, "b": 1.0, "c": 1.0}, rows=3, mixing="source_balanced")
+    turns = [tuple(place.source for place in order.places(step)) for step in range(50)]
+    assert all(sorted(turn) == ["a", "b", "c"] for turn in turns)
+    assert len(set(turns)) == 6
+
+
+def test_interleaved_is_spread_evenly_and_the_same_for_every_seed() -> None:
+    weights = {"a": 0.40, "b": 0.25, "c": 0.35}
+    orders = [
+        [place.source for place in stream(dict.fromkeys("abc", 40), weights, rows=400, seed=seed, mixing="interleaved").places(1)]
+        for seed in (0, 1)
+    ]
+    assert orders[0] == orders[1]
+    for name, weight in weights.items():
+        for rows in range(1, 400):
+            assert abs(orders[0][:rows].count(name) - weight * rows) <= 2
+
+
+def test_windows_begin_anywhere() -> None:
+    order = stream({"a": 12}, rows=4000, packing="windows")
+    starts = Counter(order.batch(0)[:, 0].tolist())
+    assert set(starts) == set(range(8))
+    assert min(starts.values()) > 400
+
+
+def test_windows_of_the_shortest_source() -> None:
+    assert stream({"a": 5}, packing="windows").batch(0).tolist() == [[0, 1, 2, 3, 4]] * 2
+
+
+@given(weights=st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=8), size=st.integers(8, 500))
+@settings(max_examples=100, deadline=None)
+def test_block_shares(weights: list[float], size: int) -> None:
+    shares = block_shares(weights, size)
+    assert sum(shares) == size
+    assert min(shares) >= 1
+    for share, weight in zip(shares, weights, strict=True):
+        assert abs(share - weight / sum(weights) * size) <= len(weights)
+
+
+def test_a_source_shorter_than_a_sequence_is_refused_with_numbers() -> None:
+    with pytest.raises(DataError, match=r"'b' has 4 tokens, and one sequence needs 5 \(sequence_length 4 \+ 1\)"):
+        stream({"a": 40, "b": 4})
+
+
+def test_a_source_of_weight_zero_is_left_out() -> None:
+    order = stream({"a": 40, "b": 2}, {"a": 1.0, "b": 0.0})
+    assert {place.source for step in range(20) for place in order.places(step)} == {"a"}
+    with pytest.raises(DataError, match="nothing to train on"):
+        stream({"a": 40}, {"a": 0.0})
+
+
+def test_a_place_is_where_the_row_begins() -> None:
+    order = stream({"a": 40, "b": 24}, rows=6)
+    batch, places = order.batch(31), order.places(31)
+    assert batch[:, 0].tolist() == [place.offset for place in places]
+    assert str(places[0]).startswith(f"{places[0].source} token {places[0].offset} (epoch ")
