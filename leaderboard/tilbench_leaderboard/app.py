@@ -7,6 +7,7 @@ import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -19,17 +20,28 @@ from tilbench_leaderboard.view import column_title, frame, literal, matching
 
 __all__ = ["main"]
 
-_LEGEND = (
-    ":green-badge[dark green] best of its task · light green: 95% interval overlaps the best one's, which "
-    "describes and does not test · :orange-badge[not above chance] the interval does not clear the chance "
-    "level · ↓ lower is better, ↑ higher is better"
-)
+_LOOKS = """<style>
+[data-testid="stMainBlockContainer"] { padding-top: 2.2rem; padding-bottom: 3rem; max-width: 1700px; }
+[data-testid="stMainBlockContainer"] h1 { font-size: 2rem; padding: 0 0 0.2rem 0; }
+[data-testid="stMarkdownContainer"] code { color: #1c2733; background: #eef2f4; font-size: 0.82em; }
+[data-testid="stHeadingWithActionElements"] code, summary code { background: none; padding: 0; font-size: 0.95em; }
+.key span { padding: 0.1rem 0.45rem; border-radius: 0.3rem; margin-right: 0.25rem; white-space: nowrap; }
+.key { font-size: 0.85rem; color: #52606d; line-height: 1.9; }
+</style>"""
+_KEY = """<div class="key">
+<span style="background: #c9ebe4; color: #134e4a; font-weight: 700">best</span> of its task &ensp;
+<span style="background: #e9f6f3; color: #134e4a">overlaps</span> its 95% interval overlaps the best one's, which
+describes and does not test &ensp;
+<span style="background: #fdf0dc; color: #92400e">not above chance</span> its interval does not clear the chance level
+&ensp; ↓ lower is better &ensp; ↑ higher is better
+</div>"""
 _ROW, _MOST_ROWS = 36, 18
 
 
 def main(records: Path) -> None:
     """Show the records of a folder."""
     st.set_page_config(page_title="tilbench leaderboard", page_icon="📏", layout="wide")
+    st.html(_LOOKS)
     st.title("Which small language model is better at my language?", anchor=False)
     try:
         snapshot = _reader(str(records)).read()
@@ -54,20 +66,17 @@ def main(records: Path) -> None:
 def _page(whole: Board) -> None:
     """Show the filters, the table with the chart beside it, and where a chosen model's numbers come from."""
     slots = st.columns([2, 2, 2, 3, 3], vertical_alignment="bottom")
+    filters = {"suite": whole.suites, "language": whole.languages, "source": whole.sources}
     chosen = {
-        name: _choice(slot, name, options, f"all {name}s")
-        for slot, name, options in zip(
-            slots,
-            ("suite", "language", "source"),
-            (whole.suites, whole.languages, whole.sources),
-            strict=False,
-        )
+        name: _choice(slot, name, options, every=f"all {name}s")
+        for slot, (name, options) in zip(slots, filters.items(), strict=False)
     }
     board = whole.only(**{f"{name}s": [value] for name, value in chosen.items() if value})
-    if any(not column.newest for column in board.columns) and st.toggle(
-        "Only the newest version of each task", key="newest"
-    ):
-        board = board.newest()
+    with st.container(horizontal=True):
+        details = st.toggle("Intervals and chance levels", value=True, key="details")
+        old = any(not column.newest for column in board.columns)
+        if old and st.toggle("Only the newest version of each task", key="newest"):
+            board = board.newest()
     suites = len(board.suites) > 1
     titles = {column.key: column_title(column, suite=suites) for column in board.columns}
     orders = {**titles, "model": "model name", "parameters": "parameters", "step": "training step"}
@@ -78,16 +87,15 @@ def _page(whole: Board) -> None:
     if not places:
         st.info("No model matches these filters.")
         return
-    left, right = st.columns([13, 7], gap="medium")
+    left, right = st.columns([7, 3], gap="medium")
     with left:
-        _table(board, places)
+        _table(board, places, details=details)
     with right:
         _charts(board, places, by, titles)
     _origins(board, places)
 
 
-def _table(board: Board, places: list[int]) -> None:
-    details = st.toggle("Intervals and chance levels", value=True, key="details")
+def _table(board: Board, places: list[int], *, details: bool) -> None:
     shown = [board.rows[place].label for place in places]
     state = repr((shown, [column.key for column in board.columns], details))
     key = f"board-{hashlib.sha256(state.encode()).hexdigest()[:12]}"  # another order is another selection
@@ -96,23 +104,25 @@ def _table(board: Board, places: list[int]) -> None:
         rows = st.session_state[key]["selection"]["rows"]
         st.session_state["model"] = shown[rows[0]] if rows else None
 
+    table, widths = frame(board, places, details=details)
+    config: dict[Any, Any] = {place: st.column_config.Column(width=width) for place, width in widths.items()}
+    config[1] = st.column_config.Column(pinned=True)
     st.dataframe(
-        frame(board, places, details=details),
+        table,
         key=key,
         hide_index=True,
+        placeholder="",
         height=_ROW * (min(len(places), _MOST_ROWS) + 2) + 3,
         row_height=_ROW,
-        column_config={"_model": None},
+        column_config=config,
         on_select=choose,
         selection_mode="single-row",
     )
-    st.caption(_LEGEND)
+    st.html(_KEY)
     for column in board.columns:
         if column.differs:
             what = "; ".join(literal(line) for line in column.differs)
-            st.caption(
-                f"{literal(column.label)} is not comparable with the newest version of its task: {what}"
-            )
+            st.caption(f"{literal(column.label)} is not comparable with the newest version of its task: {what}")
 
 
 def _charts(board: Board, places: list[int], by: str, titles: Mapping[str, str]) -> None:
@@ -144,9 +154,7 @@ def _origins(board: Board, places: list[int]) -> None:
     rows = {board.rows[place].label: board.rows[place] for place in places}
     if st.session_state.get("model") not in rows:
         st.session_state["model"] = None
-    label = st.selectbox(
-        "Model", list(rows), key="model", placeholder="select a row of the table, or a model here"
-    )
+    label = st.selectbox("Model", list(rows), key="model", placeholder="select a row of the table, or a model here")
     if label is not None:
         provenance.show(board, rows[label])
 
@@ -155,7 +163,8 @@ def _choice(
     slot: DeltaGenerator,
     name: str,
     options: Sequence[str],
-    every: str,
+    *,
+    every: str = "",
     titles: Mapping[str, str] | None = None,
 ) -> str:
     """Return a choice that lives in the URL; with `every` there is one more, of that name, which is ""."""

@@ -23,15 +23,15 @@ def by_model(board: Board, places: list[int], column: Column) -> alt.LayerChart 
     if points.empty:
         return None
     x = alt.X("value:Q", scale=alt.Scale(zero=False), axis=_axis(column))
-    y = alt.Y("model:N", sort=list(points["model"]), axis=alt.Axis(title=None, labelLimit=170))
-    return _layers(points, column, x=x, y=y, low=alt.X("low:Q"), high={"x2": "high:Q"}).properties(
-        height=alt.Step(32)
+    y = alt.Y(
+        "model:N",
+        sort=list(points["model"]),
+        axis=alt.Axis(title=None, labelLimit=170, labelFlush=False),
     )
+    return _layers(points, column, x=x, y=y, low=alt.X("low:Q"), high={"x2": "high:Q"}).properties(height=alt.Step(32))
 
 
-def over(
-    board: Board, places: list[int], column: Column, by: Literal["parameters", "step"]
-) -> alt.LayerChart | None:
+def over(board: Board, places: list[int], column: Column, by: Literal["parameters", "step"]) -> alt.LayerChart | None:
     """Return the values over the models' parameters or training step; None for fewer than two points."""
     points = _points(board, places, column).dropna(subset=[by])
     if len(points) < 2:
@@ -46,9 +46,7 @@ def _layers(
     points: pd.DataFrame, column: Column, *, x: alt.X, y: alt.Y, low: alt.X | alt.Y, high: dict[str, str]
 ) -> alt.LayerChart:
     """Draw the chance level, the intervals from `low` to `high`, and the values."""
-    colour = alt.Color(
-        "standing:N", scale=alt.Scale(domain=[*_INK], range=[*_INK.values()]), legend=None, title=None
-    )
+    colour = alt.Color("standing:N", scale=alt.Scale(domain=[*_INK], range=[*_INK.values()]), legend=None, title=None)
     lying = isinstance(low, alt.X)
     layers: list[alt.Chart] = []
     if column.chance is not None:

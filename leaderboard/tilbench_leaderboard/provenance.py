@@ -68,13 +68,14 @@ def _task(column: Column, cell: Cell, *, expanded: bool) -> None:
             st.markdown(f"**Note** {literal(note)}")
         if options := record.task.dataset.equal_options:
             st.markdown(
-                f"**Equal options** {len(options)} questions have two options of one text, as published: "
+                f"**Equal options** {len(options)} × two options of one text, as published: "
                 + " ".join(literal(item) for item in options[:20])
                 + (" …" if len(options) > 20 else "")
             )
         st.markdown(f"**Record** {literal(cell.path)}")
         for path in cell.older:
             st.markdown(f"**Also there** {literal(path)}")
+        st.markdown("**The whole record**")
         st.json(record.model_dump(mode="json"), expanded=False)
 
 

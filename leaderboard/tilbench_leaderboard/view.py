@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from tilbench.results.table import ARROWS, Board, Cell, Column, format_interval, format_number
 
 __all__ = ["chance_text", "column_title", "frame", "literal", "matching"]
 
+_Key = tuple[str, str]
 _STYLES = {
     "best": "background-color: #c9ebe4; color: #134e4a; font-weight: 700",
     "overlaps": "background-color: #e9f6f3; color: #134e4a",
     "": "",
 }
 _AT_CHANCE = "background-color: #fdf0dc; color: #92400e"
-_QUIET = "color: #7b8794"
+_QUIET, _NAME = "color: #7b8794", "color: #1c2733; font-weight: 600"
 
 
 def literal(text: object) -> str:
@@ -50,61 +55,88 @@ def column_title(column: Column, *, suite: bool = False) -> str:
 
 
 def chance_text(cell: Cell) -> str:
-    """Return the chance level beside a value, and whether the value is not above it."""
+    """Return the chance level of a value, and whether the value is not above it."""
     if cell.score is None or cell.score.chance is None:
         return ""
     level = format_number(cell.score, chance=True)
-    return f"{level} · not above chance" if cell.above_chance is False else level
+    return f"{level} · not above" if cell.above_chance is False else level
 
 
-def frame(board: Board, places: list[int], *, details: bool = True) -> Any:
-    """Return a styled data frame: one row a model, and for each task its value, interval and chance."""
+def frame(board: Board, places: list[int], *, details: bool = True) -> tuple[Styler, dict[int, int]]:
+    """Return a styled data frame, and the widths in pixels of the columns that need one, by position.
+
+    It has one row a model, and for each task its value, interval and chance.
+    """
     rows = [board.rows[place] for place in places]
-    data: dict[tuple[str, str], list[Any]] = {("", "model"): [row.label for row in rows]}
-    styles: dict[tuple[str, str], list[str]] = {}
-    shown: dict[tuple[str, str], list[str]] = {}
-    data["", "parameters"] = [row.parameters or None for row in rows]
-    if any(row.step is not None for row in rows):
-        data["", "step"] = [row.step for row in rows]
-    suites = len(board.suites) > 1
+    names = [row.label for row in rows]
+    parts: dict[_Key, _Part] = {("", "model"): _Part(names, names, [_NAME] * len(rows))}
+    parts |= {
+        ("", name): _Part(values, [f"{value:,}" if value else "" for value in values], [""] * len(rows))
+        for name, values in (("parameters", [row.parameters for row in rows]), ("step", [row.step for row in rows]))
+        if any(values)
+    }
     for column in board.columns:
-        group = f"{column.suite} / {column.label}" if suites else column.label
-        while (group, f"{column.headline} {ARROWS[column.direction]}".rstrip()) in data:
-            group += " "  # two columns never share a header
+        group = f"{column.label} · {column.suite}" if len(board.suites) > 1 else column.label
+        while any(group == key[0] for key in parts):
+            group += " "  # two tasks never share a header
         cells = [row.cells.get(column.key) for row in rows]
-        key = (group, f"{column.headline} {ARROWS[column.direction]}".rstrip())
-        data[key] = [cell.value if cell else None for cell in cells]
-        styles[key] = [_STYLES[cell.mark] if cell else "" for cell in cells]
-        shown[key] = [format_number(cell.score) if cell and cell.score else "" for cell in cells]
-        if not details:
-            continue
-        data[group, "95% interval"] = [_interval(cell) for cell in cells]
-        styles[group, "95% interval"] = [_QUIET] * len(cells)
-        if column.chance is not None:
-            data[group, "chance"] = [chance_text(cell) if cell else "" for cell in cells]
-            at_chance = [cell is not None and cell.above_chance is False for cell in cells]
-            styles[group, "chance"] = [_AT_CHANCE if at else _QUIET for at in at_chance]
-    table = pd.DataFrame(data)
-    table.columns = pd.MultiIndex.from_tuples(list(data))
-    for key, values in data.items():
-        if key in shown or key in (("", "parameters"), ("", "step")):
-            table[key] = pd.Series(values, dtype="float64")
-    styler = table.style
-    css = pd.DataFrame({key: styles.get(key, [""] * len(rows)) for key in data}, index=table.index)
-    css.columns = table.columns
-    styler.apply(lambda _: css, axis=None)
-    for key in data:
-        if key in (("", "parameters"), ("", "step")):
-            styler.format("{:,.0f}", subset=[key], na_rep="")
-        elif key in shown:
-            texts = dict(zip(data[key], shown[key], strict=True))
-            styler.format(texts.get, subset=[key], na_rep="")
-    return styler
+        parts[group, f"{column.headline} {ARROWS[column.direction]}".rstrip()] = _values(cells)
+        if details:
+            texts = [_interval(cell) for cell in cells]
+            parts[group, "95% interval"] = _Part(texts, texts, [_QUIET] * len(rows))
+            if column.chance is not None:
+                parts[group, "chance"] = _chances(cells)
+    columns = pd.MultiIndex.from_tuples(list(parts), names=["task", "value"])
+    data = pd.DataFrame({key: _series(part.data) for key, part in parts.items()})
+    styles = pd.DataFrame({key: part.styles for key, part in parts.items()})
+    data.columns = styles.columns = columns
+    styler = data.style.apply(lambda _: styles, axis=None)
+    for key, part in parts.items():
+        texts_of = {value: text for value, text in zip(part.data, part.texts, strict=True) if value is not None}
+        styler.format(functools.partial(_lookup, texts_of), subset=[key], na_rep="")
+    wide = {
+        place: 132 if _AT_CHANCE in part.styles else 80
+        for place, ((_, header), part) in enumerate(parts.items(), start=1)
+        if header == "chance"
+    }
+    return styler, wide
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One column of the data frame: what it sorts by, what it reads, and its colours."""
+
+    data: Sequence[float | str | None]
+    texts: list[str]
+    styles: list[str]
+
+
+def _series(data: Sequence[float | str | None]) -> pd.Series[Any]:
+    texts = any(isinstance(value, str) for value in data)
+    return pd.Series(data, dtype="str" if texts else "float64")
+
+
+def _lookup(texts: dict[Any, str], value: object) -> str:
+    return texts.get(value, "")
+
+
+def _values(cells: list[Cell | None]) -> _Part:
+    return _Part(
+        [cell.value if cell else None for cell in cells],
+        [format_number(cell.score) if cell and cell.score else "" for cell in cells],
+        [_STYLES[cell.mark] if cell else "" for cell in cells],
+    )
+
+
+def _chances(cells: list[Cell | None]) -> _Part:
+    texts = [chance_text(cell) if cell else "" for cell in cells]
+    return _Part(texts, texts, [_AT_CHANCE if cell and cell.above_chance is False else _QUIET for cell in cells])
 
 
 def _interval(cell: Cell | None) -> str:
+    """Return the interval of a cell, or why it has no value."""
     if cell is None:
-        return "not tried"
+        return "–"
     if cell.score is None:
         return f"{cell.status}: {cell.reason}" if cell.reason else cell.status
     return format_interval(cell.score)

@@ -9,12 +9,8 @@ from tilbench.hookspecs import Register
 @hookimpl
 def register_loaders(register: Register) -> None:
     """Uniform bytes, xz, and a character n-gram."""
-    register(
-        "uniform-bytes", "tilbench_baselines.uniform:UniformBytesLoader", summary="8 bits for every byte"
-    )
-    register(
-        "xz", "tilbench_baselines.xz:XzLoader", summary="the size of each document, compressed on its own"
-    )
+    register("uniform-bytes", "tilbench_baselines.uniform:UniformBytesLoader", summary="8 bits for every byte")
+    register("xz", "tilbench_baselines.xz:XzLoader", summary="the size of each document, compressed on its own")
     register(
         "ngram",
         "tilbench_baselines.ngram:NgramLoader",

@@ -73,9 +73,7 @@ def count(documents: Sequence[str], order: int) -> Counts:
         fits = here >= 0
         if length > 1:
             fits &= ~begins[length - 1 :]  # an n-gram does not run on into the next document
-        keys, inverse, counts = np.unique(
-            here[fits] * size + last[fits], return_inverse=True, return_counts=True
-        )
+        keys, inverse, counts = np.unique(here[fits] * size + last[fits], return_inverse=True, return_counts=True)
         if length == 1:
             counts = np.where(keys == _START, 0, counts)
         nodes = np.full(len(here), -1, dtype=np.int64)

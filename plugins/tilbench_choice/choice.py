@@ -104,9 +104,7 @@ class Choice:
         question = _question(row)
         texts = [choice.strip() for choice in question.choices]
         if len(answers) != len(texts) or not all(isinstance(answer, Likelihood) for answer in answers):
-            raise PluginError(
-                f"question {row.id!r}: {len(texts)} choices were not answered by one Likelihood each"
-            )
+            raise PluginError(f"question {row.id!r}: {len(texts)} choices were not answered by one Likelihood each")
         likelihoods = [answer for answer in answers if isinstance(answer, Likelihood)]
         values = {
             "answer": float(question.answer),

@@ -50,9 +50,7 @@ class Prompts:
         lines.append(f"{self.cues.question}: {row.question.strip()}")
         if self.form == "letter":
             letters = self._letters(row)
-            lines += [
-                f"{letter}) {choice.strip()}" for letter, choice in zip(letters, row.choices, strict=True)
-            ]
+            lines += [f"{letter}) {choice.strip()}" for letter, choice in zip(letters, row.choices, strict=True)]
         return "\n".join([*lines, f"{self.cues.answer}:"])
 
     def continuations(self, row: Question) -> list[str]:

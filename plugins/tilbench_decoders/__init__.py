@@ -12,14 +12,10 @@ __all__ = ["register_architectures"]
 def register_architectures(register: Register) -> None:
     """Register the four decoders; torch is imported when one of them is first used."""
     register("gpt2", "tilbench_decoders.gpt2:GPT2", summary="GPT-2: learned positions, LayerNorm, GELU")
-    register(
-        "llama", "tilbench_decoders.llama:Llama", summary="Llama: rotary positions, grouped queries, SwiGLU"
-    )
+    register("llama", "tilbench_decoders.llama:Llama", summary="Llama: rotary positions, grouped queries, SwiGLU")
     register(
         "alibi",
         "tilbench_decoders.alibi:Alibi",
         summary="ALiBi: linear distance penalty, grouped queries, SwiGLU",
     )
-    register(
-        "mla", "tilbench_decoders.mla:MLA", summary="dense DeepSeek-V3: multi-head latent attention, SwiGLU"
-    )
+    register("mla", "tilbench_decoders.mla:MLA", summary="dense DeepSeek-V3: multi-head latent attention, SwiGLU")

@@ -26,6 +26,4 @@ class Alibi(DecoderFamily[AlibiConfig]):
 
     def assemble(self, config: AlibiConfig) -> Decoder:
         """Return the decoder put together from its parts."""
-        return Decoder(
-            config, grouped_blocks(config), grouped_norm(config), linear=LinearBias(config.num_heads)
-        )
+        return Decoder(config, grouped_blocks(config), grouped_norm(config), linear=LinearBias(config.num_heads))

@@ -29,9 +29,7 @@ class Context:
     cache: KVCache | None
 
 
-def allowed_keys(
-    mask: Tensor | None, rows: int, tokens: int, keys: int, device: torch.device
-) -> Tensor | None:
+def allowed_keys(mask: Tensor | None, rows: int, tokens: int, keys: int, device: torch.device) -> Tensor | None:
     """Return which of S `keys` each of T `tokens` may attend to: bool [1 or B, 1, T, S], None for all.
 
     mask: bool [T, S] or [1 or B, 1, T, S]; None is causal in the order of the slots, tokens last.
@@ -44,9 +42,7 @@ def allowed_keys(
     if mask.dtype != torch.bool:
         raise ValueError(f"mask must be bool with True = may attend, not {mask.dtype}")
     if mask.shape not in {(tokens, keys), (1, 1, tokens, keys), (rows, 1, tokens, keys)}:
-        raise ValueError(
-            f"mask has shape {list(mask.shape)}, not [{tokens}, {keys}] or [{rows}, 1, {tokens}, {keys}]"
-        )
+        raise ValueError(f"mask has shape {list(mask.shape)}, not [{tokens}, {keys}] or [{rows}, 1, {tokens}, {keys}]")
     itself = torch.ones(tokens, keys, dtype=torch.bool, device=device).tril(keys - tokens).triu(keys - tokens)
     return (mask | (itself & ~mask.any(-1, keepdim=True))).view(-1, 1, tokens, keys)
 
@@ -95,9 +91,7 @@ class GroupedAttention(nn.Module):
         qk, v = qkv.split((self.heads + self.kv_heads, self.kv_heads), dim=2)
         if context.angles is not None:
             qk = rotate(qk, context.angles)
-        q, k = (
-            part.transpose(1, 2) for part in qk.split((self.heads, self.kv_heads), dim=2)
-        )  # [B, heads, T, D]
+        q, k = (part.transpose(1, 2) for part in qk.split((self.heads, self.kv_heads), dim=2))  # [B, heads, T, D]
         v = v.transpose(1, 2)
         if context.cache is not None:
             k, v = context.cache.append(self.layer, k, v)  # [B, K, S, D]

@@ -33,10 +33,7 @@ class KVCache:
         self.batch = batch
         self.capacity = capacity
         self._layers = [
-            [
-                torch.empty(batch, heads, capacity, width, device=device, dtype=dtype)
-                for heads, width in shapes
-            ]
+            [torch.empty(batch, heads, capacity, width, device=device, dtype=dtype) for heads, width in shapes]
             for shapes in layers
         ]
         self._positions = torch.empty(batch, capacity, device=device, dtype=torch.int64)
@@ -57,9 +54,7 @@ class KVCache:
                 f"the cache was made for {self.batch} rows and got {rows}; make one with new_cache({rows}, …)"
             )
         if end > self.capacity:
-            raise Unsupported(
-                f"the cache holds {self.capacity} tokens per row and {end} are needed; make a longer one"
-            )
+            raise Unsupported(f"the cache holds {self.capacity} tokens per row and {end} are needed; make a longer one")
         self._positions[:, self.length : end] = positions
         return self._positions[:, :end]
 

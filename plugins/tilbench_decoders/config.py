@@ -27,9 +27,7 @@ class DecoderConfig(BaseModel):
         lt=1.0,
         description="in training, on the embeddings, the attention weights and both residual branches",
     )
-    initializer_range: float = Field(
-        default=0.02, gt=0.0, description="standard deviation of initial weights"
-    )
+    initializer_range: float = Field(default=0.02, gt=0.0, description="standard deviation of initial weights")
     norm_eps: float = Field(default=1e-6, gt=0.0, description="added to the variance inside every norm")
 
 
@@ -41,9 +39,7 @@ class GroupedConfig(DecoderConfig):
         gt=0,
         description="key and value heads, each shared by num_heads / num_kv_heads query heads",
     )
-    head_dim: int | None = Field(
-        default=None, gt=0, description="width of a head; hidden_size / num_heads if absent"
-    )
+    head_dim: int | None = Field(default=None, gt=0, description="width of a head; hidden_size / num_heads if absent")
     bias: bool = Field(default=False, description="biases in the linear layers of attention and feed-forward")
 
     @property

@@ -71,9 +71,7 @@ class Decoder(nn.Module):
         self._cache_shapes = [block.attention.cache_shapes() for block in blocks]
         self.norm = norm
         # Tied embeddings are the same parameter by having no other: nothing to tie again after loading.
-        self.lm_head = (
-            None if config.tie_embeddings else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        )
+        self.lm_head = None if config.tie_embeddings else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
     def hidden(
         self,
@@ -92,12 +90,14 @@ class Decoder(nn.Module):
         """
         rows, tokens = ids.shape
         held = 0 if cache is None else cache.length
+        span = None
         if positions is None:
+            span = (held, held + tokens - 1)
             positions = torch.arange(held, held + tokens, device=ids.device)
         positions = positions.view(-1, tokens)  # [1 or B, T]
         x = self.embedding(ids)
         if self.learned is not None:
-            x = x + self.learned(positions)
+            x = x + self.learned(positions, span)
         keys = positions if cache is None else cache.begin(rows, positions)  # [1 or B, S]
         context = self._context(rows, positions, keys, mask, cache, x.dtype)
         x = self.dropout(x)
@@ -114,9 +114,7 @@ class Decoder(nn.Module):
     def new_cache(self, batch: int, length: int) -> KVCache:
         """Return an empty cache for `batch` rows of at most `length` tokens, of the weights' dtype."""
         weight = self.embedding.weight
-        return KVCache(
-            self._cache_shapes, batch=batch, capacity=length, device=weight.device, dtype=weight.dtype
-        )
+        return KVCache(self._cache_shapes, batch=batch, capacity=length, device=weight.device, dtype=weight.dtype)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return logits [B, T, V] of causal `ids` [B, T]; for small inputs and for comparisons."""

@@ -69,9 +69,7 @@ class LatentAttention(nn.Module):
         k_rope = rotate(k_rope.unsqueeze(2), context.angles).squeeze(2)  # [B, T, rope]
         memory = torch.cat((self.kv_norm(latent), k_rope), dim=-1)  # [B, T, rank + rope]
         if context.cache is not None:
-            memory = context.cache.append(self.layer, memory.unsqueeze(1))[0].squeeze(
-                1
-            )  # [B, S, rank + rope]
+            memory = context.cache.append(self.layer, memory.unsqueeze(1))[0].squeeze(1)  # [B, S, rank + rope]
         absorb = context.cache is not None and not context.causal and self._absorbing(tokens, memory.shape[1])
         out = (self._absorbed if absorb else self._expanded)(q_nope, q_rope, memory, context)  # [B, T, H, v]
         return self.o_proj(out.reshape(rows, tokens, self.heads * self.v_dim))  # type: ignore[no-any-return]
@@ -89,9 +87,7 @@ class LatentAttention(nn.Module):
     def _expanded(self, q_nope: Tensor, q_rope: Tensor, memory: Tensor, context: Context) -> Tensor:
         """Attend with every head's own keys and values: best for many queries."""
         latent, k_rope = torch.split(memory, [self.kv_rank, self.rope_dim], dim=-1)
-        kv = self.kv_expand(latent).unflatten(
-            -1, (self.heads, self.nope_dim + self.v_dim)
-        )  # [B, S, H, nope + v]
+        kv = self.kv_expand(latent).unflatten(-1, (self.heads, self.nope_dim + self.v_dim))  # [B, S, H, nope + v]
         k_nope, v = kv.split((self.nope_dim, self.v_dim), dim=-1)
         q = torch.cat((q_nope, q_rope), dim=-1)
         k = torch.cat((k_nope, k_rope.unsqueeze(2).expand(-1, -1, self.heads, -1)), dim=-1)
@@ -108,9 +104,7 @@ class LatentAttention(nn.Module):
         weight = self.kv_expand.weight.view(self.heads, self.nope_dim + self.v_dim, self.kv_rank)
         k_weight, v_weight = torch.split(weight, [self.nope_dim, self.v_dim], dim=1)
         q_latent = torch.einsum("bthd,hdr->bhtr", q_nope, k_weight)
-        q = (
-            torch.cat((q_latent, q_rope.transpose(1, 2)), dim=-1).flatten(1, 2).unsqueeze(1)
-        )  # [B, 1, H·T, rank + rope]
+        q = torch.cat((q_latent, q_rope.transpose(1, 2)), dim=-1).flatten(1, 2).unsqueeze(1)  # [B, 1, H·T, rank + rope]
         mask = context.mask
         if mask is not None:
             mask = mask.expand(-1, self.heads, -1, -1).flatten(1, 2).unsqueeze(1)  # [b, 1, H·T, S]

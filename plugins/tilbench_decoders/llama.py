@@ -26,9 +26,7 @@ class LlamaConfig(GroupedConfig):
     @model_validator(mode="after")
     def _even(self) -> Self:
         if self.head_width % 2:
-            raise ValueError(
-                f"rotary positions turn pairs of dimensions: head_dim {self.head_width} must be even"
-            )
+            raise ValueError(f"rotary positions turn pairs of dimensions: head_dim {self.head_width} must be even")
         return self
 
 

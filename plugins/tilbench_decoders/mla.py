@@ -32,9 +32,7 @@ _LATENT_EPS = 1e-6
 class MLAConfig(DecoderConfig):
     """Sizes of a dense DeepSeek-V3. `max_length` is the trained context, not a limit."""
 
-    q_lora_rank: int | None = Field(
-        default=None, gt=0, description="width of the query latent; none projects directly"
-    )
+    q_lora_rank: int | None = Field(default=None, gt=0, description="width of the query latent; none projects directly")
     kv_lora_rank: int = Field(gt=0, description="width of the key and value latent, which the cache keeps")
     qk_rope_head_dim: int = Field(gt=0, description="rotated width of a query and of the key all heads share")
     qk_nope_head_dim: int = Field(gt=0, description="width of a head's query and key without position")
@@ -49,9 +47,7 @@ class MLAConfig(DecoderConfig):
     @model_validator(mode="after")
     def _even(self) -> Self:
         if self.qk_rope_head_dim % 2:
-            raise ValueError(
-                f"rotary positions turn pairs: qk_rope_head_dim {self.qk_rope_head_dim} must be even"
-            )
+            raise ValueError(f"rotary positions turn pairs: qk_rope_head_dim {self.qk_rope_head_dim} must be even")
         return self
 
 
@@ -138,9 +134,7 @@ class MLA(DecoderFamily[MLAConfig]):
 
     def _links(self, config: MLAConfig, interleaved: bool = True) -> list[Link]:
         if config.latent_norm_eps != _LATENT_EPS:
-            raise Unsupported(
-                f"Transformers fixes latent_norm_eps at {_LATENT_EPS}, not {config.latent_norm_eps}"
-            )
+            raise Unsupported(f"Transformers fixes latent_norm_eps at {_LATENT_EPS}, not {config.latent_norm_eps}")
         return mla_links(
             config,
             q_rank=config.q_lora_rank,

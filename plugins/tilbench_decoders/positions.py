@@ -19,14 +19,17 @@ __all__ = ["LearnedPositions", "LinearBias", "Rotary", "alibi_slopes", "rotate"]
 class LearnedPositions(nn.Embedding):
     """One learned vector per position, added to the token embedding (Radford et al. 2019)."""
 
-    def forward(self, positions: Tensor) -> Tensor:
+    def forward(self, positions: Tensor, span: tuple[int, int] | None = None) -> Tensor:
         """Return the vectors [..., D] of int64 positions [...].
 
+        span: the lowest and highest of them, where known; finding them waits for the device.
         Raises Unsupported for a position outside 0 … max_length - 1.
         """
         # A compiled graph cannot raise on values; there the embedding's own bounds check remains.
-        if not positions.is_meta and not torch.compiler.is_compiling() and positions.numel():
-            low, high = (int(value) for value in positions.aminmax())
+        if span is None and not positions.is_meta and not torch.compiler.is_compiling():
+            span = (int(positions.min()), int(positions.max()))
+        if span is not None:
+            low, high = span
             if low < 0 or high >= self.num_embeddings:
                 raise Unsupported(
                     f"position {low if low < 0 else high} is outside the {self.num_embeddings} positions "

@@ -107,9 +107,7 @@ def gpt2_links(config: DecoderConfig, *, bias: bool) -> list[Link]:
             for part, names in {"attention": pairs, "feed_forward": inner}.items():
                 for name, other in names.items():
                     matrix = kind == "weight"
-                    links.append(
-                        Link(f"{ours}{part}.{name}.{kind}", (f"{theirs}{other}.{kind}",), transposed=matrix)
-                    )
+                    links.append(Link(f"{ours}{part}.{name}.{kind}", (f"{theirs}{other}.{kind}",), transposed=matrix))
     links += [Link(f"norm.{kind}", (f"transformer.ln_f.{kind}",)) for kind in ("weight", "bias")]
     return links + _head(config)
 
@@ -143,9 +141,7 @@ def mla_links(
     interleaved: whether their config has `rope_interleave`, as it has by default.
     """
     q_width = config.num_heads * (nope_dim + rope_dim)
-    per_head = (
-        half_split_order(nope_dim, rope_dim, config.num_heads) if interleaved else torch.arange(q_width)
-    )
+    per_head = half_split_order(nope_dim, rope_dim, config.num_heads) if interleaved else torch.arange(q_width)
     q_first = q_width if q_rank is None else q_rank
     last = half_split_order(kv_rank, rope_dim, before=q_first) if interleaved else None
     if last is not None and q_rank is None:

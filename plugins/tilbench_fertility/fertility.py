@@ -77,9 +77,7 @@ class Fertility:
         values = ratio_values(scores, _RATIOS, seed=self._seed)
         if scores:
             failures = math.fsum(score.values["round_trip_failure"] for score in scores)
-            values["round_trip_failures"] = Value(
-                value=failures, n=len(scores), unit="documents", direction="lower"
-            )
+            values["round_trip_failures"] = Value(value=failures, n=len(scores), unit="documents", direction="lower")
         return values
 
 

@@ -22,9 +22,7 @@ _BUDGET = 0.3  # seconds a rate is measured for, at most about twice that
 def cpu() -> HardwareProfile:
     """Return this machine's processor, with its rates measured once in under a second."""
     cores = psutil.cpu_count(logical=False) or 1
-    rates = {
-        str(dtype).removeprefix("torch."): _matmul_tflops(dtype) for dtype in (torch.float32, torch.bfloat16)
-    }
+    rates = {str(dtype).removeprefix("torch."): _matmul_tflops(dtype) for dtype in (torch.float32, torch.bfloat16)}
     return HardwareProfile(
         name="cpu",
         device="cpu",
@@ -43,14 +41,10 @@ def cuda() -> HardwareProfile:
     Raises Unsupported where there is none, or where those there are differ.
     """
     if not torch.cuda.is_available():
-        raise Unsupported(
-            "this machine has no CUDA device that torch can use; name another profile with --hardware"
-        )
+        raise Unsupported("this machine has no CUDA device that torch can use; name another profile with --hardware")
     names = {torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
     if len(names) > 1:
-        raise Unsupported(
-            f"this machine's CUDA devices differ ({', '.join(sorted(names))}); set CUDA_VISIBLE_DEVICES"
-        )
+        raise Unsupported(f"this machine's CUDA devices differ ({', '.join(sorted(names))}); set CUDA_VISIBLE_DEVICES")
     (name,) = names
     known = BY_DEVICE_NAME.get(name)
     return HardwareProfile(

@@ -40,8 +40,7 @@ H100_NVL = HardwareProfile(
     bandwidth_gbs=3938.0,
     price_per_hour=2.38,
     source=(
-        "NVIDIA H100 NVL data sheet (bf16 1,671 with sparsity); price: RunPod, as paid for the Turkish v1 "
-        "and v2 models"
+        "NVIDIA H100 NVL data sheet (bf16 1,671 with sparsity); price: RunPod, as paid for the Turkish v1 and v2 models"
     ),
 )
 A100_40 = HardwareProfile(

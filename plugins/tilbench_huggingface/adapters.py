@@ -11,7 +11,7 @@ from torch import nn
 from tilbench.errors import ConfigError, Unsupported
 from tilbench_huggingface.decoder import HuggingFaceDecoder
 from tilbench_huggingface.library import quiet, require
-from tilbench_huggingface.source import first_line
+from tilbench_huggingface.source import one_line
 
 if TYPE_CHECKING:
     from tilbench.config.model import Adapter
@@ -35,9 +35,7 @@ def with_adapter(module: nn.Module, adapter: Adapter) -> HuggingFaceDecoder:
         raise Unsupported("an adapter goes on a model of the architecture huggingface that has none yet")
     if adapter.quantization != "none" and not getattr(module.model, "is_quantized", False):
         require("bitsandbytes", "a 4-bit base", "train")
-        raise Unsupported(
-            f"adapter: the base is not quantised; name one that was saved as {adapter.quantization}"
-        )
+        raise Unsupported(f"adapter: the base is not quantised; name one that was saved as {adapter.quantization}")
     names = {part for name, _ in module.model.named_modules() for part in (name, name.rpartition(".")[2])}
     wanted = [*([] if isinstance(adapter.targets, str) else adapter.targets), *adapter.train_whole]
     if unknown := [name for name in wanted if not any(f".{known}".endswith(f".{name}") for known in names)]:
@@ -54,7 +52,7 @@ def with_adapter(module: nn.Module, adapter: Adapter) -> HuggingFaceDecoder:
         try:
             model: Any = get_peft_model(module.model, settings)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"adapter: {first_line(error)}") from error
+            raise ConfigError(f"adapter: {one_line(error)}") from error
     return HuggingFaceDecoder(model, module.max_length)
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from tilbench.config.base import Schema
-from tilbench.errors import CheckpointError, ConfigError, near
-from tilbench_huggingface.source import ADAPTER, CONFIG, first_line, resolve_base
+from tilbench.errors import CheckpointError, ConfigError, TilbenchError, near
+from tilbench_huggingface.source import ADAPTER, CONFIG, one_line, resolve_base
 
 if TYPE_CHECKING:
     import torch
@@ -54,14 +54,16 @@ class HuggingFaceArchitecture:
         from tilbench_huggingface.decoder import HuggingFaceDecoder
         from tilbench_huggingface.library import quiet
 
-        settings = _settings(config)
         with quiet():
             make: Any = AutoModelForCausalLM.from_config
             try:
+                settings = _settings(config)
                 model = make(settings, dtype=torch.float32)
-            except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            except (TilbenchError, torch.OutOfMemoryError):
+                raise
+            except Exception as error:  # what a class makes of a config that it was not written for
                 raise ConfigError(
-                    f"architecture huggingface: no {config.model_type} can be built: {first_line(error)}"
+                    f"architecture huggingface: no {config.model_type} can be built: {one_line(error)}"
                 ) from error
             return HuggingFaceDecoder(model, config.max_length)
 
@@ -119,7 +121,5 @@ def _settings(config: HuggingFaceConfig) -> Any:
             why = "is a field of the architecture itself" if hasattr(config, field) else "does not exist"
             close = f"; did you mean {' or '.join(found)}?" if (found := near(field, vars(default))) else ""
             raise ConfigError(f"architecture huggingface: config.{field} of {name} {why}{close}")
-    length = (
-        {"max_position_embeddings": config.max_length} if hasattr(default, "max_position_embeddings") else {}
-    )
+    length = {"max_position_embeddings": config.max_length} if hasattr(default, "max_position_embeddings") else {}
     return AutoConfig.for_model(name, vocab_size=config.vocab_size, **{**length, **config.config})

@@ -89,9 +89,7 @@ class HuggingFaceDecoder(nn.Module):
         if cache.way is Way.AGAIN:
             hidden = self._run(cache.all(ids))[:, cache.length :]
         elif cache.way is Way.STEPS and cache.length:
-            hidden = torch.cat(
-                [self._remember(column, cache) for column in torch.split(ids, 1, dim=1)], dim=1
-            )
+            hidden = torch.cat([self._remember(column, cache) for column in torch.split(ids, 1, dim=1)], dim=1)
         else:
             hidden = self._remember(ids, cache, **extra)
         cache.length += ids.shape[1]
@@ -140,8 +138,7 @@ class HuggingFaceDecoder(nn.Module):
         window = _window(self.inner.config)
         if window is not None and start + new > window:
             raise Unsupported(
-                f"{name} attends over windows of {window} tokens, which an explicit mask over {start + new} "
-                "would lift"
+                f"{name} attends over windows of {window} tokens, which an explicit mask over {start + new} would lift"
             )
         if positions is None:
             positions = torch.arange(start, start + new, device=ids.device)

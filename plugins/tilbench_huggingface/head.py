@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 __all__ = ["base_name", "head_of", "head_logits"]
@@ -24,23 +25,33 @@ class _States(BaseModelOutputWithPast):
 class _Given(nn.Module):
     """Stands in a base model's place: returns the states that it is handed as embeddings."""
 
+    def __init__(self, base: nn.Module) -> None:
+        super().__init__()
+        self._base = (base,)  # in a tuple: no submodule
+
+    def __getattr__(self, name: str) -> Any:
+        """Answer for the base model where its class's head asks for an attribute (Falcon-H1)."""
+        if name in self.__dict__.get("_modules", ()) or "_base" not in self.__dict__:
+            raise AttributeError(name)
+        return getattr(self._base[0], name)
+
     @property
     def decoder(self) -> _Given:
-        """Some classes call the base model's decoder (OPT, BART)."""
+        """Some classes call the base model's decoder (BART)."""
         return self
 
     def forward(self, *args: Any, **kwargs: Any) -> _States:
         """Return the one floating-point tensor among the arguments."""
         given = (*args, *kwargs.values())
-        return _States(
-            last_hidden_state=next(x for x in given if isinstance(x, Tensor) and x.is_floating_point())
-        )
+        return _States(last_hidden_state=next(x for x in given if isinstance(x, Tensor) and x.is_floating_point()))
 
 
 def base_name(model: nn.Module) -> str:
     """Return the name of the child that computes the final states; empty where there is none."""
     base = getattr(model, "base_model", model)
-    return next((name for name, child in model.named_children() if child is base), "")
+    children = list(model.named_children())
+    named = [name for name, child in children if child is base]
+    return next(iter(named + [name for name, child in children if isinstance(child, PreTrainedModel)]), "")
 
 
 def head_of(model: nn.Module) -> nn.Module:
@@ -48,8 +59,8 @@ def head_of(model: nn.Module) -> nn.Module:
 
     So soft caps, scales and whatever else a class does around its output embedding need no table here.
     """
-    head = copy.copy(model)
-    head.__dict__["_modules"] = {**model._modules, base_name(model): _Given()}
+    head, name = copy.copy(model), base_name(model)
+    head.__dict__["_modules"] = {**model._modules, name: _Given(getattr(model, name))}
     return head
 
 

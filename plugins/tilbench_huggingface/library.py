@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import warnings
 from collections.abc import Iterator
 
 import torch
 
 from tilbench.errors import CheckpointError, MissingDependency, TilbenchError
-from tilbench_huggingface.source import first_line
+from tilbench_huggingface.source import one_line
 
 __all__ = ["faults", "quiet", "require"]
 
@@ -22,14 +23,16 @@ def require(package: str, purpose: str, extra: str = "hf") -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers from logging and drawing progress bars meanwhile."""
+    """Keep transformers from logging, drawing progress bars and announcing what it will drop."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(logging.CRITICAL)  # type: ignore[attr-defined]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        yield
+        with warnings.catch_warnings():  # what the libraries deprecate in each other
+            warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft)\.")
+            yield
     finally:
         logging.set_verbosity(level)
         if bars:
@@ -43,7 +46,5 @@ def faults(what: str) -> Iterator[None]:
         yield
     except (TilbenchError, torch.OutOfMemoryError, MemoryError):
         raise
-    except (
-        Exception
-    ) as error:  # a damaged file surfaces as OSError, KeyError, SafetensorError, RuntimeError …
-        raise CheckpointError(f"{what}: {type(error).__name__}: {first_line(error)}") from error
+    except Exception as error:  # a damaged file surfaces as OSError, KeyError, SafetensorError, RuntimeError …
+        raise CheckpointError(f"{what}: {type(error).__name__}: {one_line(error)}") from error

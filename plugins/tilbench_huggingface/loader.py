@@ -56,9 +56,7 @@ def _source(reference: str, options: OpenOptions) -> Source:
     require("transformers", reference)
     source = resolve(reference, code=options.trust_remote_code)
     if source.config.get("auto_map") and not options.trust_remote_code and not _known(source):
-        raise CheckpointError(
-            f"{reference} runs Python of its own; read it, then allow it with --trust-remote-code"
-        )
+        raise CheckpointError(f"{reference} runs Python of its own; read it, then allow it with --trust-remote-code")
     return source
 
 
@@ -72,9 +70,7 @@ def _known(source: Source) -> bool:
 def _prefix(source: Source, options: OpenOptions) -> Prefix:
     from tilbench_huggingface.prefix import read_prefix
 
-    return read_prefix(
-        source.tokenizer, source.config, options.prefix, trust_remote_code=options.trust_remote_code
-    )
+    return read_prefix(source.tokenizer, source.config, options.prefix, trust_remote_code=options.trust_remote_code)
 
 
 def _card(source: Source, prefix: Prefix, options: OpenOptions) -> ModelCard:

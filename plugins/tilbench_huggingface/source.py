@@ -12,12 +12,14 @@ from typing import Any
 from tilbench.checkpoints.folder import checkpoint_fingerprint, is_checkpoint
 from tilbench.errors import CheckpointError, MissingDependency, TilbenchError
 
-__all__ = ["ADAPTER", "CONFIG", "Source", "first_line", "read_json", "recognises", "resolve", "resolve_base"]
+__all__ = ["ADAPTER", "CONFIG", "Source", "one_line", "read_json", "recognises", "resolve", "resolve_base"]
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
 _HUB = re.compile(r"hf:(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>\S+))?")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_LONGEST = 300
+"""Characters of a library's message that are shown."""
 _FILES = ("*.json", "*.safetensors", "*.model", "*.tiktoken", "*.txt", "*.jinja")
 _UNUSED = ("original/*", "onnx/*", "checkpoint-*/*", "runs/*")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
@@ -52,9 +54,10 @@ class Source:
         return checkpoint_fingerprint(self.adapter, base=checkpoint_fingerprint(self.base), **extra)
 
 
-def first_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """Return what a library's error says, in one line."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    text = " ".join(str(error).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def recognises(reference: str) -> bool:
@@ -77,7 +80,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {first_line(error)}") from None
+        raise CheckpointError(f"{path} cannot be read: {one_line(error)}") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds no JSON object")
     return content
@@ -96,9 +99,7 @@ def resolve(reference: str, *, code: bool = False) -> Source:
     if (folder / ADAPTER).is_file():
         return Source(name, resolve_base(folder, code=code), folder)
     if not (folder / CONFIG).is_file():
-        raise CheckpointError(
-            f"{reference} holds neither {CONFIG} nor {ADAPTER}: no Transformers model is there"
-        )
+        raise CheckpointError(f"{reference} holds neither {CONFIG} nor {ADAPTER}: no Transformers model is there")
     return Source(name, folder)
 
 
@@ -110,15 +111,11 @@ def resolve_base(adapter: Path, *, code: bool = False) -> Path:
     content = read_json(adapter / ADAPTER)
     name = content.get("base_model_name_or_path")
     if not isinstance(name, str) or not name:
-        raise CheckpointError(
-            f"{adapter / ADAPTER} names no base_model_name_or_path; write the base's folder there"
-        )
+        raise CheckpointError(f"{adapter / ADAPTER} names no base_model_name_or_path; write the base's folder there")
     folder = adapter / name  # an absolute name stands for itself
     if not folder.is_dir():
         if not _HUB_ID.fullmatch(name):
-            raise CheckpointError(
-                f"{adapter / ADAPTER}: the base {name!r} is no folder; write where its weights are"
-            )
+            raise CheckpointError(f"{adapter / ADAPTER}: the base {name!r} is no folder; write where its weights are")
         folder = _download(name, content.get("revision"), code)
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"{folder}, the base of the adapter {adapter}, has no {CONFIG}")
@@ -133,18 +130,14 @@ def _download(name: str, revision: str | None, code: bool) -> Path:
 
     wanted = [*_FILES, *(["*.py"] if code else [])]
     try:
-        folder = Path(
-            snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=[*_UNUSED])
-        )
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=[*_UNUSED]))
         if not any(folder.glob("*.safetensors")):
             wanted.append("*.bin")
             snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=[*_UNUSED])
-    except (
-        Exception
-    ) as error:  # offline, no such repository, gated, disk full: the libraries share no base class
+    except Exception as error:  # offline, no such repository, gated, disk full: the libraries share no base class
         at = f" --revision {revision}" if revision else ""
         raise TilbenchError(
-            f"hf:{name} cannot be fetched ({type(error).__name__}: {first_line(error)}); where there is a "
+            f"hf:{name} cannot be fetched ({type(error).__name__}: {one_line(error)}); where there is a "
             f"network, run 'hf download {name}{at} --local-dir DIR', and name the folder DIR instead"
         ) from None
     return folder

@@ -27,9 +27,7 @@ def meta_model(folder: Path, *, trust_remote_code: bool = False) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with quiet(), faults(f"{folder}: no causal language model can be built from its {CONFIG}"):
-        config: Any = AutoConfig.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=trust_remote_code
-        )
+        config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
         if getattr(config, "quantization_config", None) is not None:
             del config.quantization_config  # the count is that of the weights, however they are stored
         with torch.device("meta"):
@@ -68,9 +66,7 @@ def load_model(
             ignore_mismatched_sizes=True,  # they come back in `info`, all of them
             **options,
         )
-    misshapen = [
-        f"{name} {_shape(stored)} for {_shape(wanted)}" for name, stored, wanted in info["mismatched_keys"]
-    ]
+    misshapen = [f"{name} {_shape(stored)} for {_shape(wanted)}" for name, stored, wanted in info["mismatched_keys"]]
     _refuse(folder, info["missing_keys"], info["unexpected_keys"], misshapen)
     return model if quantised else model.to(device)
 

@@ -90,8 +90,7 @@ class BitsPerByte:
         """Return the corpus ratios; a single document has no interval."""
         values = ratio_values(scores, _RATIOS, seed=self._seed)
         return {
-            name: _perplexity(value) if value.unit.startswith("perplexity") else value
-            for name, value in values.items()
+            name: _perplexity(value) if value.unit.startswith("perplexity") else value for name, value in values.items()
         }
 
 

@@ -106,9 +106,7 @@ class LoadedFamily(ABC):
 
     def train(self, texts: Iterable[str], options: Mapping[str, Any]) -> Tokenizer:
         """Raise Unsupported: there is nothing to train."""
-        raise Unsupported(
-            f"a {self.name!r} tokenizer is loaded, never trained; train a 'bpe' or 'unigram' one"
-        )
+        raise Unsupported(f"a {self.name!r} tokenizer is loaded, never trained; train a 'bpe' or 'unigram' one")
 
 
 def digest(content: Any) -> str:

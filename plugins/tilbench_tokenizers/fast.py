@@ -50,9 +50,7 @@ class FastTokenizer(BaseTokenizer):
             added, vocabulary = list(content["added_tokens"] or ()), _vocabulary(content["model"])
             self._hidden = frozenset(int(token["id"]) for token in added if token["special"])
             ids = vocabulary | {str(token["content"]): int(token["id"]) for token in added}
-            self._rust = RustTokenizer.from_str(
-                json.dumps(_without_specials(self.content), ensure_ascii=False)
-            )
+            self._rust = RustTokenizer.from_str(json.dumps(_without_specials(self.content), ensure_ascii=False))
         except Exception as error:  # the Rust side raises bare Exception
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise CheckpointError(
@@ -148,9 +146,7 @@ def _without_specials(content: Mapping[str, Any]) -> dict[str, Any]:
         reachable = {piece for piece, _ in vocabulary if piece in renamed}
         model["vocab"] = [(renamed[p] if p in reachable else p, score) for p, score in vocabulary]
     # a renamed token gets a fresh id from the library: last in the list, so that no other id moves
-    added = [t for t in added if t["content"] not in reachable] + [
-        t for t in added if t["content"] in reachable
-    ]
+    added = [t for t in added if t["content"] not in reachable] + [t for t in added if t["content"] in reachable]
     return {**content, "model": model, "added_tokens": added, "post_processor": None}
 
 
@@ -165,9 +161,7 @@ def _fallback_ids(content: Mapping[str, Any], vocabulary: Mapping[str, int]) -> 
     """Find the ids of `<0xNN>` pieces, or of single bytes from 0x80 on in a byte-level vocabulary."""
     if content["model"].get("byte_fallback"):
         names: Iterable[str] = (f"<0x{byte:02X}>" for byte in range(0x100))
-    elif _mentions(content.get("pre_tokenizer"), "ByteLevel") or _mentions(
-        content.get("decoder"), "ByteLevel"
-    ):
+    elif _mentions(content.get("pre_tokenizer"), "ByteLevel") or _mentions(content.get("decoder"), "ByteLevel"):
         names = (character for character, byte in byte_alphabet().items() if byte >= 0x80)
     else:
         return frozenset()

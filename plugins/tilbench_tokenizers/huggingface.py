@@ -45,9 +45,7 @@ class HuggingFace(LoadedFamily):
         """
         folder = hub_folder(reference) if reference.startswith("hf:") else Path(reference)
         if not folder.is_dir():
-            raise CheckpointError(
-                f"there is no folder {reference!r}; give a folder, or hf:org/name for the Hub"
-            )
+            raise CheckpointError(f"there is no folder {reference!r}; give a folder, or hf:org/name for the Hub")
         if (folder / "tokenizer.json").is_file() or not (folder / _CONFIG).is_file():
             content = read_content(folder)
         else:
@@ -67,9 +65,7 @@ def role_names(folder: Path) -> dict[str, str | None]:
                 value = settings[f"{role}_token"]
                 value = value.get("content") if isinstance(value, Mapping) else value
                 if value is not None and not isinstance(value, str):
-                    raise CheckpointError(
-                        f"{folder / file}: {role}_token must be text or null, not {value!r}"
-                    )
+                    raise CheckpointError(f"{folder / file}: {role}_token must be text or null, not {value!r}")
                 names[role] = value
     return names
 
@@ -111,10 +107,7 @@ def _with_added(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     known = {token["content"] for token in added}
     for number, token in sorted(declared.items(), key=lambda item: int(item[0])):
         if token["content"] not in known:
-            flags = {
-                key: bool(token.get(key))
-                for key in ("single_word", "lstrip", "rstrip", "normalized", "special")
-            }
+            flags = {key: bool(token.get(key)) for key in ("single_word", "lstrip", "rstrip", "normalized", "special")}
             added.append({"id": int(number), "content": token["content"], **flags})
     return {**content, "added_tokens": added}
 
@@ -124,20 +117,14 @@ def _converted(folder: Path) -> dict[str, Any]:
     try:
         from transformers import AutoTokenizer
     except ModuleNotFoundError:
-        raise MissingDependency(
-            "transformers", "hf", f"converting {folder}, which has no tokenizer.json,"
-        ) from None
+        raise MissingDependency("transformers", "hf", f"converting {folder}, which has no tokenizer.json,") from None
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
     except Exception as error:  # whatever the conversion of a foreign folder raises
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
-        raise CheckpointError(
-            f"{folder} has no tokenizer.json and Transformers cannot convert it: {reason}"
-        ) from None
+        raise CheckpointError(f"{folder} has no tokenizer.json and Transformers cannot convert it: {reason}") from None
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        raise CheckpointError(
-            f"{folder} holds a slow tokenizer that has no fast form; convert it to tokenizer.json"
-        )
+        raise CheckpointError(f"{folder} holds a slow tokenizer that has no fast form; convert it to tokenizer.json")
     content: dict[str, Any] = json.loads(backend.to_str())
     return content

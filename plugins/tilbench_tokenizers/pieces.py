@@ -93,9 +93,7 @@ def _check_whole(data: bytes, where: str) -> None:
     if missing := {_PIECES, _TRAINER, _NORMALIZER} - fields:
         names = {_PIECES: "pieces", _TRAINER: "trainer settings", _NORMALIZER: "normalizer"}
         lacking = ", ".join(names[field] for field in sorted(missing))
-        raise CheckpointError(
-            f"{where} has no {lacking}: it is cut short or no SentencePiece model; fetch it again"
-        )
+        raise CheckpointError(f"{where} has no {lacking}: it is cut short or no SentencePiece model; fetch it again")
 
 
 def _fields(data: bytes) -> Iterator[int]:

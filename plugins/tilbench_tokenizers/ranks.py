@@ -129,16 +129,10 @@ def read_ranks(data: bytes, where: str) -> dict[bytes, int]:
             fault = "is not a base64 token, a space and a rank"
             raise CheckpointError(f"{where}, line {number}: {fault}; fetch the file again") from None
         if value < 0 or decoded in ranks or value in used:
-            fault = (
-                f"repeats the rank of line {used[value]}"
-                if value in used
-                else "repeats a token or is negative"
-            )
+            fault = f"repeats the rank of line {used[value]}" if value in used else "repeats a token or is negative"
             raise CheckpointError(f"{where}, line {number}: {fault}; fetch the file again")
         ranks[decoded], used[value] = value, number
     missing = sum(bytes([byte]) not in ranks for byte in range(0x100))
     if missing:
-        raise CheckpointError(
-            f"{where} lacks {missing} of the 256 single bytes: it is cut short or no rank file"
-        )
+        raise CheckpointError(f"{where} lacks {missing} of the 256 single bytes: it is cut short or no rank file")
     return ranks

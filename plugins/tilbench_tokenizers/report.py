@@ -85,9 +85,7 @@ def report(
     Raises DataError where the documents hold no word, and so nothing to divide by.
     """
     if (embedding_width is None) != (parameters is None) or (parameters is not None and parameters <= 0):
-        raise DataError(
-            "embedding_share needs embedding_width and a positive number of parameters, or neither"
-        )
+        raise DataError("embedding_share needs embedding_width and a positive number of parameters, or neither")
     size_bytes = characters = uax29 = unknown = fallback = failures = 0
     vocabulary: Counter[str] = Counter()
     used: set[int] = set()
@@ -108,14 +106,8 @@ def report(
             failures += tokenizer.decode(ids) != text
     tokens, words_total = sum(tokens_of), sum(words_of)
     if not words_total or not tokens:
-        raise DataError(
-            f"{len(tokens_of)} documents hold {words_total} words and {tokens} tokens: nothing to report"
-        )
-    share = (
-        None
-        if embedding_width is None or parameters is None
-        else tokenizer.size * embedding_width / parameters
-    )
+        raise DataError(f"{len(tokens_of)} documents hold {words_total} words and {tokens} tokens: nothing to report")
+    share = None if embedding_width is None or parameters is None else tokenizer.size * embedding_width / parameters
     return TokenizerReport(
         name=name,
         language=language,

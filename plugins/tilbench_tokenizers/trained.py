@@ -34,12 +34,12 @@ class TrainingOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    vocab_size: int = Field(32_000, gt=0, description="entries at most, special tokens included")
-    min_frequency: int = Field(2, ge=1, description="how often a pair must occur to be merged")
-    pad: str = Field("<pad>", min_length=1)
-    bos: str = Field("<s>", min_length=1)
-    eos: str = Field("</s>", min_length=1)
-    special_tokens: tuple[str, ...] = Field((), description="further special tokens, after the others")
+    vocab_size: int = Field(default=32_000, gt=0, description="entries at most, special tokens included")
+    min_frequency: int = Field(default=2, ge=1, description="how often a pair must occur to be merged")
+    pad: str = Field(default="<pad>", min_length=1)
+    bos: str = Field(default="<s>", min_length=1)
+    eos: str = Field(default="</s>", min_length=1)
+    special_tokens: tuple[str, ...] = Field(default=(), description="further special tokens, after the others")
 
     def layout(self) -> list[str]:
         """Return the special tokens in the order of their ids, from 0."""
@@ -49,18 +49,18 @@ class TrainingOptions(BaseModel):
 class UnigramOptions(TrainingOptions):
     """Options of the unigram model."""
 
-    min_frequency: int = Field(1, ge=1, description="how often a pre-token must occur to be trained on")
+    min_frequency: int = Field(default=1, ge=1, description="how often a pre-token must occur to be trained on")
 
 
 class WordPieceOptions(TrainingOptions):
     """Options of WordPiece."""
 
-    pad: str = Field("[PAD]", min_length=1)
-    unk: str = Field("[UNK]", min_length=1)
-    bos: str = Field("[BOS]", min_length=1)
-    eos: str = Field("[EOS]", min_length=1)
-    alphabet: int = Field(1000, gt=0, description="characters kept, the commonest; others become unknown")
-    prefix: str = Field("##", min_length=1, description="what marks a piece that continues a word")
+    pad: str = Field(default="[PAD]", min_length=1)
+    unk: str = Field(default="[UNK]", min_length=1)
+    bos: str = Field(default="[BOS]", min_length=1)
+    eos: str = Field(default="[EOS]", min_length=1)
+    alphabet: int = Field(default=1000, gt=0, description="characters kept, the commonest; others become unknown")
+    prefix: str = Field(default="##", min_length=1, description="what marks a piece that continues a word")
 
     def layout(self) -> list[str]:
         """Return the special tokens in the order of their ids, from 0."""
@@ -70,9 +70,9 @@ class WordPieceOptions(TrainingOptions):
 class TilOptions(TrainingOptions):
     """Options of Til: the published layout at full size, the same ids with fewer reserved slots below it."""
 
-    vocab_size: int = Field(131_072, gt=0)
+    vocab_size: int = Field(default=131_072, gt=0)
     reserved: int | None = Field(
-        None, ge=0, description="reserved slots; unset: 384, scaled by vocab_size / 131,072"
+        default=None, ge=0, description="reserved slots; unset: 384, scaled by vocab_size / 131,072"
     )
 
     def layout(self) -> list[str]:
@@ -140,14 +140,10 @@ class TrainedFamily(ABC):
         splitter = self.pre_tokenizer()
         for name, count in Counter(names).items():
             if count > 1:
-                raise ConfigError(
-                    f"special token {name!r} is named {count} times; give each its own spelling"
-                )
+                raise ConfigError(f"special token {name!r} is named {count} times; give each its own spelling")
             if len(splitter.pre_tokenize_str(name)) < 2:
                 # a text could then spell it in one piece, and the model would return the special id
-                raise ConfigError(
-                    f"special token {name!r} could be an ordinary word; write it like '<{name}>'"
-                )
+                raise ConfigError(f"special token {name!r} could be an ordinary word; write it like '<{name}>'")
 
     def _room(self, options: TrainingOptions, alphabet: int) -> int:
         """Return the entries left for learned pieces; raise ConfigError where not even the alphabet fits."""
@@ -242,9 +238,7 @@ class WordPiece(TrainedFamily):
 
     def fit(self, texts: Iterable[str], options: WordPieceOptions) -> RustTokenizer:
         """Learn merges from pair counts, over characters and continuing characters."""
-        tokenizer = RustTokenizer(
-            models.WordPiece(unk_token=options.unk, continuing_subword_prefix=options.prefix)
-        )
+        tokenizer = RustTokenizer(models.WordPiece(unk_token=options.unk, continuing_subword_prefix=options.prefix))
         tokenizer.pre_tokenizer = self.pre_tokenizer()
         tokenizer.decoder = decoders.WordPiece(prefix=options.prefix, cleanup=False)
         with twice(texts) as spooled:

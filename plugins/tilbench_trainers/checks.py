@@ -27,13 +27,10 @@ def checked_recipe(job: TrainingJob) -> Recipe:
         )
     if job.tokenizer.size > vocabulary:
         raise ConfigError(
-            f"the tokenizer has {job.tokenizer.size:,} ids and the embedding {vocabulary:,} rows; "
-            "set vocab_size"
+            f"the tokenizer has {job.tokenizer.size:,} ids and the embedding {vocabulary:,} rows; set vocab_size"
         )
     if recipe.adapter is not None and all(parameter.requires_grad for parameter in job.module.parameters()):
-        raise ConfigError(
-            "the recipe has an adapter, and trainer 'pretrain' adds none; use a trainer that does"
-        )
+        raise ConfigError("the recipe has an adapter, and trainer 'pretrain' adds none; use a trainer that does")
     names = [source.name for source in job.sources]
     if doubled := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"two sources are called {min(doubled)!r}; give them different names")

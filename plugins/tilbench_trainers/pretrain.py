@@ -67,9 +67,7 @@ class Pretrain:
 
 
 class _Loop:
-    def __init__(
-        self, job: TrainingJob, recipe: Recipe, device: torch.device, record: dict[str, Any]
-    ) -> None:
+    def __init__(self, job: TrainingJob, recipe: Recipe, device: torch.device, record: dict[str, Any]) -> None:
         self.job, self.recipe, self.device, self.record = job, recipe, device, record
         special = job.tokenizer.special
         separator = special.eos if special.eos is not None else special.bos
@@ -103,9 +101,7 @@ class _Loop:
                         log.sync()
                         folder = save(self.job, self.recipe, self.state, step)
                     if stop.name and step < self.recipe.steps:
-                        raise KeyboardInterrupt(
-                            f"{stop.name}: {folder} is saved, and the same command goes on from it"
-                        )
+                        raise KeyboardInterrupt(f"{stop.name}: {folder} is saved, and the same command goes on from it")
         return folder
 
     def _open_stream(self, display: Display) -> Stream:
@@ -174,9 +170,7 @@ class _Loop:
             total += loss.detach()
         scaler.unscale_(optimizer)
         norm = clip(self.parameters, self.recipe.optimizer.clip)
-        numbers: list[float] = torch.stack(
-            [total, norm.to(total.dtype)]
-        ).tolist()  # the step's one wait for the device
+        numbers: list[float] = torch.stack([total, norm.to(total.dtype)]).tolist()  # the step's one wait for the device
         self._check(step, *numbers)
         for group in optimizer.param_groups:
             group["lr"] = lr

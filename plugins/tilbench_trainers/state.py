@@ -109,9 +109,7 @@ def restore(job: TrainingJob, state: State, folder: Path) -> int:
     names, ours = saved["names"], list(trainable(state.module))
     if names != ours:
         odd = sorted(set(names) ^ set(ours))[:3] or ["their order"]
-        raise CheckpointError(
-            f"{path} is of other trainable parameters than the model's: {', '.join(odd)} differ"
-        )
+        raise CheckpointError(f"{path} is of other trainable parameters than the model's: {', '.join(odd)} differ")
     config = job.architecture.Config.model_validate(read_info(folder).architecture.config)
     state.module.load_state_dict(job.architecture.load(config, folder).state_dict())
     state.optimizer.load_state_dict(saved["optimizer"])
@@ -138,9 +136,7 @@ def _prune(out: Path, recipe: Recipe) -> None:
     every = recipe.checkpoint_every
     due = [path for path in found[1:-1] if every and int(path.name.removeprefix("step-")) % every == 0]
     for path in set(found[1:-1]) - set(due[-recipe.keep :]):
-        hidden = path.replace(
-            out / f".{path.name}.old"
-        )  # so that half a folder never passes for a checkpoint
+        hidden = path.replace(out / f".{path.name}.old")  # so that half a folder never passes for a checkpoint
         shutil.rmtree(hidden, ignore_errors=True)
     for path in checkpoints(out)[:-_RESUMABLE]:
         shutil.rmtree(path / _TRAINING, ignore_errors=True)

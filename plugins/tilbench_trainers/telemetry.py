@@ -100,15 +100,11 @@ class Display:
                 TextColumn("step"),
                 MofNCompleteColumn(),
                 BarColumn(bar_width=24),
-                TextColumn(
-                    "loss {task.fields[loss]} · lr {task.fields[lr]} · {task.fields[rate]} tok/s · ETA"
-                ),
+                TextColumn("loss {task.fields[loss]} · lr {task.fields[lr]} · {task.fields[rate]} tok/s · ETA"),
                 TimeRemainingColumn(elapsed_when_finished=True),
                 console=self._console,
             )
-            self._task = self._live.add_task(
-                "", total=self._steps, completed=self._done, loss="–", lr="–", rate="–"
-            )
+            self._task = self._live.add_task("", total=self._steps, completed=self._done, loss="–", lr="–", rate="–")
             self._live.start()
         return self
 

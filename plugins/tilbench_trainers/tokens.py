@@ -95,15 +95,11 @@ def token_file(
                 file.write(flat.astype(width).data)
                 tokens += len(flat)
                 used += sum(1 for each in ids if each)
-                size += sum(
-                    len(document.text.encode()) for document, each in zip(batch, ids, strict=True) if each
-                )
+                size += sum(len(document.text.encode()) for document, each in zip(batch, ids, strict=True) if each)
                 if progress:
                     progress(done, len(documents))
         if not used:
-            raise DataError(
-                f"{path.stem}: none of its {len(documents):,} documents has a token; is the file empty?"
-            )
+            raise DataError(f"{path.stem}: none of its {len(documents):,} documents has a token; is the file empty?")
     facts = {"format": _FORMAT, "dtype": width, "tokens": tokens, "documents": used, "bytes": size}
     facts |= {"separator": separator, "vocabulary": vocabulary, "fingerprint": digest}
     with atomic_path(index) as aside:

@@ -91,9 +91,7 @@ def test_cross_entropy_and_gradients_equal_torch(
     ):
         assert torch.allclose(ours, theirs, atol=1e-5)
     with torch.no_grad():
-        assert torch.equal(
-            cross_entropy(project, hidden, targets, reduction=reduction, chunk_bytes=chunk_bytes), loss
-        )
+        assert torch.equal(cross_entropy(project, hidden, targets, reduction=reduction, chunk_bytes=chunk_bytes), loss)
 
 
 def test_cross_entropy_of_nothing_is_zero() -> None:
@@ -109,9 +107,7 @@ def test_another_ignore_index() -> None:
     project, hidden, targets = case()
     targets[:5] = 0
     expected = F.cross_entropy(project(hidden), targets, ignore_index=0)
-    assert cross_entropy(project, hidden, targets, ignore_index=0).item() == pytest.approx(
-        expected.item(), rel=1e-6
-    )
+    assert cross_entropy(project, hidden, targets, ignore_index=0).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_shapes_are_checked() -> None:

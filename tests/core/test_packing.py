@@ -47,9 +47,7 @@ def test_permuted_refuses_an_index_outside() -> None:
         permuted(10, 10, 1)
 
 
-@given(
-    size=st.integers(9, 300), length=st.integers(2, 8), epoch=st.integers(0, 3), seed=st.integers(0, 2**32)
-)
+@given(size=st.integers(9, 300), length=st.integers(2, 8), epoch=st.integers(0, 3), seed=st.integers(0, 2**32))
 @settings(max_examples=60, deadline=None)
 def test_an_epoch_has_every_token_once(size: int, length: int, epoch: int, seed: int) -> None:
     rows = size // length
@@ -130,7 +128,10 @@ def test_balanced_takes_one_of_each_in_turn() -> None:
 def test_interleaved_is_spread_evenly_and_the_same_for_every_seed() -> None:
     weights = {"a": 0.40, "b": 0.25, "c": 0.35}
     orders = [
-        [place.source for place in stream(dict.fromkeys("abc", 40), weights, rows=400, seed=seed, mixing="interleaved").places(1)]
+        [
+            place.source
+            for place in stream(dict.fromkeys("abc", 40), weights, rows=400, seed=seed, mixing="interleaved").places(1)
+        ]
         for seed in (0, 1)
     ]
     assert orders[0] == orders[1]

@@ -89,9 +89,7 @@ def test_bootstrap_agrees_with_the_delta_method() -> None:
     interval = bootstrap_ratio_interval(bits.tolist(), bytes_.tolist(), ids(400), seed=0, resamples=4000)
     assert interval is not None
     assert interval.stderr == pytest.approx(stderr, rel=0.05)
-    assert (interval.low, interval.high) == pytest.approx(
-        (ratio - 1.96 * stderr, ratio + 1.96 * stderr), rel=0.005
-    )
+    assert (interval.low, interval.high) == pytest.approx((ratio - 1.96 * stderr, ratio + 1.96 * stderr), rel=0.005)
 
 
 @pytest.mark.parametrize("clustered", [False, True])

@@ -70,14 +70,16 @@ def test_tied_weights_are_stored_once_and_stay_tied(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("order", ["compiled", "parallel", "both", "reversed", "part"])
 def test_wrappers_leave_no_trace_and_can_be_loaded_into(order: str, tmp_path: Path) -> None:
+    def compiled(module: nn.Module) -> Any:
+        return torch.compile(module, backend="eager")
+
     def wrap(module: Tied) -> nn.Module:
         if order == "part":
-            part: Any = torch.compile(module.inner, backend="eager")
-            module.inner = part
+            module.inner = compiled(module.inner)
             return module
         wrapped: nn.Module = Wrapper(module) if order in {"parallel", "reversed"} else module
         if order != "parallel":
-            wrapped = torch.compile(wrapped, backend="eager")
+            wrapped = compiled(wrapped)
         return Wrapper(wrapped) if order == "both" else wrapped
 
     plain, other = Tied(), Tied()
@@ -94,9 +96,7 @@ def test_wrappers_leave_no_trace_and_can_be_loaded_into(order: str, tmp_path: Pa
 @pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod.", "_orig_mod.module."])
 def test_prefixes_in_a_file_are_stripped(prefix: str, tmp_path: Path) -> None:
     module = Tied()
-    state = {
-        f"{prefix}{name}": tensor for name, tensor in module.state_dict().items() if name != "head.weight"
-    }
+    state = {f"{prefix}{name}": tensor for name, tensor in module.state_dict().items() if name != "head.weight"}
     save_file(state, tmp_path / "w.safetensors")
     again = meta()
     load_weights(again, tmp_path / "w.safetensors")
@@ -117,9 +117,7 @@ def test_an_honest_module_is_kept() -> None:
 
 def test_one_line_names_what_does_not_fit(tmp_path: Path) -> None:
     many = {f"extra.{index}": torch.zeros(1) for index in range(5)}
-    save_file(
-        {"embed.weight": torch.zeros(5, 4), "steps": torch.zeros(1), **many}, tmp_path / "w.safetensors"
-    )
+    save_file({"embed.weight": torch.zeros(5, 4), "steps": torch.zeros(1), **many}, tmp_path / "w.safetensors")
     with pytest.raises(CheckpointError) as caught:
         load_weights(Tied(), tmp_path / "w.safetensors")
     message = str(caught.value)
@@ -208,9 +206,7 @@ def test_loaded_weights_do_not_change_with_the_file(tmp_path: Path) -> None:
 
 def test_torch_files_of_tensors_are_read(tmp_path: Path) -> None:
     module = Tied()
-    torch.save(
-        {"model": {f"_orig_mod.{k}": v for k, v in module.state_dict().items()}, "step": 3}, tmp_path / "w.pt"
-    )
+    torch.save({"model": {f"_orig_mod.{k}": v for k, v in module.state_dict().items()}, "step": 3}, tmp_path / "w.pt")
     again = meta()
     load_torch_weights(again, tmp_path / "w.pt")
     assert same(again, module)

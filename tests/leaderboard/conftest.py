@@ -169,12 +169,10 @@ def showcase() -> list[Record]:
             )
     old = "2026-05-01T10:00:00+00:00"
     records.append(record("old-baseline", "news-bpb", score(1.9), settings={"window": 256}, finished=old))
-    paper = {
-        "source": "reported",
-        "citation": "Example et al. 2026, Table 3",
-        "fingerprint": _digest("paper"),
-    }
-    records.append(record("til-mini:1b", "unt-history", accuracy(0.38), headline="acc", **paper))
+    paper: dict[str, Any] = {"source": "reported", "citation": "Example et al. 2026, Table 3"}
+    records.append(
+        record("til-mini:1b", "unt-history", accuracy(0.38), headline="acc", fingerprint=_digest("paper"), **paper)
+    )
     records.append(record("russian-only", "news-bpb", status="not run", reason="no dataset 'kk-news' here"))
     return records
 

@@ -73,9 +73,7 @@ def test_uniform_bytes_cost_eight_bits_each() -> None:
     assert continuation == Likelihood(-40 * math.log(2), tokens=5)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "сөз", "Қазақстан Республикасы. " * 200, "".join(map(chr, range(200, 3000)))]
-)
+@pytest.mark.parametrize("text", ["", "сөз", "Қазақстан Республикасы. " * 200, "".join(map(chr, range(200, 3000)))])
 def test_xz_is_the_size_of_a_raw_stream_at_full_strength(text: str) -> None:
     (answer,) = ask(XzLoader().open("xz", options()), Document(text))
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
@@ -107,8 +105,7 @@ def test_ngram_follows_its_definition(documents: list[str], order: int, history:
     if not any(documents):
         return
     expected = [
-        witten_bell(documents, order, history + text[:index], character)
-        for index, character in enumerate(text)
+        witten_bell(documents, order, history + text[:index], character) for index, character in enumerate(text)
     ]
     np.testing.assert_allclose(probabilities(count(documents, order), history, text), expected, rtol=1e-12)
 
@@ -161,9 +158,7 @@ def test_baselines_rank_as_they_must_on_real_kazakh() -> None:
     bpb = {}
     for name, loader in LOADERS:
         answers = ask(loader.open(name, options(*texts("train"))), *map(Document, heldout))
-        bits = -math.fsum(answer.logprob for answer in answers if isinstance(answer, Likelihood)) / math.log(
-            2
-        )
+        bits = -math.fsum(answer.logprob for answer in answers if isinstance(answer, Likelihood)) / math.log(2)
         bpb[name] = bits / size
     assert bpb["uniform-bytes"] == pytest.approx(8, rel=1e-12)
     assert bpb["ngram"] == pytest.approx(1.1371, abs=1e-4)

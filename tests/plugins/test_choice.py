@@ -76,9 +76,7 @@ def test_solved_examples_have_the_same_form(form: str) -> None:
     assert last == metric(form=form).requests(ROW)[0].context  # type: ignore[union-attr]
     for block in solved:
         (example,) = [example for example in POOL if example.question in block]
-        asked = [
-            request for request in metric(form=form).requests(example) if isinstance(request, Continuation)
-        ]
+        asked = [request for request in metric(form=form).requests(example) if isinstance(request, Continuation)]
         assert block == asked[example.answer].context + asked[example.answer].continuation
 
 
@@ -88,25 +86,24 @@ def test_examples_depend_on_seed_and_row_alone() -> None:
 
     assert shown(0, ROW, POOL) == shown(0, ROW, POOL[::-1])
     assert len({shown(seed, ROW, POOL)[0] for seed in range(20)}) > 10
-    assert (
-        len({str(shown(0, Question(f"r{index}", "?", ("a", "b"), 0), POOL)[0]) for index in range(20)}) > 10
-    )
+    assert len({str(shown(0, Question(f"r{index}", "?", ("a", "b"), 0), POOL)[0]) for index in range(20)}) > 10
 
 
-def test_a_row_is_never_its_own_example() -> None:
-    neighbours = [
-        ROW,
-        Question("copy", ROW.question, ROW.choices, ROW.answer),
-        Question("p#2", "Кім?", ("ол", "бұл"), 0, passage=PASSAGE.passage),
-        Question("other", "Кім?", ("ол", "бұл"), 0, passage=PASSAGE.passage),
-    ]
-    for row in (ROW, PASSAGE):
-        pool = [*neighbours, PASSAGE]
-        allowed = {example.id for example in prompt.pick_examples(row, pool, 2, 0)}
-        assert allowed == ({"p#2", "other"} | {"p#1"} if row is ROW else {"q1", "copy"}) & allowed
-        assert len(allowed) == 2
-    with pytest.raises(DataError, match="wants 3 solved examples and 2 of 5 can be shown"):
-        prompt.pick_examples(PASSAGE, [*neighbours, PASSAGE], 3, 0)
+NEIGHBOURS = [
+    ROW,
+    Question("copy of q1", ROW.question, ROW.choices, ROW.answer),
+    PASSAGE,
+    Question("p#2", "Кім?", ("ол", "бұл"), 0, passage=f"{PASSAGE.passage} (түзетілген)"),
+    Question("elsewhere", "Кім?", ("ол", "бұл"), 0, passage=PASSAGE.passage),
+]
+
+
+@pytest.mark.parametrize(("row", "allowed"), [(ROW, {"p#1", "p#2", "elsewhere"}), (PASSAGE, {"q1", "copy of q1"})])
+def test_a_row_is_never_its_own_example_nor_one_of_its_passage(row: Question, allowed: set[str]) -> None:
+    picked = prompt.pick_examples(row, NEIGHBOURS, len(allowed), 0)
+    assert {example.id for example in picked} == allowed
+    with pytest.raises(DataError, match=f"{len(allowed)} of 5 can be shown"):
+        prompt.pick_examples(row, NEIGHBOURS, len(allowed) + 1, 0)
 
 
 def test_normalisations_agree_with_lm_eval() -> None:
@@ -172,9 +169,7 @@ def test_standard_error_is_that_of_a_published_table() -> None:
 def test_questions_of_one_passage_are_not_independent() -> None:
     right = [float(index % 20 < 10) for index in range(200)]
     alone = metric().aggregate([item(index, right[index]) for index in range(200)])["acc"]
-    together = metric().aggregate(
-        [item(index, right[index], cluster=f"p{index // 10}") for index in range(200)]
-    )["acc"]
+    together = metric().aggregate([item(index, right[index], cluster=f"p{index // 10}") for index in range(200)])["acc"]
     assert alone.stderr is not None
     assert together.stderr is not None
     assert together.stderr == pytest.approx(alone.stderr * math.sqrt(10), rel=0.05)
@@ -191,9 +186,7 @@ def test_chance_is_a_mean_over_ragged_questions() -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(2, 8)), min_size=1, max_size=30), st.randoms())
 def test_values_are_bounded_and_ignore_order(rows: list[tuple[bool, int]], shuffler: random.Random) -> None:
-    scores = [
-        item(i, float(right), options, i % options, f"p{i // 3}") for i, (right, options) in enumerate(rows)
-    ]
+    scores = [item(i, float(right), options, i % options, f"p{i // 3}") for i, (right, options) in enumerate(rows)]
     values = metric().aggregate(scores)
     assert 0 < (values["acc"].chance or 0) <= 0.5
     assert -1 <= values["centred"].value <= 1

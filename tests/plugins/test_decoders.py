@@ -19,7 +19,7 @@ from tilbench.errors import CheckpointError, Unsupported
 from tilbench.kinds.architecture import Architecture
 from tilbench.kinds.architecture import Decoder as DecoderProtocol
 from tilbench_decoders.alibi import Alibi
-from tilbench_decoders.attention import Context, attend
+from tilbench_decoders.attention import Context, allowed_keys, attend
 from tilbench_decoders.decoder import Decoder
 from tilbench_decoders.gpt2 import GPT2
 from tilbench_decoders.latent import LatentAttention
@@ -271,9 +271,7 @@ def test_gradients_equal_transformers() -> None:
         torch.autograd.backward(F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()))
     grads = {key: p.grad for key, p in other.named_parameters()}
     expected = FAMILIES["llama"].from_transformers(config("llama"), grads)
-    assert all(
-        delta(p.grad, expected[key]) <= 1e-5 for key, p in module.named_parameters() if p.grad is not None
-    )
+    assert all(delta(p.grad, expected[key]) <= 1e-5 for key, p in module.named_parameters() if p.grad is not None)
     assert all(p.grad is not None for p in module.parameters())
 
 
@@ -378,9 +376,7 @@ def test_prefix_tree_in_a_cache_equals_separate_sequences(name: str, shared: int
     module, ids = tiny(name), some_ids(2, 7)
     mask, depths, paths = tree()
     cache = module.new_cache(2, 7)
-    first = module.hidden(
-        ids[:, :shared], positions=depths[:shared], mask=mask[:shared, :shared], cache=cache
-    )
+    first = module.hidden(ids[:, :shared], positions=depths[:shared], mask=mask[:shared, :shared], cache=cache)
     rest = module.hidden(ids[:, shared:], positions=depths[shared:], mask=mask[shared:], cache=cache)
     packed = torch.cat((first, rest), 1)
     for path in paths:
@@ -399,6 +395,13 @@ def test_left_padded_rows_equal_unpadded_ones_and_stay_finite(name: str) -> None
     assert padded.isfinite().all()
     assert delta(padded[:1, 3:], module.hidden(ids[:1, 3:])) <= 1e-5
     assert delta(padded[1:], module.hidden(ids[1:])) <= 1e-5
+
+
+def test_a_query_that_may_attend_to_nothing_attends_to_itself() -> None:
+    mask = torch.tensor([[True, True, False], [False, False, False]])  # the last two of three slots
+    allowed = allowed_keys(mask, 1, 2, 3, torch.device("cpu"))
+    assert allowed is not None
+    assert allowed.tolist() == [[[[True, True, False], [False, False, True]]]]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -459,9 +462,7 @@ def test_mla_absorbed_attention_equals_expanded(monkeypatch: pytest.MonkeyPatch)
     for absorb in (True, False):
         monkeypatch.setattr(LatentAttention, "_absorbing", lambda *_, absorb=absorb: absorb)
         cache = module.new_cache(2, 12)
-        states[absorb] = torch.cat(
-            [module.hidden(part, cache=cache) for part in torch.split(ids, [6, 5, 1], 1)], 1
-        )
+        states[absorb] = torch.cat([module.hidden(part, cache=cache) for part in torch.split(ids, [6, 5, 1], 1)], 1)
     assert delta(states[True], states[False]) <= 1e-5
 
 
@@ -529,14 +530,10 @@ def test_half_precision_is_close(name: str, dtype: torch.dtype) -> None:
     with torch.autocast("cpu", dtype):
         mixed = module(ids)
         cache = module.new_cache(2, 12)
-        stepped = torch.cat(
-            [module.project(module.hidden(one, cache=cache)) for one in torch.split(ids, 1, 1)], 1
-        )
+        stepped = torch.cat([module.project(module.hidden(one, cache=cache)) for one in torch.split(ids, 1, 1)], 1)
     half = module.to(dtype)
     cache = half.new_cache(2, 12)
-    cached = torch.cat(
-        [half.project(half.hidden(part, cache=cache)) for part in torch.split(ids, [5, 1, 6], 1)], 1
-    )
+    cached = torch.cat([half.project(half.hidden(part, cache=cache)) for part in torch.split(ids, [5, 1, 6], 1)], 1)
     for logits in (mixed, stepped, half(ids), cached):
         assert logits.dtype == dtype
         assert delta(logits.float(), full) < 0.1 * float(full.std())

@@ -33,9 +33,7 @@ def test_byte_tokens_have_closed_forms() -> None:
 def test_rates_and_failures_are_counted() -> None:
     rows = [Document("a", "бір екі"), Document("b", "үш")]
     answers = [TokenIds((1, 2, 3, 4), unknown=1, byte_fallback=2, round_trip=False), TokenIds((5,))]
-    values = METRIC.aggregate(
-        [METRIC.score(row, [answer]) for row, answer in zip(rows, answers, strict=True)]
-    )
+    values = METRIC.aggregate([METRIC.score(row, [answer]) for row, answer in zip(rows, answers, strict=True)])
     assert values["unknown_rate"].value == 1 / 5
     assert values["byte_fallback_rate"].value == 2 / 5
     assert (values["round_trip_failures"].value, values["round_trip_failures"].n) == (1, 2)

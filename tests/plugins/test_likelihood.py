@@ -22,10 +22,7 @@ def metric(**settings: int) -> BitsPerByte:
 
 def score(texts: list[str], logprobs: list[float], tokens: int | None = 7) -> list[ItemScore]:
     rows = [Document(f"d{index}", text) for index, text in enumerate(texts)]
-    return [
-        metric().score(row, [Likelihood(logprob, tokens)])
-        for row, logprob in zip(rows, logprobs, strict=True)
-    ]
+    return [metric().score(row, [Likelihood(logprob, tokens)]) for row, logprob in zip(rows, logprobs, strict=True)]
 
 
 def test_it_is_a_metric() -> None:
@@ -81,9 +78,7 @@ def test_an_impossible_text_costs_infinitely_many_bits() -> None:
 
 
 @given(st.lists(st.floats(-1e4, -1e-3), min_size=2, max_size=8), st.randoms())
-def test_values_lie_among_the_documents_and_ignore_order(
-    logprobs: list[float], shuffler: random.Random
-) -> None:
+def test_values_lie_among_the_documents_and_ignore_order(logprobs: list[float], shuffler: random.Random) -> None:
     texts = [TEXTS[index % 4] * (index + 1) for index in range(len(logprobs))]
     scores = score(texts, logprobs)
     values = metric().aggregate(scores)

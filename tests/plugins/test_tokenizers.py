@@ -79,7 +79,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[TokenizerF
     (root / "folder").mkdir()
     made["bpe"][1].save(root / "folder")
     (root / "folder" / "tokenizer_family.json").unlink()
-    references = {"bytes": (Bytes(), "bytes"), "tiktoken": (Tiktoken(), f"{root}/tiny.tiktoken#cl100k_base")}
+    references: dict[str, tuple[TokenizerFamily, str]] = {
+        "bytes": (Bytes(), "bytes"),
+        "tiktoken": (Tiktoken(), f"{root}/tiny.tiktoken#cl100k_base"),
+    }
     references |= {"sentencepiece": (SentencePiece(), f"{root}/tiny.model"), "mistral": (Mistral(), "mistral:v3")}
     references |= {"huggingface": (HuggingFace(), f"{root}/folder"), "tekken": (Mistral(), "mistral:tekken_240911")}
     return made | {name: (family, family.load(ref)) for name, (family, ref) in references.items()}
@@ -103,8 +106,8 @@ def test_every_registered_family_keeps_the_protocol_and_is_tested_here(made: Mad
 
 
 def test_registering_imports_no_library() -> None:
-    code = "import sys, tilbench_tokenizers as t; print([m for m in ('tokenizers','tiktoken','numpy') if m in sys.modules])"
-    assert run(code) == "[]"
+    code = "import sys, tilbench_tokenizers; print({'tokenizers', 'tiktoken', 'numpy'} & set(sys.modules))"
+    assert run(code) == "set()"
 
 
 @every
@@ -155,7 +158,9 @@ def test_saved_and_loaded_is_the_same_in_another_process(made: Made, name: str, 
     recognised = [n for n in NAMES if made[n][0].recognises(str(tmp_path)) and n != "tekken"]
     assert recognised == [tokenizer.family]
     module, cls = type(family).__module__, type(family).__name__
-    code = f"from {module} import {cls}; t={cls}().load({str(tmp_path)!r}); print(t.fingerprint, t.encode({TEXTS[0]!r}))"
+    code = (
+        f"from {module} import {cls}; t={cls}().load({str(tmp_path)!r}); print(t.fingerprint, t.encode({TEXTS[0]!r}))"
+    )
     assert run(code) == f"{tokenizer.fingerprint} {tokenizer.encode(TEXTS[0])}"
 
 
@@ -224,7 +229,11 @@ def test_sentencepiece_and_mistral_agree_with_their_libraries(made: Made, tmp_pa
             ids = reference.encode(text, bos=False, eos=False)
             assert ours.encode(text) == ids
             assert ours.decode(ids) == reference.decode(ids)
-        assert (ours.size, ours.special.bos, ours.special.eos) == (reference.n_words, reference.bos_id, reference.eos_id)
+        assert (ours.size, ours.special.bos, ours.special.eos) == (
+            reference.n_words,
+            reference.bos_id,
+            reference.eos_id,
+        )
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -295,7 +304,7 @@ def test_saved_padding_truncation_and_templates_do_not_count(made: Made, tmp_pat
     assert (one.tokens, one.tokens_per_word_interval) == (two.tokens, two.tokens_per_word_interval)
 
 
-def test_a_lattice_cannot_reach_special_pieces_but_ordinary_added_tokens_match(tmp_path: Path) -> None:
+def test_a_lattice_cannot_reach_special_pieces(tmp_path: Path) -> None:
     # T5 and XLM-R: special pieces score 0 in the unigram vocabulary, which makes them the best path there is
     pieces = [["<pad>", 0.0], ["</s>", 0.0], ["<unk>", 0.0], *([c, -5.0] for c in "▁</s>abc\n"), ["▁a", -2.0]]
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
@@ -345,37 +354,58 @@ def write(path: Path, content: bytes | str) -> str:
     return str(path)
 
 
+def ranks(content: bytes, scheme: str = "") -> Callable[[Path], object]:
+    return lambda folder: Tiktoken().load(write(folder / "a.tiktoken", content) + scheme)
+
+
+def pieces(content: Callable[[], bytes]) -> Callable[[Path], object]:
+    return lambda folder: SentencePiece().load(write(folder / "a.model", content()))
+
+
+def folder(content: str) -> Callable[[Path], object]:
+    return lambda path: (write(path / "tokenizer.json", content), HuggingFace().load(str(path)))
+
+
+def train(family: type[TrainedFamily], texts: Sequence[str] = TEXTS, **options: Any) -> Callable[[Path], object]:
+    return lambda _: family().train(iter(texts), options)
+
+
+def measure(texts: Sequence[str], **options: Any) -> Callable[[Path], object]:
+    return lambda _: report(Bytes().load("bytes"), texts, name="", language="", **options)
+
+
+BROKEN = '{"model": {"vocab": {}}, "added_tokens": []}'
 CASES: list[tuple[str, type[TilbenchError], str, Callable[[Path], object]]] = [
-    ("rank line", CheckpointError, "line 258", lambda p: Tiktoken().load(write(p / "a.tiktoken", rank_lines([b"ab"]) + b"!! x\n"))),
-    ("rank cut", CheckpointError, "256 single bytes", lambda p: Tiktoken().load(write(p / "a.tiktoken", rank_lines()[:99 * 7]))),
-    ("rank twice", CheckpointError, "line 257: repeats", lambda p: Tiktoken().load(write(p / "a.tiktoken", rank_lines() + b"YWI= 7\n"))),
-    ("rank scheme", CheckpointError, "FILE#SCHEME", lambda p: Tiktoken().load(write(p / "a.tiktoken", rank_lines()))),
-    ("rank name", CheckpointError, "cl100k_base", lambda p: Tiktoken().load(write(p / "a.tiktoken", rank_lines()) + "#zz")),
+    ("rank line", CheckpointError, "line 258", ranks(rank_lines([b"ab"]) + b"!! x\n")),
+    ("rank cut", CheckpointError, "256 single bytes", ranks(b"\n".join(rank_lines().splitlines()[:99]))),
+    ("rank twice", CheckpointError, "line 257: repeats", ranks(rank_lines() + b"YWI= 7\n")),
+    ("rank scheme", CheckpointError, "FILE#SCHEME", ranks(rank_lines())),
+    ("rank scheme's name", CheckpointError, "cl100k_base", ranks(rank_lines(), "#zz")),
     ("no file", CheckpointError, "cannot be read", lambda p: Tiktoken().load(str(p / "none.tiktoken"))),
-    ("model cut", CheckpointError, "cut short", lambda p: SentencePiece().load(write(p / "a.model", sentencepiece_model()[:3001]))),
-    ("model empty", CheckpointError, "no pieces", lambda p: SentencePiece().load(write(p / "a.model", b""))),
+    ("model cut", CheckpointError, "cut short", pieces(lambda: sentencepiece_model()[:3001])),
+    ("model empty", CheckpointError, "no pieces", pieces(bytes)),
     ("no tokenizer.json", CheckpointError, "no tokenizer.json", lambda p: HuggingFace().load(str(p))),
     ("no folder", CheckpointError, "no folder", lambda p: HuggingFace().load(str(p / "none"))),
-    ("bad json", CheckpointError, "line 1", lambda p: (write(p / "tokenizer.json", "{"), HuggingFace().load(str(p)))),
-    ("no model", CheckpointError, "has no model", lambda p: (write(p / "tokenizer.json", "{}"), HuggingFace().load(str(p)))),
-    ("odd model", CheckpointError, "no usable", lambda p: (write(p / "tokenizer.json", '{"model": {"vocab": {}}, "added_tokens": []}'), HuggingFace().load(str(p)))),
+    ("bad json", CheckpointError, "line 1", folder("{")),
+    ("no model", CheckpointError, "has no model", folder("{}")),
+    ("odd model", CheckpointError, "no usable", folder(BROKEN)),
     ("bpe folder", CheckpointError, "no tokenizer.json", lambda p: ByteLevelBPE().load(str(p))),
-    ("mistral name", UnknownName, "v3", lambda p: Mistral().load("mistral:v33")),
-    ("vocab too small", ConfigError, "need 259", lambda p: ByteLevelBPE().train(TEXTS, {"vocab_size": 200})),
-    ("til too small", ConfigError, "reserved", lambda p: Til().train(TEXTS, {"vocab_size": 260})),
-    ("wordpiece too small", ConfigError, "alphabet", lambda p: WordPiece().train(TEXTS, {"vocab_size": 20})),
-    ("no text", Unsupported, "no text", lambda p: ByteLevelBPE().train([], {})),
-    ("blank texts", Unsupported, "no text", lambda p: Unigram().train(iter(["", ""]), {})),
-    ("option", ConfigError, "'vocab_sise'", lambda p: ByteLevelBPE().train(TEXTS, {"vocab_sise": 1})),
-    ("option value", ConfigError, "'vocab_size'", lambda p: WordPiece().train(TEXTS, {"vocab_size": "many"})),
-    ("word as special", ConfigError, "ordinary word", lambda p: ByteLevelBPE().train(TEXTS, {"bos": "the"})),
-    ("special twice", ConfigError, "named 2 times", lambda p: ByteLevelBPE().train(TEXTS, {"bos": "</s>"})),
-    ("not trainable", Unsupported, "loaded, never trained", lambda p: Tiktoken().train(TEXTS, {})),
-    ("surrogate", DataError, "U+D800", lambda p: Bytes().load("bytes").encode("ab\ud800")),
+    ("mistral name", UnknownName, "v3", lambda _: Mistral().load("mistral:v33")),
+    ("vocab too small", ConfigError, "need 259", train(ByteLevelBPE, vocab_size=200)),
+    ("til too small", ConfigError, "reserved", train(Til, vocab_size=260)),
+    ("wordpiece too small", ConfigError, "alphabet", train(WordPiece, vocab_size=20)),
+    ("no text", Unsupported, "no text", train(ByteLevelBPE, ())),
+    ("blank texts", Unsupported, "no text", train(Unigram, ("", ""))),
+    ("option", ConfigError, "'vocab_sise'", train(ByteLevelBPE, vocab_sise=1)),
+    ("option value", ConfigError, "'vocab_size'", train(WordPiece, vocab_size="many")),
+    ("word as special", ConfigError, "ordinary word", train(ByteLevelBPE, bos="the")),
+    ("special twice", ConfigError, "named 2 times", train(ByteLevelBPE, bos="</s>")),
+    ("not trainable", Unsupported, "loaded, never trained", lambda _: Tiktoken().train(TEXTS, {})),
+    ("surrogate", DataError, "U+D800", lambda _: Bytes().load("bytes").encode("ab\ud800")),
     ("save", DataError, "cannot be saved", lambda p: Bytes().load("bytes").save(p / "none")),
-    ("parameters", DataError, "embedding_width", lambda p: report(Bytes().load("bytes"), TEXTS, name="", language="", parameters=1)),
-    ("no words", DataError, "0 words", lambda p: report(Bytes().load("bytes"), [" "], name="", language="")),
-]  # fmt: skip
+    ("parameters", DataError, "embedding_width", measure(TEXTS, parameters=1)),
+    ("no words", DataError, "0 words", measure([" "])),
+]
 
 
 @pytest.mark.parametrize(("error", "says", "act"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
@@ -392,7 +422,8 @@ def test_a_model_cut_between_two_pieces_is_refused(tmp_path: Path) -> None:
     data = sentencepiece_model()
     whole = data.index("▁".encode()) - 4  # protobuf itself is content with a prefix of whole fields
     cuts = [n for n in range(whole, whole + 200) if sentencepiece_parses(sentencepiece, data[:n])]
-    for cut in cuts or [len(data) // 2]:
+    assert cuts, "the library refuses every cut by itself"
+    for cut in cuts:
         with pytest.raises(CheckpointError, match="cut short"):
             SentencePiece().load(write(tmp_path / "a.model", data[:cut]))
 
@@ -451,9 +482,7 @@ def test_the_hub_offline_is_one_line() -> None:
 
 
 def test_a_report_on_bytes_is_arithmetic() -> None:
-    found = report(
-        Bytes().load("bytes"), ["ab c", "қ"], name="b", language="xx", embedding_width=10, parameters=25_900
-    )
+    found = report(Bytes().load("bytes"), ["ab c", "қ"], name="b", language="xx", embedding_width=10, parameters=25_900)
     assert (found.documents, found.bytes, found.characters, found.words, found.uax29_words, found.tokens) == (
         2, 6, 5, 3, 3, 6,
     )  # fmt: skip
@@ -486,15 +515,17 @@ def test_report_interval_and_parity(made: Made) -> None:
 
 @needs_data
 @pytest.mark.parametrize(
-    ("scheme", "tokens", "fertility", "compression"),
-    [("r50k_base", 977_046, 9.136, 1.563), ("cl100k_base", 639_553, 5.958, 2.396)],
+    ("scheme", "fertility", "compression"),
+    [("r50k_base", 9.136, 1.563), ("cl100k_base", 5.958, 2.396)],
 )
-def test_fertility_of_public_vocabularies(scheme: str, tokens: int, fertility: float, compression: float) -> None:
+def test_fertility_of_public_vocabularies(scheme: str, fertility: float, compression: float) -> None:
     # Public figures: tokka-bench on FineWeb-2. KazNERD sets punctuation apart as words, so its fertility is lower;
     # per Unicode word and per byte the two agree.
     with gzip.open(DATA / "ner-kazakh" / "test.jsonl.gz", "rt", encoding="utf-8") as file:
         documents = [" ".join(json.loads(line)["tokens"]) for line in file]
-    found = report(Tiktoken().load(str(DATA / "tokenizers" / f"{scheme}.tiktoken")), documents, name=scheme, language="kk")
+    found = report(
+        Tiktoken().load(str(DATA / "tokenizers" / f"{scheme}.tiktoken")), documents, name=scheme, language="kk"
+    )
     assert found.documents == 11_307
     assert found.tokens_per_uax29_word == pytest.approx(fertility, rel=0.05)
     assert found.bytes_per_token == pytest.approx(compression, rel=0.01)

@@ -151,9 +151,7 @@ def _fill(
         tensor = read(found[0])
         for other in found[1:]:
             if not torch.equal(tensor, read(other)):
-                raise CheckpointError(
-                    f"{source}: {found[0]} and {other} are one weight in the model and differ here"
-                )
+                raise CheckpointError(f"{source}: {found[0]} and {other} are one weight in the model and differ here")
         if dtype is not None and tensor.is_floating_point():
             tensor = tensor.to(dtype)
         _assign(module, names, state[names[0]], tensor, dtype)

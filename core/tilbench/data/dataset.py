@@ -29,7 +29,7 @@ class Dataset:
     supersedes: the name of an older dataset that this one corrects.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012  (read by pydantic where a suite writes one inline)
+    __pydantic_config__ = {"extra": "forbid"}
 
     kind: RowKind | None = None
     language: str = ""

@@ -43,7 +43,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, Raw]]:
 
 def _text(path: Path) -> io.TextIOWrapper:
     if path.name.endswith(".gz"):
-        return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8")  # noqa: SIM115  (closed by the caller)
+        return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8")
     return path.open(encoding="utf-8", newline="")
 
 

@@ -14,7 +14,7 @@ class Cues:
     letters: the option letters in order.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = {"extra": "forbid"}
 
     passage: str
     question: str
@@ -32,7 +32,7 @@ class Language:
     alphabet: the lower-case letters of the language, in order.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = {"extra": "forbid"}
 
     tag: str
     name: str

@@ -120,9 +120,9 @@ def make_cell(column: Column, entries: Sequence[Entry]) -> Cell:
 
 
 def mark_column(column: Column, rows: Collection[dict[str, Cell]]) -> None:
-    """Mark the best cells of a column and those whose interval overlaps the best one's."""
+    """Mark the best of two or more cells, and those whose interval overlaps the best one's."""
     done = [(row, cell) for row in rows if (cell := row.get(column.key)) and cell.value is not None]
-    if column.direction == "none" or not done:
+    if column.direction == "none" or len(done) < 2:
         return
     pick = min if column.direction == "lower" else max
     top = pick(cell.value for _, cell in done if cell.value is not None)

@@ -6,6 +6,7 @@ a reported figure never stands in the column of measured ones.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -136,8 +137,8 @@ def make_board(entries: Iterable[Entry]) -> Board:
     }
     for column in by_key.values():
         mark_column(column, cells.values())
-    names = [name for name, _ in cells]
-    rows = tuple(_row(model, held, names.count(model[0]) > 1) for model, held in cells.items())
+    labels = _labels(list(cells))
+    rows = tuple(_row(model, labels[model], held) for model, held in cells.items())
     return Board(tuple(by_key.values()), rows, entries)
 
 
@@ -201,13 +202,21 @@ def _models(entries: Sequence[Entry]) -> dict[_Model, _Model]:
     return {model: opened.get(model[0], model) if model[1] == _UNKNOWN_MODEL else model for model in models}
 
 
-def _row(model: _Model, cells: Mapping[str, Cell], shared: bool) -> Row:
+def _labels(models: Sequence[_Model]) -> dict[_Model, str]:
+    """Return a different label for every model: its name, with its fingerprint where the name is shared."""
+    shared = Counter(name for name, _ in models)
+    labels = {model: f"{model[0]} #{model[1][:6]}" if shared[model[0]] > 1 else model[0] for model in models}
+    twice = Counter(labels.values())
+    return {model: f"{model[0]} #{model[1]}" if twice[label] > 1 else label for model, label in labels.items()}
+
+
+def _row(model: _Model, label: str, cells: Mapping[str, Cell]) -> Row:
     known = [cell.record.model for cell in cells.values()]
     return Row(
         name=model[0],
         fingerprint=model[1],
         parameters=max(used.parameters for used in known),
         step=max((used.step for used in known if used.step is not None), default=None),
-        label=f"{model[0]} #{model[1][:6]}" if shared else model[0],
+        label=label,
         cells=cells,
     )

@@ -75,10 +75,6 @@ def _places(score: Score) -> tuple[int, int]:
     size = abs(score.value * scale) if math.isfinite(score.value) else 0
     value = 1 if scale == 100 else 3 if size < 10 else 2 if size < 100 else 1
     bounds = max(value - 1, 1)
-    if (
-        score.low is not None
-        and score.high is not None
-        and 0 < (width := (score.high - score.low) * scale) < 1
-    ):
+    if score.low is not None and score.high is not None and 0 < (width := (score.high - score.low) * scale) < 1:
         bounds = max(bounds, min(6, -math.floor(math.log10(width))))
     return max(value, bounds), bounds

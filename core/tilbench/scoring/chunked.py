@@ -86,7 +86,7 @@ def _sum_loss(project: Project, hidden: Tensor, targets: Tensor, ignore_index: i
 
 
 class _SummedLoss(torch.autograd.Function):
-    """Summed cross-entropy of logits [n, V] that keeps no log-softmax: half the memory of `F.cross_entropy`."""
+    """Summed cross-entropy of logits [n, V] without a kept log-softmax: half of `F.cross_entropy`'s memory."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor, ignore_index: int) -> Tensor:
@@ -98,7 +98,7 @@ class _SummedLoss(torch.autograd.Function):
         return torch.where(kept, normaliser - wide.gather(1, targets[:, None])[:, 0], 0.0).sum()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         logits, targets, kept, normaliser = ctx.saved_tensors
         slope = logits.float().sub(normaliser[:, None]).exp_()  # softmax
@@ -121,6 +121,4 @@ def _chunks(project: Project, hidden: Tensor, chunk_bytes: int) -> list[tuple[in
 
 def _check(hidden: Tensor, targets: Tensor) -> None:
     if hidden.ndim != 2 or targets.shape != hidden.shape[:1]:
-        raise ValueError(
-            f"hidden must be [N, D] and targets [N], not {list(hidden.shape)} and {list(targets.shape)}"
-        )
+        raise ValueError(f"hidden must be [N, D] and targets [N], not {list(hidden.shape)} and {list(targets.shape)}")

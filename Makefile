@@ -1,0 +1,45 @@
+# Every target sets up its own virtual environment in .venv on first use.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo board test test-fast check lint format clean
+
+demo: $(VENV)/demo.stamp  ## train the tiny models, score them on suites/quickstart.yaml, print the table
+	$(BIN)/tilbench run suites/quickstart.yaml --out demo/records --runs demo/runs
+
+board: $(VENV)/dev.stamp demo  ## the demo's results on a page
+	$(BIN)/tilbench leaderboard --records demo/records
+
+test: $(VENV)/dev.stamp  ## every test that needs no GPU
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not gpu"
+
+test-fast: $(VENV)/dev.stamp  ## the tests that take seconds
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not gpu and not slow"
+
+lint: $(VENV)/dev.stamp  ## style, types and who imports whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test  ## everything a reviewer runs
+
+format: $(VENV)/dev.stamp  ## rewrite the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove what the demo and the tools wrote; the environment stays
+	rm -rf demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e '.[hf]'
+	touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e '.[dev]'
+	touch $@ $(VENV)/demo.stamp

@@ -1,0 +1,132 @@
+"""Architecture checks of what a token may see: caches, packed documents, prefix trees."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from tilbench.testing.base import Conformance, declining, require
+from tilbench.testing.modules import example_config, lively, require_equal, token_ids
+
+__all__ = ["MemoryChecks"]
+
+
+class MemoryChecks(Conformance):
+    """The base of `ArchitectureConformance`: its attributes, and the ways to compute one sequence in parts.
+
+    An architecture that cannot take masks, positions or caches says so by raising Unsupported.
+    """
+
+    settable: ClassVar[tuple[str, ...]] = ("config", "tolerance")
+    subject: Any
+    config: Any = None
+    tolerance: float = 1e-5
+
+    def sizes(self) -> Any:
+        """Return the validated tiny config."""
+        return example_config(self.subject, self.config)
+
+    def fresh(self) -> Any:
+        """Return a fresh module in fp32 on the CPU, the same at every call."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return self.subject.build(self.sizes())
+
+    def decoder(self) -> Any:
+        """Return a module in eval mode whose weights make every part of it matter."""
+        return lively(self.fresh())
+
+    def test_cached_token_by_token(self) -> None:
+        """Decoding with a cache, one token at a time, gives the states of one pass over all."""
+        self._cached([1] * 24)
+
+    def test_cached_in_chunks(self) -> None:
+        """Decoding with a cache, several tokens at a time, gives the states of one pass over all."""
+        self._cached([5, 1, 3, 2, 24])
+
+    def _cached(self, sizes: list[int]) -> None:
+        module, ids = self.decoder(), token_ids(self.sizes(), length=12)
+        with torch.no_grad(), declining():
+            wanted = module.hidden(ids)
+            cache, done = module.new_cache(len(ids), ids.shape[1]), 0
+            for size in sizes:
+                part = ids[:, done : done + size]
+                if not part.numel():
+                    break
+                states = module.hidden(part, cache=cache)
+                length = part.shape[1]
+                what = f"cached and full states of tokens {done} to {done + length - 1}"
+                require_equal(states, wanted[:, done : done + length], self.tolerance, what)
+                done += length
+                require(cache.length == done, f"the cache says it holds {cache.length} tokens after {done}")
+
+    def test_packed_documents_equal_separate(self) -> None:
+        """Documents in one row, with a block mask and restarted positions, have the states they have alone."""
+        module, ids = self.decoder(), token_ids(self.sizes())
+        length = ids.shape[1]
+        parts = [length // 3, length // 4, length - length // 3 - length // 4]
+        owner = torch.arange(len(parts)).repeat_interleave(torch.tensor(parts))
+        mask = (owner[:, None] == owner[None, :]).tril()
+        positions = torch.cat([torch.arange(part) for part in parts])
+        with torch.no_grad(), declining():
+            packed = module.hidden(ids, positions=positions, mask=mask)
+            start = 0
+            for part in parts:
+                alone = module.hidden(ids[:, start : start + part])
+                what = f"the document at {start} packed and alone"
+                require_equal(packed[:, start : start + part], alone, self.tolerance, what)
+                start += part
+            batched = mask.expand(len(ids), 1, length, length)
+            again = module.hidden(ids, positions=positions.expand(len(ids), length), mask=batched)
+            require_equal(again, packed, self.tolerance, "masks [B, 1, T, S] and [T, S]")
+
+    def test_prefix_trees_equal_separate(self) -> None:
+        """Branches after a shared trunk, in one row with an ancestor mask, have the states they have alone."""
+        module, ids = self.decoder(), token_ids(self.sizes())
+        parents = _tree(ids.shape[1])
+        mask, positions = _ancestors(parents)
+        with torch.no_grad(), declining():
+            packed = module.hidden(ids, positions=positions, mask=mask)
+            for leaf in sorted(set(range(len(parents))) - set(parents)):
+                path = mask[leaf].nonzero()[:, 0]
+                alone = module.hidden(ids[:, path])
+                require_equal(packed[:, path], alone, self.tolerance, f"the branch to {leaf} in a tree and alone")
+
+    def test_prefix_trees_on_a_cached_trunk(self) -> None:
+        """The same where the trunk is in a cache and the branches follow in one pass."""
+        module, ids = self.decoder(), token_ids(self.sizes())
+        parents = _tree(ids.shape[1])
+        trunk = len(parents) // 3
+        mask, positions = _ancestors(parents)
+        with torch.no_grad(), declining():
+            cache = module.new_cache(len(ids), len(parents))
+            module.hidden(ids[:, :trunk], cache=cache)
+            branches = module.hidden(ids[:, trunk:], positions=positions[trunk:], mask=mask[trunk:], cache=cache)
+            for leaf in sorted(set(range(len(parents))) - set(parents)):
+                path = mask[leaf].nonzero()[:, 0]
+                alone = module.hidden(ids[:, path])[:, trunk:]
+                what = f"the branch to {leaf} after a cached trunk and alone"
+                require_equal(branches[:, path[trunk:] - trunk], alone, self.tolerance, what)
+
+
+def _tree(length: int) -> list[int]:
+    """Return the parent of each token: a trunk of a third, two branches on it, the second forking in two."""
+    trunk, half = length // 3, length // 3 + (length - length // 3) // 2
+    parents = [place - 1 for place in range(length)]
+    parents[half] = trunk - 1
+    fork = half + (length - half) // 2
+    if half < fork < length - 1:
+        parents[-1] = fork - 1
+    return parents
+
+
+def _ancestors(parents: list[int]) -> tuple[Tensor, Tensor]:
+    """Return the mask [T, T] by which a token sees its ancestors and itself, and depths as positions [T]."""
+    mask = torch.zeros(len(parents), len(parents), dtype=torch.bool)
+    for place, parent in enumerate(parents):
+        if parent >= 0:
+            mask[place] |= mask[parent]
+        mask[place, place] = True
+    return mask, mask.sum(1) - 1

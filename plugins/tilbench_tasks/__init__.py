@@ -1,0 +1,21 @@
+"""Public test data by id: exams, reading comprehension, named entities, reviews, translations.
+
+Two kinds of source. Where a public dataset on the Hub has columns that can be mapped surely, it is the source, and a
+data directory with the same id takes its place. Where it has not, the dataset lives in a data directory only, and its
+summary says where to get it. Columns, splits and licences are those of the datasets' published loaders; a licence that
+could not be established is left empty.
+"""
+
+from __future__ import annotations
+
+from tilbench import hookimpl
+from tilbench.hookspecs import Register
+from tilbench_tasks.exams import exam_datasets
+from tilbench_tasks.texts import text_datasets
+
+
+@hookimpl
+def register_datasets(register: Register) -> None:
+    """Register every dataset of this package."""
+    for name, dataset in (*exam_datasets(), *text_datasets()):
+        register(name, dataset, summary=dataset.summary)

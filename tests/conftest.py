@@ -1,0 +1,44 @@
+"""What every test shares: one thread, no user settings, and the data directory where there is one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from tilbench.loader import Host, load_plugins
+
+ROOT = Path(__file__).parents[1]
+_SIBLING = ROOT.parent / "shared" / "data"
+_DATA = os.environ.pop("TILBENCH_DATA", "") or (str(_SIBLING) if _SIBLING.is_dir() else "")
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the developer's own settings from the tests, and keep Hub clients off the network."""
+    for name in ("TILBENCH_DATA", "TILBENCH_PLUGINS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def host() -> Host:
+    """Return the installed plugins."""
+    return load_plugins()
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Return a folder with real text and questions (see docs/data.md); skip the test where there is none."""
+    if not _DATA:
+        pytest.skip("no data directory: set TILBENCH_DATA to run the tests on real text")
+    return Path(_DATA)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Return the checkout."""
+    return ROOT
