@@ -91,8 +91,8 @@ class Registry:
         taken = self._entries[entry.kind].get(entry.name)
         if taken is not None:
             raise PluginError(
-                f"{KINDS[entry.kind].noun} {entry.name!r} is registered twice: by {taken.plugin} ({taken.distribution}) "
-                f"and by {entry.plugin} ({entry.distribution}); uninstall one of them"
+                f"{KINDS[entry.kind].noun} {entry.name!r} is registered twice: by {taken.plugin} "
+                f"({taken.distribution}) and by {entry.plugin} ({entry.distribution}); uninstall one of them"
             )
         self._entries[entry.kind][entry.name] = entry
 
@@ -116,11 +116,8 @@ class Registry:
         try:
             return self._entries[kind][name]
         except KeyError:
-            hint = (
-                fix
-                or f"a plugin that registers it can be installed with pip or named with --plugin; see 'tilbench list {kind}'"
-            )
-            raise UnknownName(KINDS[kind].noun, name, self._entries[kind], hint) from None
+            hint = f"install the package that registers it, or name its file with --plugin; see 'tilbench list {kind}'"
+            raise UnknownName(KINDS[kind].noun, name, self._entries[kind], fix or hint) from None
 
     def get(self, kind: str, name: str) -> Any:
         """Return the object registered under `name`, resolving it once.

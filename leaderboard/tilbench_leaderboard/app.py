@@ -23,7 +23,9 @@ __all__ = ["main"]
 _LOOKS = """<style>
 [data-testid="stMainBlockContainer"] { padding-top: 2.2rem; padding-bottom: 3rem; max-width: 1700px; }
 [data-testid="stMainBlockContainer"] h1 { font-size: 2rem; padding: 0 0 0.2rem 0; }
-[data-testid="stMarkdownContainer"] code { color: #1c2733; background: #eef2f4; font-size: 0.82em; }
+[data-testid="stMarkdownContainer"] code, [data-testid="stCaptionContainer"] code {
+  color: #1c2733; background: #eef2f4; font-size: 0.82em;
+}
 [data-testid="stHeadingWithActionElements"] code, summary code { background: none; padding: 0; font-size: 0.95em; }
 .key span { padding: 0.1rem 0.45rem; border-radius: 0.3rem; margin-right: 0.25rem; white-space: nowrap; }
 .key { font-size: 0.85rem; color: #52606d; line-height: 1.9; }

@@ -37,13 +37,24 @@ def over(board: Board, places: list[int], column: Column, by: Literal["parameter
     if len(points) < 2:
         return None
     scale = alt.Scale(type="log") if by == "parameters" else alt.Scale(zero=False)
-    x = alt.X(f"{by}:Q", scale=scale, axis=alt.Axis(title=by, format="~s", tickCount=5))
+    billions = "replace(datum.label, 'G', 'B')"  # SI says giga, people say billion
+    axis = alt.Axis(title=by, format="~s", labelExpr=billions, tickCount=5, grid=False)
+    x = alt.X(f"{by}:Q", scale=scale, axis=axis)
     y = alt.Y("value:Q", scale=alt.Scale(zero=False), axis=_axis(column))
-    return _layers(points, column, x=x, y=y, low=alt.Y("low:Q"), high={"y2": "high:Q"}).properties(height=320)
+    return _layers(points, column, x=x, y=y, low=alt.Y("low:Q"), high={"y2": "high:Q"}, also=(by,)).properties(
+        height=320
+    )
 
 
 def _layers(
-    points: pd.DataFrame, column: Column, *, x: alt.X, y: alt.Y, low: alt.X | alt.Y, high: dict[str, str]
+    points: pd.DataFrame,
+    column: Column,
+    *,
+    x: alt.X,
+    y: alt.Y,
+    low: alt.X | alt.Y,
+    high: dict[str, str],
+    also: tuple[str, ...] = (),
 ) -> alt.LayerChart:
     """Draw the chance level, the intervals from `low` to `high`, and the values."""
     colour = alt.Color("standing:N", scale=alt.Scale(domain=[*_INK], range=[*_INK.values()]), legend=None, title=None)
@@ -59,11 +70,10 @@ def _layers(
     bar = {"x": low, "y": y} if lying else {"x": x, "y": low}
     bars = base.transform_filter(_HAS_INTERVAL).mark_rule(strokeWidth=2.5, opacity=0.5)
     layers.append(bars.encode(**bar, **high, color=colour))
-    extra = [name for name in ("n", "parameters", "step") if points[name].notna().any()]
     tips = [
         alt.Tooltip("model:N"),
         alt.Tooltip("text:N", title="value [95%]"),
-        *(alt.Tooltip(f"{name}:Q", format=",") for name in extra),
+        *(alt.Tooltip(f"{name}:Q", format=",") for name in ("n", *also)),
     ]
     dots = base.mark_point(filled=True, size=90, opacity=1)
     layers.append(dots.encode(x=x, y=y, color=colour, tooltip=tips))

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["HuggingFaceArchitecture", "HuggingFaceConfig"]
 
+_SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
+"""A class's defaults are those of another tokenizer, and the row of a padding id would never be trained."""
+
 
 class HuggingFaceConfig(Schema):
     """A class of Transformers by its `model_type`, with the fields of its config."""
@@ -122,4 +125,5 @@ def _settings(config: HuggingFaceConfig) -> Any:
             close = f"; did you mean {' or '.join(found)}?" if (found := near(field, vars(default))) else ""
             raise ConfigError(f"architecture huggingface: config.{field} of {name} {why}{close}")
     length = {"max_position_embeddings": config.max_length} if hasattr(default, "max_position_embeddings") else {}
-    return AutoConfig.for_model(name, vocab_size=config.vocab_size, **{**length, **config.config})
+    special = {role: None for role in _SPECIAL if hasattr(default, role)}
+    return AutoConfig.for_model(name, vocab_size=config.vocab_size, **{**length, **special, **config.config})

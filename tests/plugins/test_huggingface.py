@@ -615,12 +615,14 @@ def test_architecture_builds_saves_and_loads(tmp_path: Path) -> None:
     logits = decoder(ids)
     loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
     assert float(loss.detach()) == pytest.approx(torch.tensor(300.0).log().item(), abs=0.3)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert all(parameter.grad is not None for parameter in decoder.parameters())
     architecture.save(decoder, tmp_path)
     (tmp_path / "tilbench.json").write_text("{}")
     loaded: Any = architecture.load(config, tmp_path)
     assert torch.equal(loaded(ids), decoder.eval()(ids))
+    # A class's default padding id would keep one row of the embedding from training, after a resume at the latest.
+    assert loaded.inner.get_input_embeddings().padding_idx is decoder.inner.get_input_embeddings().padding_idx is None
     assert next(architecture.load(config, tmp_path, dtype=torch.bfloat16).parameters()).dtype == torch.bfloat16
     with pytest.raises(CheckpointError, match="300 entries, that of the model spec 301"):
         architecture.load(config.model_copy(update={"vocab_size": 301}), tmp_path)
@@ -680,6 +682,7 @@ print(answer.tokens, high() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads Linux's record of peak memory")
 def test_memory_is_bounded_for_a_large_vocabulary(tmp_path: Path) -> None:
     make_tokenizer(tmp_path)

@@ -33,7 +33,7 @@ from tilbench_tokenizers.report import parity, report
 from tilbench_tokenizers.trained import ByteLevelBPE, Til, TilOptions, TrainedFamily, Unigram, WordPiece
 
 TEXTS = [
-    "Қазақстан Республикасы — Орталық Азиядағы мемлекет. Балаларымыздың үйлері үлкен болды.",
+    "Қазақстан Республикасы — Орталық Азиядағы мемлекет. Балаларымыздың үйлері 2024 жылы үлкен болды.",
     "Ankara'da İstanbul'dan gelen öğrenciler ığdır çiçeklerini gördü; 3,14 lira ödedi.",
     "Москва — столица России, и её жители любят читать книги по вечерам.",
     "The quick brown fox doesn't jump over 1234567890 lazy dogs, twice.\n\n\tdef f(x): return x",
@@ -416,15 +416,15 @@ def test_errors_are_one_line(error: type[Exception], says: str, act: Callable[[P
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_cut_between_two_pieces_is_refused(tmp_path: Path) -> None:
+def test_a_model_cut_between_two_fields_is_refused(tmp_path: Path) -> None:
     import sentencepiece
 
-    data = sentencepiece_model()
-    whole = data.index("▁".encode()) - 4  # protobuf itself is content with a prefix of whole fields
-    cuts = [n for n in range(whole, whole + 200) if sentencepiece_parses(sentencepiece, data[:n])]
+    data = sentencepiece_model(normalization_rule_name="identity")
+    # the library takes a file that ends before its normalizer, and then encodes differently
+    cuts = [n for n in range(1, len(data)) if sentencepiece_parses(sentencepiece, data[:n])]
     assert cuts, "the library refuses every cut by itself"
     for cut in cuts:
-        with pytest.raises(CheckpointError, match="cut short"):
+        with pytest.raises(CheckpointError, match="has no normalizer: it is cut short"):
             SentencePiece().load(write(tmp_path / "a.model", data[:cut]))
 
 

@@ -50,7 +50,7 @@ def _rows(registry: Registry, kind: str) -> list[dict[str, str]]:
         for each in registry.entries(kind)
     ]
     if kind == "suites":
-        from tilbench.run.suite import find_suite, suite_names
+        from tilbench.run.suites import find_suite, suite_names
 
         known = {row["name"] for row in rows}
         shipped = [find_suite(name, registry) for name in suite_names(registry) if name not in known]
@@ -88,7 +88,7 @@ def show(app: App, name: str, kind: str | None, data_dir: Any, as_json: bool) ->
 def _find(registry: Registry, name: str, kind: str | None) -> str:
     if kind is not None and kind not in KINDS:
         raise UnknownName("kind", kind, KINDS)
-    from tilbench.run.suite import suite_names
+    from tilbench.run.suites import suite_names
 
     base = name.partition(":")[0]
     known = {each: set(registry.names(each)) for each in KINDS}
@@ -110,7 +110,7 @@ def _describe(registry: Registry, kind: str, name: str) -> dict[str, Any]:
     if kind == "models":
         return _describe_model(registry, name)
     if kind == "suites":
-        from tilbench.run.suite import find_suite
+        from tilbench.run.suites import find_suite
 
         return find_suite(name, registry).model_dump(mode="json")
     entry = registry.entry(kind, name)

@@ -109,7 +109,8 @@ def _plan(
     from tilbench.run.models import find_model
     from tilbench.run.options import open_options, thread_count
     from tilbench.run.plan import plan_tasks, select_tasks
-    from tilbench.run.suite import SuiteRun, find_suite
+    from tilbench.run.suite import SuiteRun
+    from tilbench.run.suites import find_suite
     from tilbench.run.train import train_if_needed
 
     RecordStore(out)

@@ -18,6 +18,7 @@ __all__ = ["apply_overrides", "load", "merge", "parse_override", "read", "valida
 T = TypeVar("T")
 Location = tuple[str | int, ...]
 _UNKNOWN = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
+_MISSING = frozenset({"missing", "missing_argument"})
 
 
 class Source:
@@ -101,26 +102,24 @@ def validate(data: Any, schema: Any, source: Source | str) -> Any:
         faults = error.errors(include_url=False)
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         fault = min(faults, key=_priority)
-        location = _location(fault["loc"], data)
+        location = _location(fault, data)
         where = source.place(location) if isinstance(source, Source) else source
         raise ConfigError(f"{where}: {_explain(fault, location, schema)}{more}") from None
 
 
-def _priority(fault: ErrorDetails) -> tuple[int, bool]:
-    """Order faults: outer before inner, and a misspelled field before the missing one it was meant to be."""
-    return len(fault["loc"]), fault["type"] not in _UNKNOWN
+def _priority(fault: ErrorDetails) -> tuple[bool, int]:
+    """Order faults: a misspelled field before the missing one it was meant to be, and outer before inner."""
+    return fault["type"] not in _UNKNOWN, len(fault["loc"])
 
 
-def _location(loc: Location, data: Any) -> Location:
-    """Return `loc` without the tags that pydantic adds for the members of a union."""
+def _location(fault: ErrorDetails, data: Any) -> Location:
+    """Return where a fault is, without the tags that pydantic adds for the members of a union."""
     kept: list[str | int] = []
-    for index, part in enumerate(loc):
-        inside = part in data if isinstance(data, Mapping) else isinstance(part, int) and isinstance(data, list)
-        if inside:
+    for part in fault["loc"]:
+        if (isinstance(data, Mapping) and part in data) or (isinstance(data, list) and isinstance(part, int)):
             data = data[part]
-        if inside or (index == len(loc) - 1 and isinstance(data, Mapping)):
             kept.append(part)
-    return tuple(kept)
+    return (*kept, fault["loc"][-1]) if fault["type"] in _MISSING else tuple(kept)
 
 
 def _explain(fault: ErrorDetails, location: Location, schema: Any) -> str:
@@ -131,7 +130,7 @@ def _explain(fault: ErrorDetails, location: Location, schema: Any) -> str:
             close = near(str(fault["loc"][-1]), known)
             hint = f"; did you mean {' or '.join(close)}?" if close else ""
             return f"unknown field '{field}'{hint}; allowed: {', '.join(known)}"
-        case "missing" | "missing_argument":
+        case kind if kind in _MISSING:
             return f"field '{field}' is missing"
         case _:
             given = repr(fault["input"])

@@ -88,8 +88,8 @@ def _spec(reference: str, registry: Registry, runs: Path, train: Train | None) -
         return ModelSource(reference, str(folder), TrainedOnDemand(asked, folder, registry, train))
     if not is_run(folder):
         raise CheckpointError(
-            f"{asked.label} has no checkpoint in {folder}; make one with 'tilbench train {asked.label} --out {folder}', "
-            "or pass --train auto"
+            f"{asked.label} has no checkpoint in {folder}; make one with "
+            f"'tilbench train {asked.label} --out {folder}', or pass --train auto"
         )
     return ModelSource(reference, str(find_checkpoint(folder, asked.step)), CheckpointLoader(registry))
 

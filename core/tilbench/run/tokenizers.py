@@ -15,5 +15,5 @@ def load_tokenizer(reference: str, registry: Registry) -> Tokenizer:
         if family.recognises(reference):
             tokenizer: Tokenizer = family.load(reference)
             return tokenizer
-    fix = "or name a folder with tokenizer.json, a .tiktoken rank file, a SentencePiece .model, hf:org/name or mistral:NAME"
+    fix = "name a folder with tokenizer.json, a .tiktoken or SentencePiece .model file, hf:org/name or mistral:NAME"
     raise UnknownName("tokenizer", reference, registry.names("tokenizers"), fix)

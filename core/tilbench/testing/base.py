@@ -65,9 +65,20 @@ class Conformance:
         return tuple(name.removeprefix("test_") for name in found if getattr(cls, name) is not None)
 
     def run(self) -> Iterator[Outcome]:
-        """Run every check and yield what it found. A check that breaks has failed; nothing is raised."""
+        """Run every check and yield what it found. A check that breaks has failed.
+
+        Raises ConfigError where there is nothing to check before a setting is given.
+        """
+        try:
+            self.ready()
+        except NotApplicable as error:
+            yield Outcome("subject", "n/a", _line(error))
+            return
         for name in self.checks():
             yield self.run_one(name)
+
+    def ready(self) -> None:
+        """Raise ConfigError where a setting is wanted first, NotApplicable where nothing can be checked."""
 
     def run_one(self, name: str) -> Outcome:
         """Run the check of this name."""

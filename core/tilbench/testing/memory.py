@@ -24,6 +24,10 @@ class MemoryChecks(Conformance):
     config: Any = None
     tolerance: float = 1e-5
 
+    def ready(self) -> None:
+        """Raise ConfigError where there is no tiny config."""
+        self.sizes()
+
     def sizes(self) -> Any:
         """Return the validated tiny config."""
         return example_config(self.subject, self.config)

@@ -35,6 +35,10 @@ class MetricConformance(Conformance):
     examples: Sequence[Row] = ()
     language: Language | None = None
 
+    def ready(self) -> None:
+        """Raise ConfigError where the metric needs settings."""
+        self.metric()
+
     def metric(self) -> Any:
         """Return the metric, bound afresh. Raises ConfigError where `settings` do not fit."""
         try:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import regex
 
-from tilbench.errors import TilbenchError
+from tilbench.errors import ConfigError, TilbenchError
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.testing.base import Conformance, NotApplicable, require
 from tilbench.testing.toys import toy_texts
@@ -38,14 +38,25 @@ class TokenizerConformance(Conformance):
     options: Mapping[str, Any] = {"vocab_size": 400}
     lossless: bool | None = None
     drops: str | None = None
+    _tokenizer: Any = None
 
-    def tokenizer(self) -> Any:
-        """Return the tokenizer under test. Raises NotApplicable where there is nothing to make it from."""
+    def ready(self) -> None:
+        """Raise ConfigError where there is nothing to load."""
+        if not self.reference and not self.subject.trainable:
+            raise ConfigError("this family only loads tokenizers: name one with --set reference=…")
+
+    def make(self) -> Any:
+        """Train or load a tokenizer. Raises ConfigError where there is nothing to load."""
+        self.ready()
         if self.reference:
             return self.subject.load(self.reference)
-        if not self.subject.trainable:
-            raise NotApplicable("this family only loads: name something with --set reference=…")
         return self.subject.train(toy_texts(40), self.options)
+
+    def tokenizer(self) -> Any:
+        """Return the tokenizer under test, made at the first call."""
+        if self._tokenizer is None:
+            self._tokenizer = self.make()
+        return self._tokenizer
 
     def texts(self) -> list[str]:
         """Return texts of every byte, every script's oddities, and of special tokens spelled out."""
@@ -93,7 +104,9 @@ class TokenizerConformance(Conformance):
             ids = tokenizer.encode(text)
             if not tokenizer.unknown(ids):
                 found = tokenizer.decode(ids)
-                reason = f"{_shown(text)} comes back as {_shown(found)}, and no token is counted as unknown"
+                at = next((n for n, (a, b) in enumerate(zip(text, found, strict=False)) if a != b), len(found))
+                near = slice(max(0, at - 5), at + 10)
+                reason = f"{text[near]!r} comes back as {found[near]!r}, and no token is counted as unknown"
                 require(found == text, reason)
 
     def test_batch_equals_single(self) -> None:
@@ -156,7 +169,7 @@ class TokenizerConformance(Conformance):
 
     def test_made_twice_is_the_same(self) -> None:
         """Training or loading twice gives one fingerprint."""
-        first, second = self.tokenizer(), self.tokenizer()
+        first, second = self.make(), self.make()
         require(first.fingerprint == second.fingerprint, "made twice from the same, it has two fingerprints")
 
     def test_unknown_option_is_refused(self) -> None:

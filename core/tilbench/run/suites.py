@@ -1,0 +1,41 @@
+"""Suites by reference: a registered or shipped name, or a YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tilbench.config.suite import Suite
+from tilbench.config.yaml import load
+from tilbench.errors import ConfigError, UnknownName
+from tilbench.paths import package_file, suites_folder
+from tilbench.registry import Registry
+
+__all__ = ["find_suite", "suite_names"]
+
+
+def suite_names(registry: Registry) -> list[str]:
+    """Return the names of the shipped suites and of those that plugins registered, sorted."""
+    shipped = {path.stem for path in suites_folder().glob("*.yaml")}
+    return sorted(shipped | set(registry.names("suites")))
+
+
+def find_suite(reference: str, registry: Registry, overrides: Sequence[str] = ()) -> Suite:
+    """Read a suite by path or by name. Raises UnknownName, or ConfigError with file and line."""
+    path = Path(reference)
+    if path.suffix not in (".yaml", ".yml"):
+        shipped = suites_folder() / f"{reference}.yaml"
+        if reference in registry.names("suites"):
+            entry = registry.entry("suites", reference)
+            if entry.resource is None:
+                raise ConfigError(f"suite {reference!r} of plugin {entry.plugin} is not a YAML file")
+            path = package_file(*entry.resource)
+        elif shipped.is_file():
+            path = shipped
+        else:
+            raise UnknownName("suite", reference, suite_names(registry), "or name a YAML file")
+    elif not path.exists() and (suites_folder() / path.name).is_file() and path.parent.name == "suites":
+        path = suites_folder() / path.name  # `suites/kazakh.yaml` from anywhere, as the documentation writes it
+    if not path.exists():
+        raise UnknownName("suite file", reference, [f"suites/{name}.yaml" for name in suite_names(registry)])
+    return load(path, Suite, overrides)

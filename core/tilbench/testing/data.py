@@ -1,0 +1,202 @@
+"""What datasets, model specs, suites and hardware profiles must be: things that are declared, not computed."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tilbench.data.dataset import Dataset
+from tilbench.data.resolve import load_rows
+from tilbench.errors import MissingDataset, Unsupported
+from tilbench.kinds.hardware import HardwareProfile
+from tilbench.testing.base import Conformance, NotApplicable, require
+
+if TYPE_CHECKING:
+    from tilbench.config.model import ModelSpec
+    from tilbench.registry import Registry
+
+__all__ = ["DatasetConformance", "HardwareConformance", "ModelConformance", "SuiteConformance"]
+
+
+class DatasetConformance(Conformance):
+    """Checks of a dataset. name: the one it is registered under. data_dir: searched for it first.
+
+    A dataset on the Hub is not fetched: its rows are checked where the data directory has them.
+    """
+
+    subject: Dataset
+    name: str = "dataset"
+    data_dir: Path | None = None
+
+    def test_declares_what_it_is(self) -> None:
+        """It names its kind of rows, its language and its licence."""
+        for field in ("kind", "language", "licence"):
+            require(getattr(self.subject, field), f"{field!r} is not stated")
+
+    def test_rows_load(self) -> None:
+        """Every row is of its kind and complete, and no id occurs twice."""
+        if self.subject.hub and self.data_dir is None:
+            raise NotApplicable("it is on the Hub; name a folder that holds it with --data")
+        source = Dataset(kind=self.subject.kind) if self.subject.hub else self.subject
+        try:
+            rows = load_rows(self.name, source, self.data_dir)
+        except MissingDataset as error:
+            raise NotApplicable(str(error)) from None
+        require(rows.rows, "it has no rows")
+
+    def test_no_row_twice(self) -> None:
+        """No two rows are alike but for their ids."""
+        if self.subject.hub:
+            raise NotApplicable("it is on the Hub, and is what its makers published")
+        from dataclasses import replace
+
+        rows = load_rows(self.name, self.subject, self.data_dir).rows
+        seen: dict[Any, str] = {}
+        for row in rows:
+            bare = replace(row, id="")
+            require(bare not in seen, f"rows {seen.get(bare)} and {row.id} are the same")
+            seen[bare] = row.id
+
+
+class ModelConformance(Conformance):
+    """Checks of a model spec, and of each of its variants, against what is registered."""
+
+    name: str
+    registry: Registry
+
+    def specs(self) -> list[tuple[str, ModelSpec]]:
+        """Return the spec and its variants, by label."""
+        from tilbench.config.references import SpecReference
+        from tilbench.run.specs import load_spec, variants
+
+        labels = [SpecReference(self.name, variant) for variant in ("", *variants(self.name, self.registry))]
+        return [(reference.label, load_spec(reference, self.registry)) for reference in labels]
+
+    def test_spec_loads(self) -> None:
+        """The file and every variant of it are valid, and it is named as it is registered."""
+        for label, spec in self.specs():
+            require(spec.name == self.name, f"{label}: its name is {spec.name!r}, registered as {self.name!r}")
+
+    def test_names_are_registered(self) -> None:
+        """Architecture, tokenizer family, trainer, hardware and languages are names that exist."""
+        for _, spec in self.specs():
+            self.registry.entry("architectures", spec.architecture.name)
+            self.registry.entry("tokenizers", spec.tokenizer.family)
+            if spec.recipe:
+                self.registry.entry("trainers", spec.recipe.trainer)
+            if spec.hardware:
+                self.registry.entry("hardware", spec.hardware)
+            for tag in spec.languages:
+                self.registry.entry("languages", tag)
+
+    def test_configs_are_valid(self) -> None:
+        """The architecture takes the config, and its vocabulary has room for the tokenizer's."""
+        for label, spec in self.specs():
+            config = self._architecture(spec).Config(**spec.architecture.config)
+            wanted = spec.tokenizer.options.get("vocab_size", 0)
+            fits = wanted <= config.vocab_size
+            require(fits, f"{label}: the tokenizer has {wanted:,} entries and the embedding {config.vocab_size:,}")
+            if spec.recipe and not spec.recipe.adapter:
+                length = spec.recipe.sequence_length
+                fits = length <= config.max_length
+                require(fits, f"{label}: sequences of {length} tokens, and the model attends over {config.max_length}")
+
+    def test_tokenizer_options_are_valid(self) -> None:
+        """The tokenizer's family takes the options, or recognises the reference."""
+        for _, spec in self.specs():
+            family = self.registry.get("tokenizers", spec.tokenizer.family)
+            if family.trainable and not spec.tokenizer.reference:
+                family.Options.model_validate(spec.tokenizer.options)
+
+    def test_parameter_count_is_as_stated(self) -> None:
+        """The architecture's formula gives the parameters that the spec states."""
+        stated = [(label, spec) for label, spec in self.specs() if spec.parameters is not None]
+        if not stated:
+            raise NotApplicable("the spec states no parameter count")
+        for label, spec in stated:
+            architecture = self._architecture(spec)
+            formula = architecture.parameters(architecture.Config(**spec.architecture.config))
+            require(formula == spec.parameters, f"{label}: the formula gives {formula:,}, the spec {spec.parameters:,}")
+
+    def _architecture(self, spec: ModelSpec) -> Any:
+        return self.registry.get("architectures", spec.architecture.name)
+
+
+class SuiteConformance(Conformance):
+    """Checks of a suite: every task of it can be planned with what is registered."""
+
+    name: str
+    registry: Registry
+    data_dir: Path | None = None
+
+    def test_tasks_can_be_planned(self) -> None:
+        """Metrics, datasets, languages and settings of every task exist and fit together."""
+        from tilbench.run.plan import plan_tasks
+        from tilbench.run.suite import find_suite
+
+        suite = find_suite(self.name, self.registry)
+        planned = plan_tasks(suite, suite.tasks, self.registry, self.data_dir, limit=2)
+        missing = [task.missing for task in planned if task.missing]
+        if len(missing) == len(planned):
+            raise NotApplicable(missing[0])
+
+    def test_its_own_datasets_exist(self) -> None:
+        """Text that baselines learn from is a dataset that exists."""
+        from tilbench.run.datasets import find_dataset
+        from tilbench.run.suite import find_suite
+
+        for name in find_suite(self.name, self.registry).reference_text:
+            find_dataset(name, self.registry, self.data_dir)
+
+
+class HardwareConformance(Conformance):
+    """Checks of a hardware profile."""
+
+    settable: ClassVar[tuple[str, ...]] = ()
+    subject: HardwareProfile
+
+    def test_figures_are_positive(self) -> None:
+        """Memory, rates, bandwidth and price are positive numbers, and there is at least one device."""
+        profile = self.subject
+        figures = {
+            "count": profile.count,
+            "memory_gib": profile.memory_gib,
+            "bandwidth_gbs": profile.bandwidth_gbs,
+            "price_per_hour": profile.price_per_hour,
+            **{f"peak_tflops of {name}": rate for name, rate in profile.peak_tflops.items()},
+        }
+        for name, value in figures.items():
+            good = value is None or (math.isfinite(value) and value > 0)
+            require(good, f"{name} is {value}, not a positive number")
+
+    def test_device_and_precisions_are_torchs(self) -> None:
+        """The device and the precisions are names that torch knows."""
+        import torch
+
+        try:
+            torch.device(self.subject.device)
+        except RuntimeError:
+            require(False, f"torch knows no device {self.subject.device!r}")
+        for name in self.subject.precisions:
+            known = isinstance(getattr(torch, name, None), torch.dtype)
+            require(known or name.startswith(("fp8", "int8", "nf4")), f"torch knows no precision {name!r}")
+
+    def test_source_is_stated(self) -> None:
+        """Where the figures are from is stated."""
+        require(self.subject.source.strip(), "'source' is empty: say where the figures are from")
+
+    def test_utilisation_is_a_share(self) -> None:
+        """Half of the peak rate is a utilisation of one half."""
+        for name, rate in self.subject.peak_tflops.items():
+            share = self.subject.mfu(rate * 1e12 * self.subject.count / 2, name)
+            require(share is not None and math.isclose(share, 0.5), f"half of the peak in {name} is mfu {share}")
+
+
+def hardware_subject(registry: Registry, name: str) -> HardwareProfile:
+    """Return a registered profile. Raises NotApplicable for a machine that this one is not."""
+    try:
+        profile: HardwareProfile = registry.get("hardware", name)
+    except Unsupported as error:
+        raise NotApplicable(str(error)) from None
+    return profile

@@ -1,0 +1,97 @@
+"""The plugin host: broken plugins are skipped and named, clashes and misspelled hooks are refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from tilbench.errors import PluginError, UnknownName
+from tilbench.loader import Host, load_plugins
+
+HEAD = "from tilbench import hookimpl\n@hookimpl\n"
+GOOD = HEAD + "def register_metrics(register):\n    register('good', object, summary='a metric')\n"
+
+
+def plugin(tmp_path: Path, name: str, text: str) -> str:
+    path = tmp_path / f"{name}.py"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def load(*files: str) -> Host:
+    return load_plugins(files, entry_points=[])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("import nowhere_at_all\n", "ModuleNotFoundError"),
+        ("def (:\n", "SyntaxError"),
+        (
+            HEAD + "def register_metrics(register):\n    register('x', object)\n    raise ValueError('half')\n",
+            "ValueError: half",
+        ),
+    ],
+)
+def test_a_broken_plugin_is_named_and_the_rest_go_on(tmp_path: Path, text: str, says: str) -> None:
+    host = load(plugin(tmp_path, "broken", text), plugin(tmp_path, "fine", GOOD))
+    assert [status.name for status in host.broken] == ["broken"]
+    assert says in host.broken[0].error
+    assert host.registry.names("metrics") == ["good"]
+
+
+def test_a_name_clash_names_both_plugins(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match=r"'good' is registered twice: by one .* and by two"):
+        load(plugin(tmp_path, "one", GOOD), plugin(tmp_path, "two", GOOD))
+
+
+def test_two_distributions_with_one_plugin_name_clash(tmp_path: Path) -> None:
+    points = [(EntryPoint("same", "json", "tilbench"), dist) for dist in ("first", "second")]
+    with pytest.raises(PluginError, match="'same': one from first and one from second"):
+        load_plugins(entry_points=points)
+
+
+def test_a_misspelled_hook_is_refused_with_the_near_name(tmp_path: Path) -> None:
+    text = HEAD + "def register_metrcs(register):\n    pass\n"
+    with pytest.raises(PluginError, match="did you mean register_metrics"):
+        load(plugin(tmp_path, "typo", text))
+
+
+def test_a_file_named_by_the_environment_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TILBENCH_PLUGINS", plugin(tmp_path, "fine", GOOD))
+    assert load().registry.names("metrics") == ["good"]
+
+
+def test_an_unknown_name_says_what_is_near_and_what_exists(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match=r"unknown metric 'goood'; did you mean good\?; there is good"):
+        load(plugin(tmp_path, "fine", GOOD)).registry.get("metrics", "goood")
+
+
+def test_a_target_is_imported_on_first_use_only(tmp_path: Path) -> None:
+    text = HEAD + "def register_metrics(register):\n    register('lazy', 'nowhere_at_all:Thing')\n"
+    host = load(plugin(tmp_path, "lazy", text))
+    assert not host.broken
+    with pytest.raises(PluginError, match="metric 'lazy' of plugin lazy"):
+        host.registry.get("metrics", "lazy")
+
+
+def test_an_object_of_another_kind_is_refused(tmp_path: Path) -> None:
+    text = HEAD + "def register_trainers(register):\n    register('no', object())\n"
+    with pytest.raises(PluginError, match=r"is no tilbench.kinds.trainer:Trainer: got object"):
+        load(plugin(tmp_path, "wrong", text)).registry.get("trainers", "no")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["plugins"], ["run", "--help"]])
+def test_discovery_imports_nothing_heavy(arguments: list[str]) -> None:
+    script = (
+        "import sys\nfrom tilbench.__main__ import main\nsys.argv[1:] = sys.argv[1:]\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'pandas', 'streamlit', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", script, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

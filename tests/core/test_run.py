@@ -1,0 +1,191 @@
+"""`tilbench run` from suite to verified record, on the baselines and the sample data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+
+Tilbench = Callable[..., Any]
+
+SUITE = """
+name: small
+reference_text: [text/kk/train]
+baselines: [uniform-bytes, xz, ngram]
+tasks:
+  - {name: bpb-kk, metric: bpb, dataset: text/kk/heldout}
+  - {name: bpb-ru, metric: bpb, dataset: text/ru/heldout}
+  - {name: exam, metric: choice, dataset: questions/kk/test, settings: {form: cloze}, limit: 20}
+macros:
+  - {name: both, tasks: [bpb-kk, bpb-ru], value: bpb}
+"""
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    path = tmp_path / "small.yaml"
+    path.write_text(SUITE, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def records(tmp_path: Path, suite: Path, tilbench: Tilbench) -> Path:
+    assert tilbench("run", suite, "--out", tmp_path / "records").status == 0
+    return tmp_path / "records"
+
+
+def record(records: Path, task: str, model: str) -> dict[str, Any]:
+    (path,) = (records / "small" / task).glob(f"{model}-*.json")
+    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return loaded
+
+
+def test_uniform_bytes_cost_exactly_eight_bits_a_byte(records: Path) -> None:
+    value = record(records, "bpb-kk", "uniform-bytes")["values"]["bpb"]
+    assert (value["value"], value["low"], value["high"]) == (8.0, 8.0, 8.0)
+
+
+def test_every_baseline_is_recorded_and_what_it_cannot_answer_reads_na(records: Path) -> None:
+    assert record(records, "exam", "xz")["status"] == "n/a"
+    assert "cannot answer continuation" in record(records, "exam", "xz")["reason"]
+    exam = record(records, "exam", "ngram")
+    assert exam["status"] == "done"
+    assert exam["values"]["acc"]["chance"] == 0.25
+    assert exam["task"]["dataset"]["rows"] == 20
+    assert exam["task"]["dataset"]["total"] > 60
+
+
+def test_a_macro_is_the_plain_mean_of_its_tasks(records: Path) -> None:
+    parts = [record(records, task, "ngram")["values"]["bpb"]["value"] for task in ("bpb-kk", "bpb-ru")]
+    assert record(records, "both", "ngram")["values"]["bpb"]["value"] == pytest.approx(sum(parts) / 2)
+
+
+def test_a_second_run_scores_and_writes_nothing(records: Path, suite: Path, tilbench: Tilbench) -> None:
+    before = {path: path.stat().st_mtime_ns for path in records.glob("small/*/*")}
+    outcome = tilbench("run", suite, "--out", records)
+    assert "0 requests answered" in outcome.err
+    assert {path: path.stat().st_mtime_ns for path in records.glob("small/*/*")} == before
+
+
+def test_a_changed_limit_is_another_task(records: Path, suite: Path, tilbench: Tilbench) -> None:
+    before = record(records, "exam", "ngram")["task"]["fingerprint"]
+    assert tilbench("run", suite, "--out", records, "--limit", "10", "--tasks", "exam").status == 0
+    assert record(records, "exam", "ngram")["task"]["fingerprint"] != before
+
+
+def test_records_hold_until_one_digit_is_changed(records: Path, tilbench: Tilbench) -> None:
+    assert tilbench("records", "verify", records).status == 0
+    (path,) = (records / "small" / "exam").glob("ngram-*.json")
+    honest = path.read_text(encoding="utf-8")
+    data = json.loads(honest)
+    data["values"]["acc"]["value"] += 0.05
+    path.write_text(json.dumps(data), encoding="utf-8")
+    outcome = tilbench("records", "verify", records)
+    assert outcome.status == 1
+    assert "acc.value is" in outcome.out
+    path.write_text(honest, encoding="utf-8")
+    items = path.with_suffix(".parquet")
+    table = pyarrow.parquet.read_table(items)
+    pyarrow.parquet.write_table(table.slice(1), items)
+    assert "SHA-256 differs" in tilbench("records", "verify", path).out
+
+
+def test_missing_data_leaves_the_other_tasks_alone(tmp_path: Path, suite: Path, tilbench: Tilbench) -> None:
+    text = SUITE.replace("dataset: text/ru/heldout", "dataset: {path: /nowhere/to/be/found.jsonl}").split("macros")[0]
+    suite.write_text(text.replace("path: /nowhere/to/be/found.jsonl", "hub: nobody/nothing"), encoding="utf-8")
+    assert tilbench("run", suite, "--out", tmp_path / "records").status == 0
+    missing = record(tmp_path / "records", "bpb-ru", "ngram")
+    assert missing["status"] == "not run"
+    assert "--data DIR" in missing["reason"]
+    assert record(tmp_path / "records", "bpb-kk", "ngram")["status"] == "done"
+
+
+def test_a_baseline_without_its_text_is_not_run_and_the_others_are(
+    tmp_path: Path, suite: Path, tilbench: Tilbench
+) -> None:
+    suite.write_text(SUITE.replace("reference_text: [text/kk/train]", "reference_text: []"), encoding="utf-8")
+    outcome = tilbench("run", suite, "--out", tmp_path / "records")
+    assert (outcome.status, outcome.err.count("\n")) == (2, 1)
+    assert "reference_text" in outcome.err
+
+
+def test_a_dry_run_shows_requests_and_prompts_and_writes_nothing(
+    tmp_path: Path, suite: Path, tilbench: Tilbench
+) -> None:
+    outcome = tilbench("run", suite, "--out", tmp_path / "records", "--dry-run", "--json")
+    plan = json.loads(outcome.out)
+    exam = next(task for task in plan["tasks"] if task["task"] == "exam")
+    assert exam["requests"] == {"continuation": 80}
+    assert exam["first_request"]["context"].startswith("Сұрақ: ")
+    assert exam["first_request"]["context"].endswith("Жауап:")
+    assert not (tmp_path / "records").exists()
+
+
+def test_json_prints_records_with_their_paths(tmp_path: Path, suite: Path, tilbench: Tilbench) -> None:
+    printed = json.loads(tilbench("run", suite, "--out", tmp_path / "r", "--tasks", "bpb-kk", "--json").out)
+    assert {each["model"]["name"] for each in printed} == {"uniform-bytes", "xz", "ngram"}
+    assert all(Path(each["path"]).is_file() for each in printed)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("metric: bpb", "metric: bbp"), "unknown metric 'bbp'; did you mean bpb?"),
+        (("text/kk/heldout", "text/kk/holdout"), "unknown dataset 'text/kk/holdout'; did you mean text/kk/heldout"),
+        (("xz, ngram", "xy, ngram"), "unknown model 'xy'"),
+        (("limit: 20", "limits: 20"), "small.yaml:8: unknown field 'tasks.2.limits'; did you mean limit?"),
+        (("form: cloze", "form: guess"), "'letter' or 'cloze'"),
+        (("form: cloze", "from: cloze"), "unknown field 'from'; did you mean form?"),
+        (("metric: choice", "metric: bpb"), "unknown field"),
+        (("  - {name: bpb-ru", "\t- {name: bpb-ru"), "small.yaml:7: a tab"),
+        (("name: bpb-ru", "name: bpb-kk"), "two have the name 'bpb-kk'"),
+        (("tasks: [bpb-kk, bpb-ru]", "tasks: [bpb-kk, bpb-xx]"), "'bpb-xx', which is no task"),
+        (("metric: bpb, dataset: text/kk/heldout", "metric: bpb, dataset: questions/kk/test"), "holds questions"),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(
+    tmp_path: Path, suite: Path, tilbench: Tilbench, change: tuple[str, str], says: str
+) -> None:
+    suite.write_text(SUITE.replace(*change), encoding="utf-8")
+    outcome = tilbench("run", suite, "--out", tmp_path / "records")
+    assert outcome.status == 2
+    assert says in outcome.err
+    assert (outcome.err.count("\n"), outcome.out) == (1, "")
+    assert not (tmp_path / "records").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("run", "kazah"), "unknown suite 'kazah'; did you mean kazakh?"),
+        (("run", "suites/none.yaml"), "unknown suite file"),
+        (("run", "SUITE", "--models", "til-mini-1b:tinny"), "did you mean tiny?"),
+        (("run", "SUITE", "--models", "til-mini"), "did you mean til-mini-1b"),
+        (("run", "SUITE", "--models", "./nowhere"), "./nowhere: no such folder"),
+        (("run", "SUITE", "--models", "til-mini-1b:tiny"), "tilbench train til-mini-1b:tiny"),
+        (("run", "SUITE", "--tasks", "exams"), "did you mean exam?"),
+        (("run", "SUITE", "--out", "FILE"), "is a file; records go into a folder"),
+        (("run", "SUITE", "--data", "./nowhere"), "is not a folder"),
+        (("run", "SUITE", "--executor", "locl"), "did you mean local?"),
+        (("run", "SUITE", "--set", "tasks.9.limit=3"), "not an index"),
+        (("ruin",), "unknown command 'ruin'; did you mean run"),
+        (("train", "turkish-v1:tiny", "--set", "recipe.stepz=3"), "did you mean steps?"),
+        (("show", "til-mini"), "did you mean til-mini-1b"),
+        (("list", "modles"), "did you mean models?"),
+        (("leaderboard", "--records", "./nowhere"), "no such folder"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_with_the_way_out(
+    tmp_path: Path, suite: Path, tilbench: Tilbench, arguments: tuple[str, ...], says: str
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    given = [{"SUITE": str(suite), "FILE": str(file)}.get(each, each) for each in arguments]
+    outcome = tilbench(*given)
+    assert outcome.status == 2
+    assert says in outcome.err
+    assert outcome.err.count("\n") == 1

@@ -1,0 +1,262 @@
+"""The scoring engine: the same numbers as a plain loop, whatever is batched with what."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+from tilbench.errors import DataError, TilbenchError
+from tilbench.kinds.language_model import ModelCard, OpenOptions
+from tilbench.kinds.requests import (
+    Answer,
+    Continuation,
+    Decoding,
+    Document,
+    Generation,
+    Likelihood,
+    NextWord,
+    Request,
+    RequestKind,
+    Tokens,
+    answer_from_json,
+    answer_to_json,
+    request_key,
+)
+from tilbench.kinds.tokenizer import Tokenizer
+from tilbench.loader import Host
+from tilbench.scoring.engine import TorchLanguageModel
+from tilbench.scoring.journal import Journal
+from tilbench.scoring.prefix import Prefix
+from tilbench.scoring.windows import windows
+
+TEXTS = ["Абай — ұлы ақын.", "Сұрақ: 2 + 2 неше?\nЖауап:", "a", "Қазақ тілі — түркі тілдерінің бірі. " * 4]
+BOS = 257
+
+
+@given(
+    st.lists(st.integers(0, 9), max_size=60),
+    st.integers(1, 12).flatmap(lambda window: st.tuples(st.just(window), st.integers(1, window))),
+    st.sampled_from([None, 99]),
+)
+def test_windows_predict_every_token_once_within_the_window(
+    ids: list[int], sizes: tuple[int, int], prefix: int | None
+) -> None:
+    window, overlap = sizes
+    pairs = windows(ids, prefix, window, overlap)
+    whole = ([prefix] if prefix is not None else []) + ids
+    assert list(itertools.chain.from_iterable(targets for _, targets in pairs)) == whole[1:]
+    place = 1
+    for number, (context, targets) in enumerate(pairs):
+        assert context == whole[place - len(context) : place]
+        assert len(context) + len(targets) - 1 <= window
+        assert number == 0 or len(context) >= overlap
+        place += len(targets)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.integers(1, 12))
+def test_overlap_of_one_is_the_scheme_of_lm_eval(ids: list[int], window: int) -> None:
+    theirs = map(make_disjoint_window, get_rolling_token_windows(ids, 99, window, 1))
+    assert windows(ids, 99, window) == [(list(context), list(targets)) for context, targets in theirs]
+
+
+def no_tokenizer(reference: str) -> Tokenizer:
+    raise AssertionError(reference)
+
+
+class Opened:
+    """A tiny random decoder over bytes, as a language model and as its parts."""
+
+    def __init__(self, host: Host, name: str, **options: Any) -> None:
+        architecture = host.registry.get("architectures", name)
+        self.tokenizer = host.registry.get("tokenizers", "bytes").load("bytes")
+        torch.manual_seed(0)
+        sizes = {"vocab_size": 300, "max_length": 64, "hidden_size": 32, "num_layers": 2, "num_heads": 2}
+        latent = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
+        config = architecture.Config(**sizes, intermediate_size=48, **(latent if name == "mla" else {}))
+        self.decoder = architecture.build(config).eval()
+        card = ModelCard(name="toy", fingerprint="toy", supports=frozenset(RequestKind))
+        self.options = OpenOptions(load_tokenizer=no_tokenizer, **options)
+        self.model = TorchLanguageModel(card, self.decoder, self.tokenizer, Prefix(BOS, True, "bos"), self.options)
+
+    def answers(self, requests: Sequence[Request]) -> dict[Request, Answer]:
+        return dict(itertools.chain.from_iterable(self.model.answer(requests)))
+
+
+@pytest.fixture(scope="module", params=["gpt2", "llama", "alibi", "mla"])
+def opened(request: pytest.FixtureRequest, host: Host) -> Opened:
+    return Opened(host, request.param)
+
+
+def plain(opened: Opened, context: list[int], targets: list[int]) -> float:
+    """Score by the definition: one sequence, all logits, log-softmax, sum."""
+    with torch.inference_mode():
+        logits = opened.decoder(torch.tensor([(context + targets)[:-1]]))[0].double()
+    places = range(len(context) - 1, len(context) + len(targets) - 1)
+    return float(sum(logits[place].log_softmax(0)[target] for place, target in zip(places, targets, strict=True)))
+
+
+def requests() -> list[Request]:
+    letters = [Continuation(TEXTS[1], f" {letter}") for letter in "ABCD"]
+    return [*letters, Continuation("", "бос"), Continuation("Жауап: ", "иә"), *(Document(text) for text in TEXTS)]
+
+
+def test_continuations_equal_the_definition(opened: Opened) -> None:
+    answers = opened.answers(requests())
+    for request in requests():
+        if isinstance(request, Continuation):
+            context = [BOS, *request.context.rstrip().encode()]
+            targets = list((request.context + request.continuation).encode()[len(context) - 1 :])
+            context = context[-(65 - len(targets)) :]
+            answer = answers[request]
+            assert isinstance(answer, Likelihood)
+            assert answer.logprob == pytest.approx(plain(opened, context, targets), abs=1e-4)
+            assert answer.tokens == len(targets)
+
+
+def test_documents_equal_the_sum_over_their_windows(opened: Opened) -> None:
+    answers = opened.answers(requests())
+    for text in TEXTS:
+        answer = answers[Document(text)]
+        expected = sum(plain(opened, *pair) for pair in windows(list(text.encode()), BOS, 64))
+        assert isinstance(answer, Likelihood)
+        assert answer.logprob == pytest.approx(expected, abs=1e-3)
+        assert answer.tokens == len(text.encode())
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 64, 4096])
+def test_batch_size_and_order_change_nothing(opened: Opened, batch_tokens: int) -> None:
+    other = TorchLanguageModel(
+        opened.model.card,
+        opened.decoder,
+        opened.tokenizer,
+        Prefix(BOS, True, "bos"),
+        replace(opened.options, batch_tokens=batch_tokens),
+    )
+    ours = dict(itertools.chain.from_iterable(other.answer(requests()[::-1])))
+    for request, answer in opened.answers(requests()).items():
+        again = ours[request]
+        assert isinstance(answer, Likelihood)
+        assert isinstance(again, Likelihood)
+        assert again.logprob == pytest.approx(answer.logprob, abs=1e-5 * max(1, answer.tokens or 1))
+        assert again.greedy == answer.greedy
+
+
+def test_the_rest_of_a_killed_run_is_answered_to_the_last_bit(opened: Opened) -> None:
+    """Batches of what remains are those that were still to come, so resumed numbers are identical."""
+    small = TorchLanguageModel(
+        opened.model.card,
+        opened.decoder,
+        opened.tokenizer,
+        Prefix(BOS, True, "bos"),
+        replace(opened.options, batch_tokens=128),
+    )
+    batches: list[Sequence[tuple[Request, Answer]]] = list(small.answer(requests()))
+    assert len(batches) > 3
+    done = {request for batch in batches[:2] for request, _ in batch}
+    rest = list(small.answer([request for request in requests() if request not in done]))
+    assert rest == batches[2:]
+
+
+def test_letters_of_one_question_are_one_forward_pass(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    widths: list[int] = []
+    hidden = opened.decoder.hidden
+
+    def counted(ids: torch.Tensor, **rest: Any) -> torch.Tensor:
+        widths.append(ids.shape[0])
+        result: torch.Tensor = hidden(ids, **rest)
+        return result
+
+    monkeypatch.setattr(opened.decoder, "hidden", counted)
+    opened.answers([Continuation("Жауап:", letter) for letter in "ABCD"])
+    assert widths == [1]
+
+
+def test_a_rank_counts_the_tokens_that_are_likelier(opened: Opened) -> None:
+    answer = opened.answers([NextWord("Астана", "қала")])[NextWord("Астана", "қала")]
+    ids = [BOS, *"Астана".encode()]
+    logits = opened.decoder(torch.tensor([ids]))[0, -1]
+    assert getattr(answer, "rank") == int((logits > logits[ord(" ")]).sum()) + 1  # noqa: B009
+    assert getattr(answer, "logprob") == pytest.approx(plain(opened, ids, list(" қала".encode())), abs=1e-4)  # noqa: B009
+
+
+def test_greedy_text_is_what_full_forwards_choose(opened: Opened) -> None:
+    request = Generation("Жел", Decoding(max_new_tokens=8))
+    answer = opened.answers([request])[request]
+    ids = [BOS, *"Жел".encode()]
+    new: list[int] = []
+    for _ in range(8):
+        best = int(opened.decoder(torch.tensor([ids + new]))[0, -1].argmax())
+        if best == opened.tokenizer.special.eos:
+            break
+        new.append(best)
+    assert getattr(answer, "text") == opened.tokenizer.decode(new)  # noqa: B009
+
+
+def test_sampling_depends_on_the_seed_and_not_on_what_else_is_asked(opened: Opened) -> None:
+    decoding = Decoding(
+        max_new_tokens=12, temperature=1.0, top_k=50, top_p=0.95, repetition_penalty=1.1, no_repeat_ngram=3
+    )
+    first, second = Generation("Жел", decoding, seed=1), Generation("Жел", decoding, seed=2)
+    both = opened.answers([first, second])
+    assert both[first] == opened.answers([first])[first]
+    assert both[first] != both[second]
+
+
+def test_a_text_with_nothing_to_predict_is_refused(opened: Opened) -> None:
+    with pytest.raises(DataError, match="no token of its own"):
+        opened.answers([Continuation("сөз", "")])
+
+
+def test_a_tokenizer_larger_than_the_embedding_is_refused(host: Host) -> None:
+    with pytest.raises(TilbenchError, match="not of one model"):
+        opened = Opened(host, "llama")
+        tokenizer = host.registry.get("tokenizers", "bytes").load("bytes")
+        monkey = type("Large", (), {"size": 301, "special": tokenizer.special})()
+        TorchLanguageModel(opened.model.card, opened.decoder, monkey, Prefix(None, False, "none"), opened.options)
+
+
+any_request = st.one_of(
+    st.builds(Continuation, st.text(), st.text()),
+    st.builds(Document, st.text(), st.none() | st.integers(1, 9), st.integers(1, 9)),
+    st.builds(Tokens, st.text()),
+    st.builds(NextWord, st.text(), st.text()),
+)
+
+
+@given(any_request, any_request)
+def test_requests_share_a_key_only_if_they_are_equal(one: Request, two: Request) -> None:
+    assert (request_key(one) == request_key(two)) == (one == two)
+
+
+@given(st.floats(allow_nan=False), st.none() | st.integers(0, 9), st.none() | st.booleans())
+def test_answers_survive_json_exactly(logprob: float, tokens: int | None, greedy: bool | None) -> None:
+    answer = Likelihood(logprob, tokens, greedy)
+    assert answer_from_json(answer_to_json(answer)) == answer
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    with Journal(tmp_path / "journal.sqlite") as opened:
+        yield opened
+
+
+def test_one_models_answers_are_never_anothers(journal: Journal) -> None:
+    request = Document("text")
+    journal.add("a", [(request, Likelihood(-1.0, 1))])
+    assert journal.known("a", [request]) == {request: Likelihood(-1.0, 1)}
+    assert journal.known("b", [request]) == {}
+
+
+def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "journal.sqlite").write_text("not a database" * 100)
+    with pytest.raises(DataError, match="not a journal"):
+        Journal(tmp_path / "journal.sqlite")
