@@ -70,11 +70,11 @@ def frame(board: Board, places: list[int], *, details: bool = True) -> tuple[Sty
     rows = [board.rows[place] for place in places]
     names = [row.label for row in rows]
     parts: dict[_Key, _Part] = {("", "model"): _Part(names, names, [_NAME] * len(rows))}
-    parts |= {
-        ("", name): _Part(values, [f"{value:,}" if value else "" for value in values], [""] * len(rows))
-        for name, values in (("parameters", [row.parameters for row in rows]), ("step", [row.step for row in rows]))
-        if any(values)
-    }
+    numbers = {"parameters": [row.parameters or None for row in rows], "step": [row.step for row in rows]}
+    for name, values in numbers.items():
+        if any(value is not None for value in values):
+            texts = ["" if value is None else f"{value:,}" for value in values]
+            parts["", name] = _Part(values, texts, [""] * len(rows))
     for column in board.columns:
         group = f"{column.label} · {column.suite}" if len(board.suites) > 1 else column.label
         while any(group == key[0] for key in parts):

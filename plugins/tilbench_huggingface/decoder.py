@@ -136,7 +136,7 @@ class HuggingFaceDecoder(nn.Module):
         if not self._takes_masks or (cache and cache.way is not Way.CHUNKS):
             raise Unsupported(f"{name} takes no explicit positions or mask; give it one sequence a row")
         window = _window(self.inner.config)
-        if False:
+        if window is not None and start + new > window:
             raise Unsupported(
                 f"{name} attends over windows of {window} tokens, which an explicit mask over {start + new} would lift"
             )

@@ -118,6 +118,14 @@ def test_weighted_shares_are_exact_by_block_and_shuffled() -> None:
     assert blocks[0] != blocks[1]
 
 
+@pytest.mark.parametrize("mixing", MIXINGS)
+def test_nothing_is_read_again_in_a_later_block(mixing: str) -> None:
+    order = stream({"a": 70_000, "b": 70_000}, {"a": 0.6, "b": 0.4}, rows=22_000, mixing=mixing)
+    places = order.places(0)
+    assert len(set(places)) == 22_000
+    assert {place.epoch for place in places} == {0}
+
+
 def test_balanced_takes_one_of_each_in_turn() -> None:
     order = stream(dict.fromkeys("abc", 40), {"a": 9.0, "b": 1.0, "c": 1.0}, rows=3, mixing="source_balanced")
     turns = [tuple(place.source for place in order.places(step)) for step in range(50)]

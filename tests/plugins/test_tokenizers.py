@@ -40,11 +40,8 @@ TEXTS = [
     "La capitale d'Italia è Roma, perché così è scritto 😀 🇰🇿.",
 ]
 CORPUS = TEXTS * 4
-DATA = Path(os.environ.get("TILBENCH_DATA") or Path(__file__).parents[3] / "shared" / "data")
 LOSSLESS = ("bpe", "unigram", "til", "bytes", "tiktoken", "huggingface", "tekken")
 TRAINED: list[type[TrainedFamily]] = [ByteLevelBPE, Unigram, WordPiece, Til]
-
-needs_data = pytest.mark.skipif(not (DATA / "tokenizers").is_dir(), reason=f"no data directory at {DATA}")
 
 
 def rank_lines(merges: Sequence[bytes] = ()) -> bytes:
@@ -236,23 +233,28 @@ def test_sentencepiece_and_mistral_agree_with_their_libraries(made: Made, tmp_pa
         )
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_tiktoken_agrees_with_its_library(scheme: str, tmp_path: Path) -> None:
+def agrees_with_tiktoken(file: Path, scheme: str, reference: str, special: dict[str, int]) -> None:
     import tiktoken
 
-    file = DATA / "tokenizers" / f"{scheme}.tiktoken"
-    known = file.is_file()
-    if not known:
-        file = tmp_path / "tiny.tiktoken"
-        file.write_bytes(rank_lines(MERGES))
-    ours = Tiktoken().load(str(file) if known else f"{file}#{scheme}")
-    ranks = {base64.b64decode(t): int(r) for t, r in map(bytes.split, file.read_bytes().splitlines())}
-    theirs = tiktoken.Encoding(
-        name="x", pat_str=SCHEMES[scheme].pattern, mergeable_ranks=ranks,
-        special_tokens=dict(SCHEMES[scheme].special) if known else {"<|endoftext|>": len(ranks)},
-    )  # fmt: skip
+    ours = Tiktoken().load(reference)
+    entries = {base64.b64decode(t): int(r) for t, r in map(bytes.split, file.read_bytes().splitlines())}
+    pattern = SCHEMES[scheme].pattern
+    theirs = tiktoken.Encoding(name="x", pat_str=pattern, mergeable_ranks=entries, special_tokens=special)
     assert ours.encode_batch(TEXTS) == theirs.encode_ordinary_batch(TEXTS)
     assert (ours.size, ours.special) == (theirs.n_vocab, SpecialTokens(eos=theirs.eot_token))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_tiktoken_agrees_with_its_library(scheme: str, tmp_path: Path) -> None:
+    file = tmp_path / "tiny.tiktoken"
+    file.write_bytes(rank_lines(MERGES))
+    agrees_with_tiktoken(file, scheme, f"{file}#{scheme}", {"<|endoftext|>": 256 + len(MERGES)})
+
+
+@pytest.mark.parametrize("scheme", ["r50k_base", "cl100k_base"])
+def test_public_rank_files_agree_with_tiktoken(data_dir: Path, scheme: str) -> None:
+    file = data_dir / "tokenizers" / f"{scheme}.tiktoken"
+    agrees_with_tiktoken(file, scheme, str(file), dict(SCHEMES[scheme].special))
 
 
 def test_the_other_regex_engine_splits_alike(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -513,18 +515,17 @@ def test_report_interval_and_parity(made: Made) -> None:
         parity(kk, report(made["til"][1], TEXTS[:1] * 3, name="y", language="0"))
 
 
-@needs_data
 @pytest.mark.parametrize(
     ("scheme", "fertility", "compression"),
     [("r50k_base", 9.136, 1.563), ("cl100k_base", 5.958, 2.396)],
 )
-def test_fertility_of_public_vocabularies(scheme: str, fertility: float, compression: float) -> None:
+def test_fertility_of_public_vocabularies(data_dir: Path, scheme: str, fertility: float, compression: float) -> None:
     # Public figures: tokka-bench on FineWeb-2. KazNERD sets punctuation apart as words, so its fertility is lower;
     # per Unicode word and per byte the two agree.
-    with gzip.open(DATA / "ner-kazakh" / "test.jsonl.gz", "rt", encoding="utf-8") as file:
+    with gzip.open(data_dir / "ner-kazakh" / "test.jsonl.gz", "rt", encoding="utf-8") as file:
         documents = [" ".join(json.loads(line)["tokens"]) for line in file]
     found = report(
-        Tiktoken().load(str(DATA / "tokenizers" / f"{scheme}.tiktoken")), documents, name=scheme, language="kk"
+        Tiktoken().load(str(data_dir / "tokenizers" / f"{scheme}.tiktoken")), documents, name=scheme, language="kk"
     )
     assert found.documents == 11_307
     assert found.tokens_per_uax29_word == pytest.approx(fertility, rel=0.05)

@@ -341,6 +341,20 @@ def test_loss_begins_near_uniform_and_falls(tmp_path: Path) -> None:
     assert sum(losses[-10:]) / 10 < 0.6 * losses[0]
 
 
+def test_each_token_is_predicted_from_those_before_it(tmp_path: Path) -> None:
+    """The loss that is logged for step 1 is the untrained module's on the next token of the first documents."""
+    module = ToyDecoder(ToyConfig(vocab_size=257, dropout=0.0))
+    untrained = ToyDecoder(ToyConfig(vocab_size=257))
+    untrained.load_state_dict(module.state_dict())
+    text = "abcdefghijklmnop"
+    job = make_job(tmp_path, module=module, steps=1, schedule={}, batch_size=1, accumulation=1, sequence_length=17)
+    fit(replace(job, sources=[Source("a", 1.0, [Document("1", text), Document("2", text)])]))
+    ids = torch.tensor([[EOS, *text.encode(), EOS]])
+    logits = untrained.eval()(ids[:, :-1])[0]
+    expected = nn.functional.cross_entropy(logits, ids[0, 1:]).item()
+    assert log(tmp_path)[0]["loss"] == pytest.approx(expected, rel=1e-6)
+
+
 def test_log_has_every_step_and_validations(tmp_path: Path) -> None:
     fit(make_job(tmp_path))
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]

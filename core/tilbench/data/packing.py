@@ -225,4 +225,4 @@ class Stream:
         cut = permuted(number, size // self.sequence_length, _keyed(key, epoch))
         # Epoch 0 begins at the first document, after the separator that ends the ring.
         phase = _keyed(key ^ _MASK, epoch) % size if epoch else 0
-        return which, (phase + cut * (self.sequence_length - 1)) % size, epoch
+        return which, (phase + cut * self.sequence_length - 1) % size, epoch

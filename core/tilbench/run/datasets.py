@@ -40,9 +40,11 @@ def rows_of(
     return load_rows(name, dataset, data_dir, limit=limit, seed=seed)
 
 
-def documents(reference: str, registry: Registry, data_dir: Path | None) -> tuple[Rows, list[Document]]:
-    """Read a dataset that must hold running text."""
-    rows = rows_of(reference, registry, data_dir)
+def documents(
+    reference: str, registry: Registry, data_dir: Path | None, *, limit: int | None = None
+) -> tuple[Rows, list[Document]]:
+    """Read a dataset that must hold running text. Raises DataError where it holds other rows."""
+    rows = rows_of(reference, registry, data_dir, limit=limit)
     texts = [row for row in rows.rows if isinstance(row, Document)]
     if rows.kind != Document.kind:
         raise DataError(f"dataset {reference!r} holds {rows.kind}; running text is needed here")

@@ -133,7 +133,7 @@ class SuiteConformance(Conformance):
     def test_tasks_can_be_planned(self) -> None:
         """Metrics, datasets, languages and settings of every task exist and fit together."""
         from tilbench.run.plan import plan_tasks
-        from tilbench.run.suite import find_suite
+        from tilbench.run.suites import find_suite
 
         suite = find_suite(self.name, self.registry)
         planned = plan_tasks(suite, suite.tasks, self.registry, self.data_dir, limit=2)
@@ -144,7 +144,7 @@ class SuiteConformance(Conformance):
     def test_its_own_datasets_exist(self) -> None:
         """Text that baselines learn from is a dataset that exists."""
         from tilbench.run.datasets import find_dataset
-        from tilbench.run.suite import find_suite
+        from tilbench.run.suites import find_suite
 
         for name in find_suite(self.name, self.registry).reference_text:
             find_dataset(name, self.registry, self.data_dir)

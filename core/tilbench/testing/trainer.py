@@ -1,0 +1,124 @@
+"""What every trainer must do: train, stop anywhere and go on to the same weights."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+
+from tilbench.checkpoints.folder import checkpoints, read_info
+from tilbench.config.model import ArchitectureRef, Data, ModelSpec, Recipe, TokenizerRef
+from tilbench.data.rows import Document
+from tilbench.kinds.hardware import HardwareProfile
+from tilbench.kinds.trainer import Source, Trainer, TrainingJob
+from tilbench.testing.base import Conformance, require
+from tilbench.testing.toy_decoder import ToyArchitecture, ToyConfig
+from tilbench.testing.toys import ToyTokenizer, toy_texts
+
+__all__ = ["TrainerConformance"]
+
+_STEPS = 6
+
+
+class TrainerConformance(Conformance):
+    """Checks of a trainer that learns from running text, on a toy decoder and a dozen documents.
+
+    subject: the trainer. recipe: fields laid over those of six short steps.
+    """
+
+    settable: ClassVar[tuple[str, ...]] = ("recipe",)
+    subject: Any
+    recipe: Mapping[str, Any] = {}  # noqa: RUF012
+
+    def job(self, out: Path, seed: int = 0) -> TrainingJob:
+        """Return a job whose module is initialised by `seed`."""
+        sizes = {"vocab_size": ToyTokenizer.size, "max_length": 32}
+        plain = {
+            "steps": _STEPS,
+            "sequence_length": 16,
+            "batch_size": 2,
+            "accumulation": 2,
+            "optimizer": {"learning_rate": 0.01},
+            "schedule": {"warmup": 1},
+            "checkpoint_every": 2,
+        }
+        spec = ModelSpec(
+            name="toy",
+            title="Toy",
+            architecture=ArchitectureRef(name="toy", config=sizes),
+            tokenizer=TokenizerRef(family="toy"),
+            data=[Data(dataset="toy")],
+            recipe=Recipe.model_validate({**plain, **self.recipe}),
+        )
+        documents = [Document(f"toy-{index}", text) for index, text in enumerate(toy_texts(30))]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = ToyArchitecture().build(ToyConfig(**sizes))
+        return TrainingJob(
+            spec=spec,
+            architecture=ToyArchitecture(),
+            module=module,
+            tokenizer=ToyTokenizer(),
+            sources=[Source("toy", 1.0, documents[:24], documents[24:], "toy:1")],
+            hardware=HardwareProfile(name="cpu", device="cpu", memory_gib=1.0, peak_tflops={"float32": 0.01}),
+            out=out,
+            reference="toy",
+            progress=False,
+        )
+
+    def test_interface(self) -> None:
+        """It has `fit`."""
+        require(isinstance(self.subject, Trainer), "it lacks fit")
+
+    def test_it_trains_and_saves(self) -> None:
+        """It returns the checkpoint of the last step, which loads, and the loss on its text has fallen."""
+        with tempfile.TemporaryDirectory() as folder:
+            job = self.job(Path(folder) / "run")
+            before = _loss(job.module)
+            last = self.subject.fit(job)
+            require(read_info(last).step == _STEPS, f"the last checkpoint is of step {read_info(last).step}")
+            config = ToyConfig(**job.spec.architecture.config)
+            after = _loss(job.architecture.load(config, last))
+            require(after < before, f"the loss was {before:.3f} before training and is {after:.3f} after")
+
+    def test_it_resumes_to_the_same_weights(self) -> None:
+        """A run that lost its last checkpoints goes on from the one before, to the same bits."""
+        with tempfile.TemporaryDirectory() as name:
+            whole = _weights(self.subject.fit(self.job(Path(name) / "whole")))
+            out = Path(name) / "stopped"
+            self.subject.fit(self.job(out))
+            for folder in checkpoints(out)[2:]:
+                shutil.rmtree(folder)
+            left = [read_info(folder).step for folder in checkpoints(out)]
+            require(left and 0 < left[-1] < _STEPS, f"with checkpoint_every: 2 it has the checkpoints {left} to go on from")
+            last = self.subject.fit(self.job(out, seed=1))
+            require(read_info(last).step == _STEPS, f"after going on, the last checkpoint is of {read_info(last).step}")
+            for part, tensor in _weights(last).items():
+                require(torch.equal(tensor, whole[part]), f"after going on, {part} has other weights")
+
+    def test_a_finished_run_stays(self) -> None:
+        """Training again what is trained returns the same checkpoint, and computes nothing."""
+        with tempfile.TemporaryDirectory() as name:
+            first = self.subject.fit(self.job(Path(name)))
+            before = _weights(first)
+            second = self.subject.fit(self.job(Path(name), seed=1))
+            require(second == first, f"the last checkpoint was {first.name} and is {second.name}")
+            same = all(torch.equal(tensor, before[part]) for part, tensor in _weights(second).items())
+            require(same, "a finished run has other weights when it is trained again")
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    module = ToyArchitecture().load(ToyConfig(vocab_size=ToyTokenizer.size, max_length=32), folder)
+    return module.state_dict()
+
+
+@torch.no_grad()
+def _loss(module: Any) -> float:
+    ids = torch.tensor([ToyTokenizer().encode(text)[:16] for text in toy_texts(24)])
+    logits = module.eval()(ids)
+    return float(F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()))
