@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.leaderboard.synthetic import accuracy, entries, record, score, showcase
+from tilbench.testing.records import accuracy, entries, record, score, showcase
 
 from tilbench.results.record import Score
 from tilbench.results.table import Board, Cell, differences, format_value, make_board

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.leaderboard.synthetic import record, save, score
+from tilbench.testing.records import record, save, score
 
 from tilbench.errors import DataError, MissingDependency
 from tilbench.results.store import RecordStore

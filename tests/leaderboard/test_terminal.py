@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 
 from rich.console import Console
-from tests.leaderboard.synthetic import HOSTILE, entries, record, score, showcase
+from tilbench.testing.records import HOSTILE, entries, record, score, showcase
 
 from tilbench.cli.table import render
 from tilbench.results.table import Board, make_board

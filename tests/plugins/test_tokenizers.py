@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 import tilbench_tokenizers
 from tilbench.errors import CheckpointError, ConfigError, DataError, TilbenchError, UnknownName, Unsupported
 from tilbench.kinds.tokenizer import SpecialTokens, Tokenizer, TokenizerFamily
+from tilbench.run.tokenizer_report import parity, report_on
 from tilbench_tokenizers import byte_pairs
 from tilbench_tokenizers.fast import byte_alphabet
 from tilbench_tokenizers.huggingface import HuggingFace
@@ -29,7 +30,6 @@ from tilbench_tokenizers.mistral import Mistral, shipped
 from tilbench_tokenizers.pieces import SentencePiece
 from tilbench_tokenizers.ranks import SCHEMES, Tiktoken
 from tilbench_tokenizers.raw import Bytes
-from tilbench_tokenizers.report import parity, report
 from tilbench_tokenizers.trained import ByteLevelBPE, Til, TilOptions, TrainedFamily, Unigram, WordPiece
 
 TEXTS = [
@@ -302,7 +302,7 @@ def test_saved_padding_truncation_and_templates_do_not_count(made: Made, tmp_pat
     content["model"]["dropout"] = None
     (tmp_path / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
     assert HuggingFace().load(str(tmp_path)).fingerprint == before.fingerprint
-    one, two = (report(t, TEXTS, name="x", language="kk-Cyrl") for t in (before, after))
+    one, two = (report_on(t, TEXTS) for t in (before, after))
     assert (one.tokens, one.tokens_per_word_interval) == (two.tokens, two.tokens_per_word_interval)
 
 
@@ -372,8 +372,8 @@ def train(family: type[TrainedFamily], texts: Sequence[str] = TEXTS, **options: 
     return lambda _: family().train(iter(texts), options)
 
 
-def measure(texts: Sequence[str], **options: Any) -> Callable[[Path], object]:
-    return lambda _: report(Bytes().load("bytes"), texts, name="", language="", **options)
+def measure(texts: Sequence[str]) -> Callable[[Path], object]:
+    return lambda _: report_on(Bytes().load("bytes"), texts)
 
 
 BROKEN = '{"model": {"vocab": {}}, "added_tokens": []}'
@@ -405,7 +405,6 @@ CASES: list[tuple[str, type[TilbenchError], str, Callable[[Path], object]]] = [
     ("not trainable", Unsupported, "loaded, never trained", lambda _: Tiktoken().train(TEXTS, {})),
     ("surrogate", DataError, "U+D800", lambda _: Bytes().load("bytes").encode("ab\ud800")),
     ("save", DataError, "cannot be saved", lambda p: Bytes().load("bytes").save(p / "none")),
-    ("parameters", DataError, "embedding_width", measure(TEXTS, parameters=1)),
     ("no words", DataError, "0 words", measure([" "])),
 ]
 
@@ -484,35 +483,36 @@ def test_the_hub_offline_is_one_line() -> None:
 
 
 def test_a_report_on_bytes_is_arithmetic() -> None:
-    found = report(Bytes().load("bytes"), ["ab c", "қ"], name="b", language="xx", embedding_width=10, parameters=25_900)
+    found = report_on(Bytes().load("bytes"), ["ab c", "қ"])
     assert (found.documents, found.bytes, found.characters, found.words, found.uax29_words, found.tokens) == (
         2, 6, 5, 3, 3, 6,
     )  # fmt: skip
     assert (found.tokens_per_word, found.bytes_per_token, found.characters_per_token) == (2.0, 1.0, 5 / 6)
     assert (found.unknown_rate, found.byte_fallback_rate, found.words_kept_whole) == (0.0, 2 / 6, 0.0)
-    assert (found.round_trip_failures, found.vocabulary_used, found.embedding_share) == (0, 6 / 259, 0.1)
+    assert (found.round_trip_failures, found.vocabulary_used) == (0, 6 / 259)
     assert found.tokens_per_word_interval == (2.0, 2.0)
 
 
 def test_words_kept_whole_means_the_same_for_sentencepiece(made: Made) -> None:
-    ours = report(made["huggingface"][1], ["zq the zq қ", "the"], name="x", language="en")
+    ours = report_on(made["huggingface"][1], ["zq the zq қ", "the"])
     bpe = made["bpe"][1]
     whole = sum(len(bpe.encode(" " + word)) == 1 for word in ["zq", "the", "zq", "қ", "the"])
     assert ours.words_kept_whole == whole / 5
-    theirs = report(made["mistral"][1], ["Paris is the capital"], name="x", language="en")
+    theirs = report_on(made["mistral"][1], ["Paris is the capital"])
     assert theirs.words_kept_whole == 1.0
 
 
 def test_report_interval_and_parity(made: Made) -> None:
     tokenizer = made["bpe"][1]
-    kk, en = (report(tokenizer, TEXTS[i : i + 1] * 3, name="x", language=str(i)) for i in (0, 3))
-    assert parity(kk, en) == kk.tokens / en.tokens
-    low, high = report(tokenizer, TEXTS, name="x", language="mixed").tokens_per_word_interval
-    assert low < report(tokenizer, iter(TEXTS), name="x", language="mixed").tokens_per_word < high
-    with pytest.raises(DataError, match="same documents"):
-        parity(kk, report(tokenizer, TEXTS, name="x", language="mixed"))
-    with pytest.raises(DataError, match="one tokenizer"):
-        parity(kk, report(made["til"][1], TEXTS[:1] * 3, name="y", language="0"))
+    assert parity(tokenizer, TEXTS[:1] * 3, TEXTS[3:4] * 3) == len(tokenizer.encode(TEXTS[0])) / len(
+        tokenizer.encode(TEXTS[3])
+    )
+    interval = report_on(tokenizer, TEXTS).tokens_per_word_interval
+    assert interval is not None
+    assert interval[0] < report_on(tokenizer, iter(TEXTS)).tokens_per_word < interval[1]
+    assert report_on(tokenizer, TEXTS[:1]).tokens_per_word_interval is None
+    with pytest.raises(DataError, match="both languages"):
+        parity(tokenizer, TEXTS[:1], TEXTS)
 
 
 @pytest.mark.parametrize(
@@ -524,9 +524,7 @@ def test_fertility_of_public_vocabularies(data_dir: Path, scheme: str, fertility
     # per Unicode word and per byte the two agree.
     with gzip.open(data_dir / "ner-kazakh" / "test.jsonl.gz", "rt", encoding="utf-8") as file:
         documents = [" ".join(json.loads(line)["tokens"]) for line in file]
-    found = report(
-        Tiktoken().load(str(data_dir / "tokenizers" / f"{scheme}.tiktoken")), documents, name=scheme, language="kk"
-    )
+    found = report_on(Tiktoken().load(str(data_dir / "tokenizers" / f"{scheme}.tiktoken")), documents)
     assert found.documents == 11_307
     assert found.tokens_per_uax29_word == pytest.approx(fertility, rel=0.05)
     assert found.bytes_per_token == pytest.approx(compression, rel=0.01)

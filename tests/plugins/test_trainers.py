@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from tilbench.checkpoints.folder import checkpoints, read_info
 from tilbench.checkpoints.weights import load_weights, save_weights
 from tilbench.config.model import ModelSpec, Optimizer, Schedule
+from tilbench.data.packing import Stream
 from tilbench.data.rows import Document
 from tilbench.errors import CheckpointError, ConfigError, DataError, TilbenchError, Unsupported
 from tilbench.kinds.hardware import HardwareProfile
@@ -355,6 +356,39 @@ def test_each_token_is_predicted_from_those_before_it(tmp_path: Path) -> None:
     assert log(tmp_path)[0]["loss"] == pytest.approx(expected, rel=1e-6)
 
 
+def test_it_equals_a_loop_written_out(tmp_path: Path) -> None:
+    """The same rows through plain torch: all logits at once, unfused AdamW, a schedule and clipping by hand."""
+    torch.manual_seed(3)
+    module = ToyDecoder(ToyConfig(vocab_size=257, dropout=0.0))
+    plain = ToyDecoder(ToyConfig(vocab_size=257, dropout=0.0))
+    plain.load_state_dict(module.state_dict())
+    optimizer = {"learning_rate": 1e-2, "clip": 0.5, "weight_decay": 0.2, "betas": (0.8, 0.9), "eps": 1e-4}
+    job = make_job(tmp_path, module=module, optimizer=optimizer)
+    fit(job)
+    kinds = [[each for each in plain.parameters() if (each.ndim >= 2) is matrix] for matrix in (True, False)]
+    groups = [{"params": kinds[0], "weight_decay": 0.2}, {"params": kinds[1], "weight_decay": 0.0}]
+    adam = torch.optim.AdamW(groups, lr=1.0, betas=(0.8, 0.9), eps=1e-4, fused=False)
+    files = {}
+    for source in job.sources:
+        ids = [token for document in source.train for token in [*document.text.encode(), EOS]]
+        files[source.name] = (source.weight, np.array(ids))
+    stream = Stream(files, sequence_length=16, rows=4)
+    rates = [1 / 3, 2 / 3, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0]
+    norms = []
+    for step, rate in enumerate(rates):
+        batch = stream.batch(step)
+        nn.functional.cross_entropy(plain(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten()).backward()
+        norms.append(nn.utils.clip_grad_norm_(plain.parameters(), 0.5).item())
+        for group in adam.param_groups:
+            group["lr"] = 1e-2 * rate
+        adam.step()
+        adam.zero_grad()
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(module.state_dict()[name], value, atol=1e-6, rtol=1e-5)
+    assert [line["grad_norm"] for line in log(tmp_path) if "loss" in line] == pytest.approx(norms, rel=1e-5)
+    assert max(norms) > 0.5
+
+
 def test_log_has_every_step_and_validations(tmp_path: Path) -> None:
     fit(make_job(tmp_path))
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -393,6 +427,14 @@ def test_validation_does_not_touch_training(tmp_path: Path) -> None:
     fit(make_job(tmp_path / "once", validate_every=0))
     often, once = ([line for line in log(tmp_path / name) if "loss" in line] for name in ("often", "once"))
     assert often == once
+
+
+def test_a_module_in_eval_mode_is_trained_with_dropout(tmp_path: Path) -> None:
+    job = make_job(tmp_path / "eval")
+    job.module.eval()
+    fit(job)
+    fit(make_job(tmp_path / "train"))
+    assert log(tmp_path / "eval") == log(tmp_path / "train")
 
 
 def test_the_callers_generator_is_left_alone(tmp_path: Path) -> None:

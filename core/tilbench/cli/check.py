@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,14 +69,10 @@ def check(
     _few_threads()
     found: list[dict[str, str]] = []
     for each, one in subjects:
+        outcomes = list(_outcomes(registry, each, one, data_dir, _settings(overrides), strict=not everything))
+        found += [{"kind": each, "name": one, **asdict(outcome)} for outcome in outcomes]
         if not as_json:
-            console().print(f"{KINDS[each].noun} {one}", style="bold")
-        for outcome in _outcomes(registry, each, one, data_dir, _settings(overrides), strict=not everything):
-            found.append({"kind": each, "name": one, **_described(outcome)})
-            if not as_json:
-                mark, style = _MARKS[outcome.status]
-                words = outcome.check.replace("_", " ")
-                console().print(f"  {mark} {words}{f': {outcome.reason}' if outcome.reason else ''}", style=style)
+            _show(f"{KINDS[each].noun} {one}", outcomes, brief=everything)
     failed = sum(row["status"] == "fail" for row in found)
     if as_json:
         print_json(found)
@@ -132,8 +129,18 @@ def _settings(overrides: Sequence[str]) -> Mapping[str, Any]:
     return settings
 
 
-def _described(outcome: Outcome) -> dict[str, str]:
-    return {"check": outcome.check, "status": outcome.status, "reason": outcome.reason}
+def _show(title: str, outcomes: Sequence[Outcome], *, brief: bool) -> None:
+    """Print what was found; brief: of a subject without faults, one line."""
+    status = next((status for status in ("fail", "pass") if any(o.status == status for o in outcomes)), "n/a")
+    mark, style = _MARKS[status]
+    out = console()
+    out.print(f"{mark} {title}", style=style, soft_wrap=True)
+    for outcome in outcomes:
+        if brief and outcome.status != "fail" and outcome.check != "subject":
+            continue
+        mark, style = _MARKS[outcome.status]
+        reason = f": {outcome.reason}" if outcome.reason else ""
+        out.print(f"  {mark} {outcome.check.replace('_', ' ')}{reason}", style=style, soft_wrap=True)
 
 
 def _few_threads() -> None:

@@ -65,7 +65,7 @@ def train(
 @click.argument("tokenizers", nargs=-1, required=True)
 @click.option("--dataset", "datasets", required=True, metavar="A,B", help="Datasets of documents, one per language.")
 @click.option("--parallel", default="", metavar="A,B", help="Datasets of pairs, for parity of target with source.")
-@click.option("--model", default="", help="Model spec whose share of embedding parameters is reported.")
+@click.option("--model", default="", help="Model spec: the share of its parameters that each vocabulary would take.")
 @click.option("--limit", type=click.IntRange(min=1), help="Use a seeded sample of this many documents.")
 @data_option
 @json_option
@@ -92,8 +92,9 @@ def report(
 
     registry = app.host.registry
     loaded = [(name, load_tokenizer(name, registry)) for name in tokenizers]
-    share = _embedding_share(model, registry) if model else None
-    rows = _reports(registry, loaded, names(datasets), data_dir, limit, share)
+    shares = {name: _embedding_share(model, registry, each.size) if model else None for name, each in loaded}
+    rows = _reports(registry, loaded, names(datasets), data_dir, limit)
+    rows = [{**row, "embedding_share": shares[row["tokenizer"]]} for row in rows]
     ratios = _parities(registry, loaded, names(parallel), data_dir, limit)
     if as_json:
         print_json({"reports": rows, "parity": ratios} if ratios else rows)
@@ -107,7 +108,6 @@ def _reports(
     datasets: Sequence[str],
     data_dir: Path | None,
     limit: int | None,
-    share: float | None,
 ) -> list[dict[str, Any]]:
     from tilbench.run.datasets import documents
     from tilbench.run.tokenizer_report import report_on
@@ -118,12 +118,16 @@ def _reports(
         for name, each in loaded:
             measured = report_on(each, [document.text for document in texts])
             about = {"tokenizer": name, "family": each.family, "dataset": dataset, "language": used.language}
-            rows.append({**about, **asdict(measured), "embedding_share": share, "rows_fingerprint": used.fingerprint})
+            rows.append({**about, **asdict(measured), "rows_fingerprint": used.fingerprint})
     return rows
 
 
 def _parities(
-    registry: Registry, loaded: Sequence[tuple[str, Any]], datasets: Sequence[str], data_dir: Path | None, limit: int | None
+    registry: Registry,
+    loaded: Sequence[tuple[str, Any]],
+    datasets: Sequence[str],
+    data_dir: Path | None,
+    limit: int | None,
 ) -> list[dict[str, Any]]:
     from tilbench.data.rows import Pair
     from tilbench.errors import DataError
@@ -141,15 +145,15 @@ def _parities(
     return found
 
 
-def _embedding_share(model: str, registry: Registry) -> float:
-    """Return the share of a spec's parameters that its embedding tables hold."""
+def _embedding_share(model: str, registry: Registry, size: int) -> float:
+    """Return the share of a spec's parameters in its embedding, were its vocabulary of `size` entries."""
     from tilbench.config.references import parse_spec
     from tilbench.run.specs import load_spec
     from tilbench.run.tokenizer_report import embedding_share
 
     spec = load_spec(parse_spec(model), registry)
     architecture = registry.get("architectures", spec.architecture.name)
-    return embedding_share(architecture, architecture.Config(**spec.architecture.config))
+    return embedding_share(architecture, architecture.Config(**{**spec.architecture.config, "vocab_size": size}))
 
 
 def _print(rows: Sequence[dict[str, Any]], ratios: Sequence[dict[str, Any]]) -> None:

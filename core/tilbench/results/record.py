@@ -55,6 +55,8 @@ class TaskUsed(Schema):
     suite: str
     suite_version: int
     name: str
+    position: int = 0
+    """Place in the suite, counted from 0; columns stand in this order."""
     version: int
     metric: str
     metric_version: int

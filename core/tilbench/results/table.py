@@ -152,14 +152,16 @@ def _version(record: Record) -> _Version:
 
 
 def _columns(entries: Sequence[Entry]) -> dict[_Version, Column]:
-    """Return the column of every version in the records, in order of appearance, newest version first."""
+    """Return the column of every version in the records, in the suite's order, newest version first."""
     latest: dict[tuple[str, str, bool], dict[_Version, Entry]] = {}
     for entry in entries:
         version = _version(entry[1])
         versions = latest.setdefault((version[0], version[1], version[3]), {})
         versions[version] = max(versions.get(version, entry), entry, key=finished)
     columns: dict[_Version, Column] = {}
-    order = list(dict.fromkeys((suite, task) for suite, task, _ in latest))
+    places = {(record.task.suite, record.task.name): record.task.position for _, record in entries}
+    suites = list(dict.fromkeys(suite for suite, _ in places))
+    order = sorted(places, key=lambda task: (suites.index(task[0]), places[task]))
     for suite, task in order:
         for reported in (False, True):
             versions = latest.get((suite, task, reported), {})

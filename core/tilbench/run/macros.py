@@ -60,6 +60,7 @@ def _task(suite: Suite, macro: Macro, parts: Sequence[Record]) -> TaskUsed:
         suite=suite.name,
         suite_version=suite.version,
         name=macro.name,
+        position=len(suite.tasks) + suite.macros.index(macro),
         version=1,
         metric=MACRO,
         metric_version=1,

@@ -134,6 +134,7 @@ def _used(
         suite=suite.name,
         suite_version=suite.version,
         name=task.name,
+        position=[each.name for each in suite.tasks].index(task.name),
         version=task.version,
         metric=task.metric,
         metric_version=metric.version,

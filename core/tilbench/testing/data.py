@@ -30,9 +30,16 @@ class DatasetConformance(Conformance):
     data_dir: Path | None = None
 
     def test_declares_what_it_is(self) -> None:
-        """It names its kind of rows, its language and its licence."""
-        for field in ("kind", "language", "licence"):
+        """It names its kind of rows and its language."""
+        for field in ("kind", "language"):
             require(getattr(self.subject, field), f"{field!r} is not stated")
+
+    def test_licence_is_stated(self) -> None:
+        """Rows that are shipped in a package state their licence."""
+        if self.subject.package:
+            require(self.subject.licence, "'licence' is not stated, and the rows are shipped in a package")
+        elif not self.subject.licence:
+            raise NotApplicable("no licence is stated: ask its makers before you share what is made of it")
 
     def test_rows_load(self) -> None:
         """Every row is of its kind and complete, and no id occurs twice."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from tilbench.checkpoints.folder import checkpoints, read_info
 from tilbench.config.model import ArchitectureRef, Data, ModelSpec, Recipe, TokenizerRef
@@ -87,15 +88,18 @@ class TrainerConformance(Conformance):
             require(after < before, f"the loss was {before:.3f} before training and is {after:.3f} after")
 
     def test_it_resumes_to_the_same_weights(self) -> None:
-        """A run that lost its last checkpoints goes on from the one before, to the same bits."""
+        """A run that was killed while it wrote a checkpoint goes on from the one before, to the same bits."""
         with tempfile.TemporaryDirectory() as name:
             whole = _weights(self.subject.fit(self.job(Path(name) / "whole")))
-            out = Path(name) / "stopped"
-            self.subject.fit(self.job(out))
-            for folder in checkpoints(out)[2:]:
-                shutil.rmtree(folder)
-            left = [read_info(folder).step for folder in checkpoints(out)]
-            require(left and 0 < left[-1] < _STEPS, f"with checkpoint_every: 2 it has the checkpoints {left} to go on from")
+            out = Path(name) / "killed"
+            killed = replace(self.job(out), architecture=_KilledArchitecture())
+            try:
+                self.subject.fit(killed)
+            except _Killed:
+                left = [read_info(folder).step for folder in checkpoints(out)]
+            else:
+                left = []
+            require(left and 0 < left[-1] < _STEPS, f"killed in its third save, it has the checkpoints {left} to go on from")
             last = self.subject.fit(self.job(out, seed=1))
             require(read_info(last).step == _STEPS, f"after going on, the last checkpoint is of {read_info(last).step}")
             for part, tensor in _weights(last).items():
@@ -110,6 +114,23 @@ class TrainerConformance(Conformance):
             require(second == first, f"the last checkpoint was {first.name} and is {second.name}")
             same = all(torch.equal(tensor, before[part]) for part, tensor in _weights(second).items())
             require(same, "a finished run has other weights when it is trained again")
+
+
+class _Killed(BaseException):
+    """As a kill would, it passes whatever catches errors."""
+
+
+class _KilledArchitecture(ToyArchitecture):
+    """Dies in the middle of its third save."""
+
+    def __init__(self) -> None:
+        self.saves = 0
+
+    def save(self, module: nn.Module, folder: Path) -> None:
+        self.saves += 1
+        super().save(module, folder)
+        if self.saves == 3:
+            raise _Killed
 
 
 def _weights(folder: Path) -> dict[str, torch.Tensor]:

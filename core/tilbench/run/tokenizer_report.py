@@ -10,18 +10,17 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any
 
 from tilbench.data.words import unicode_words, whitespace_words
 from tilbench.errors import DataError
+from tilbench.kinds.architecture import Architecture
 from tilbench.kinds.tokenizer import Tokenizer
+from tilbench.results.statistics import bootstrap_ratio_interval
 
-__all__ = ["TokenizerReport", "parity", "report"]
+__all__ = ["TokenizerReport", "embedding_share", "parity", "report_on"]
 
 _BATCH = 512  # documents encoded at once
-_RESAMPLES = 1000
-_SEED = 0
 _ANCHOR = "."  # stands before a word that is looked at alone, so that the word is not the start of the text
 
 
@@ -29,8 +28,6 @@ _ANCHOR = "."  # stands before a word that is looked at alone, so that the word 
 class TokenizerReport:
     """One tokenizer on one set of documents. Rates and shares are between 0 and 1; nothing is rounded."""
 
-    name: str
-    language: str
     fingerprint: str
     """The tokenizer's."""
     size: int
@@ -46,8 +43,8 @@ class TokenizerReport:
     tokens: int
     tokens_per_word: float
     """Fertility: all tokens / all whitespace words (Ács 2019; Rust et al. 2021)."""
-    tokens_per_word_interval: tuple[float, float]
-    """95% percentile bootstrap over documents, 1,000 resamples, fixed seed."""
+    tokens_per_word_interval: tuple[float, float] | None
+    """95% percentile bootstrap over documents, 1,000 resamples, fixed seed; None for a single document."""
     tokens_per_uax29_word: float
     bytes_per_token: float
     characters_per_token: float
@@ -66,26 +63,13 @@ class TokenizerReport:
     """Documents whose decode(encode(text)) is not the text."""
     vocabulary_used: float
     """Share of the tokenizer's `size` ids that occur."""
-    embedding_share: float | None
-    """size × embedding width / parameters: the share of one embedding matrix. None where not asked."""
 
 
-def report(
-    tokenizer: Tokenizer,
-    documents: Iterable[str],
-    *,
-    name: str,
-    language: str,
-    embedding_width: int | None = None,
-    parameters: int | None = None,
-) -> TokenizerReport:
+def report_on(tokenizer: Tokenizer, documents: Iterable[str]) -> TokenizerReport:
     """Measure `tokenizer` on `documents`, read once.
 
-    embedding_width, parameters: of a model, for `embedding_share`; both or neither.
     Raises DataError where the documents hold no word, and so nothing to divide by.
     """
-    if (embedding_width is None) != (parameters is None) or (parameters is not None and parameters <= 0):
-        raise DataError("embedding_share needs embedding_width and a positive number of parameters, or neither")
     size_bytes = characters = uax29 = unknown = fallback = failures = 0
     vocabulary: Counter[str] = Counter()
     used: set[int] = set()
@@ -107,10 +91,7 @@ def report(
     tokens, words_total = sum(tokens_of), sum(words_of)
     if not words_total or not tokens:
         raise DataError(f"{len(tokens_of)} documents hold {words_total} words and {tokens} tokens: nothing to report")
-    share = None if embedding_width is None or parameters is None else tokenizer.size * embedding_width / parameters
     return TokenizerReport(
-        name=name,
-        language=language,
         fingerprint=tokenizer.fingerprint,
         size=tokenizer.size,
         documents=len(tokens_of),
@@ -129,23 +110,35 @@ def report(
         words_kept_whole=_whole(tokenizer, vocabulary) / words_total,
         round_trip_failures=failures,
         vocabulary_used=len(used) / tokenizer.size,
-        embedding_share=share,
     )
 
 
-def parity(report: TokenizerReport, reference_report: TokenizerReport) -> float:
-    """Return tokens here / tokens in the reference language, on parallel documents: 1 is equal treatment.
+def parity(tokenizer: Tokenizer, texts: Sequence[str], reference: Sequence[str]) -> float:
+    """Return the tokens of `texts` over those of the same texts in a reference language: 1 is equal treatment.
 
     Definition: Petrov et al. 2023, "Language Model Tokenizers Introduce Unfairness Between Languages".
-    Raises DataError where the two reports are not of one tokenizer on as many documents.
+    Raises DataError where there are not as many texts in both languages, or none.
     """
-    if report.fingerprint != reference_report.fingerprint:
-        names = f"{report.name!r} and {reference_report.name!r}"
-        raise DataError(f"parity compares languages under one tokenizer; {names} are two")
-    if report.documents != reference_report.documents:
-        counts = " and ".join(f"{r.documents} in {r.language}" for r in (report, reference_report))
-        raise DataError(f"parity needs the same documents in both languages; there are {counts}")
-    return report.tokens / reference_report.tokens
+    if len(texts) != len(reference) or not texts:
+        raise DataError(f"parity needs each text in both languages; there are {len(texts)} and {len(reference)}")
+    tokens, reference_tokens = (
+        sum(len(ids) for batch in _batches(side) for ids in tokenizer.encode_batch(batch))
+        for side in (texts, reference)
+    )
+    return tokens / reference_tokens
+
+
+def embedding_share(architecture: Architecture, config: Any) -> float:
+    """Return the share of a model's parameters that is in tables of one row per vocabulary entry.
+
+    Tied tables count once, as in the number of parameters.
+    """
+    import torch
+
+    with torch.device("meta"):
+        module = architecture.build(config)
+    tables = sum(each.numel() for each in module.parameters() if each.ndim == 2 and each.shape[0] == config.vocab_size)
+    return tables / sum(each.numel() for each in module.parameters())
 
 
 def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
@@ -165,14 +158,8 @@ def _whole(tokenizer: Tokenizer, vocabulary: Counter[str]) -> int:
     return whole
 
 
-def _interval(tokens: Sequence[int], words: Sequence[int]) -> tuple[float, float]:
+def _interval(tokens: Sequence[int], words: Sequence[int]) -> tuple[float, float] | None:
     """Return the 2.5th and 97.5th percentile of tokens per word when documents are drawn with replacement."""
-    generator = np.random.default_rng(_SEED)
-    t, w = np.asarray(tokens, dtype=np.float64), np.asarray(words, dtype=np.float64)  # [documents]
-    ratios = []
-    for _ in range(_RESAMPLES):
-        drawn = np.bincount(generator.integers(len(t), size=len(t)), minlength=len(t))  # times each is drawn
-        if (total := float(drawn @ w)) > 0:  # a resample of wordless documents has no fertility
-            ratios.append(float(drawn @ t) / total)
-    low, high = np.percentile(ratios, [2.5, 97.5])
-    return float(low), float(high)
+    each = [str(number) for number in range(len(tokens))]
+    found = bootstrap_ratio_interval(tokens, words, each, seed=0)
+    return None if found is None else (found.low, found.high)

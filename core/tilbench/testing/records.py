@@ -18,6 +18,8 @@ from tilbench.results.record import (
 from tilbench.results.store import RecordStore
 from tilbench.results.table import Entry
 
+__all__ = ["HOSTILE", "accuracy", "entries", "record", "save", "score", "showcase"]
+
 
 def _digest(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
@@ -32,6 +34,7 @@ def score(value: float, half: float | None = 0.02, **fields: Any) -> Score:
 
 
 def accuracy(value: float, half: float = 0.05, chance: float = 0.25) -> Score:
+    """Return an accuracy with an interval of `half` on either side."""
     return score(value, half, unit="fraction", direction="higher", chance=chance)
 
 
@@ -111,10 +114,12 @@ def record(
 
 
 def entries(*records: Record) -> list[Entry]:
+    """Return records with made-up paths, as a board takes them."""
     return [(Path(f"{place}.json"), found) for place, found in enumerate(records)]
 
 
 def save(folder: Path, records: list[Record]) -> None:
+    """Write records into a folder, with no items."""
     store = RecordStore(folder)
     for found in records:
         store.write(found, [])
