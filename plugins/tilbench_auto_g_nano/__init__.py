@@ -32,7 +32,7 @@ def register_datasets(register: Register) -> None:
             summary="English training text of auto-g-nano-1b",
         )
         register(f"{web.hub}/{config}", web, summary=web.summary)
-    # A gated dataset that is read by folder (`data_dir="python"`), which `Dataset` cannot say: a data directory holds it.
+    # Gated, and read by folder (`data_dir="python"`), which `Dataset` cannot say: a data directory holds it.
     python = Dataset(
         kind="documents",
         language="code",

@@ -9,6 +9,4 @@ from tilbench.hookspecs import Register
 @hookimpl
 def register_executors(register: Register) -> None:
     """Register `local`."""
-    register(
-        "local", "tilbench_local.executor:LocalExecutor", summary="one model after another, in this process"
-    )
+    register("local", "tilbench_local.executor:LocalExecutor", summary="one model after another, in this process")

@@ -58,16 +58,17 @@ def _deciding(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def claim(out: Path, record: Mapping[str, Any]) -> None:
-    """Make `out` the folder of this run: write `run.json`, or check that the one there asks for the same.
+    """Make `out` the folder of this run: write `run.json`, or, once it has checkpoints, check
+    that the one there asks for the same.
 
     Raises CheckpointError that names the fields that differ, or where `out` holds checkpoints of no known
     run.
     """
     path = out / RUN
-    if path.is_file():
+    if found := checkpoints(out):
+        if not path.is_file():
+            raise CheckpointError(f"{out} holds {found[-1].name} but no {RUN}; train into another folder")
         _compare(path, record)
-    elif found := checkpoints(out):
-        raise CheckpointError(f"{out} holds {found[-1].name} but no {RUN}; train into another folder")
     with atomic_path(path) as aside:
         aside.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

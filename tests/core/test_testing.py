@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from tilbench import testing
 from tilbench.config.model import Recipe
 from tilbench.data.dataset import Dataset
 from tilbench.data.rows import KINDS, Document, Question, Row
-from tilbench.errors import ConfigError, MissingDependency, Unsupported
+from tilbench.errors import ConfigError, MissingDependency, PluginError, Unsupported
 from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.language import Language
 from tilbench.kinds.trainer import TrainingJob
@@ -36,6 +37,7 @@ from tilbench.testing import (
     NotApplicable,
     TokenizerConformance,
     ToyArchitecture,
+    ToyConfig,
     ToyDecoder,
     ToyLanguageModel,
     ToyLoader,
@@ -198,7 +200,7 @@ def test_a_config_is_the_example_with_changes() -> None:
 
 def test_a_missing_config_names_the_field() -> None:
     class NeedsName(ToyArchitecture):
-        class Config(broken.ToyConfig):
+        class Config(ToyConfig):
             model_type: str
 
     with pytest.raises(ConfigError, match=r"model_type: Field required; give it with --set config.model_type=…"):
@@ -313,12 +315,26 @@ def test_datasets(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"id": "a", "text": "x"}\n{"id": "b", "text": "x"}\n', encoding="utf-8")
     dataset = Dataset(kind="documents", language="qaa-Latn", path=str(file))
-    assert set(failed(made(DatasetConformance, subject=dataset))) == {"no_row_twice"}
+    assert not failed(made(DatasetConformance, subject=dataset))
     file.write_text('{"id": "a", "text": "x"}\n{"id": "a", "text": "y"}\n', encoding="utf-8")
     assert "rows_load" in failed(made(DatasetConformance, subject=dataset))
-    outcomes = made(DatasetConformance, subject=replace(dataset, path="", hub="org/name")).run()
+    hub = replace(dataset, path="", hub="org/name", split="test")
+    outcomes = made(DatasetConformance, subject=hub).run()
     assert {each.check: each.status for each in outcomes}["rows_load"] == "n/a"
+    (tmp_path / "org/name").mkdir(parents=True)
+    file.rename(tmp_path / "org/name/test.jsonl")
+    assert "rows_load" in failed(made(DatasetConformance, subject=hub, data_dir=tmp_path))
     assert "declares_what_it_is" in failed(made(DatasetConformance, subject=replace(dataset, language="")))
+
+
+def test_shipped_rows_are_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "toy_shipped_rows"
+    package.mkdir()
+    (package / "__init__.py").write_text("", encoding="utf-8")
+    (package / "a.jsonl").write_text('{"id": "a", "text": "x"}\n{"id": "b", "text": "x"}\n', encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    dataset = Dataset(kind="documents", language="qaa-Latn", package="toy_shipped_rows", file="a.jsonl")
+    assert set(failed(made(DatasetConformance, subject=dataset))) == {"no_row_twice", "licence_is_stated"}
 
 
 # Hardware, executors, trainers
@@ -333,7 +349,7 @@ def test_hardware() -> None:
         ({"peak_tflops": {"float33": 1}}, "device_and_precisions_are_torchs"),
         ({"source": ""}, "source_is_stated"),
     ):
-        assert set(failed(made(HardwareConformance, subject=replace(good, **changes)))) == {check}  # type: ignore[arg-type]
+        assert set(failed(made(HardwareConformance, subject=replace(good, **changes)))) == {check}
 
 
 def test_executors() -> None:
@@ -397,12 +413,16 @@ def test_by_name(kind: str, target: Any) -> None:
 
 
 def test_every_kind_is_known() -> None:
+    class Exports:
+        def export(self, checkpoint: Path, target: Path) -> Path:
+            return target
+
     registry = load_plugins(entry_points=()).registry
     for kind in PLUGIN_KINDS:
-        registry.add(Entry(kind, "toy", object(), "", "toys", "toys"))
-        try:
-            conformance(kind, "toy", registry)
-        except NotApplicable:
-            assert kind == "exporters"
-        except Exception as error:
-            assert "there are no checks" not in str(error)
+        registry.add(Entry(kind, "toy", Exports(), "", "toys", "toys"))
+        if kind == "exporters":
+            with pytest.raises(NotApplicable):
+                conformance(kind, "toy", registry)
+            continue
+        with contextlib.suppress(PluginError, AttributeError):  # an exporter is nothing of another kind
+            assert isinstance(conformance(kind, "toy", registry), Conformance)

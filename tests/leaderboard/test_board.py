@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from tilbench.testing.records import accuracy, entries, record, score, showcase
 
 from tilbench.results.record import Score
 from tilbench.results.table import Board, Cell, differences, format_value, make_board
+from tilbench.testing.records import accuracy, entries, record, score, showcase
 
 
 def names(board: Board) -> list[str]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from tilbench.testing.records import HOSTILE, record, save, score, showcase
 
+from tilbench.testing.records import HOSTILE, record, save, score, showcase
 from tilbench_leaderboard.view import literal
 
 

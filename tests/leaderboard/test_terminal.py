@@ -3,10 +3,10 @@ from __future__ import annotations
 import io
 
 from rich.console import Console
-from tilbench.testing.records import HOSTILE, entries, record, score, showcase
 
 from tilbench.cli.table import render
 from tilbench.results.table import Board, make_board
+from tilbench.testing.records import HOSTILE, entries, record, score, showcase
 
 
 def shown(board: Board, width: int = 240) -> str:

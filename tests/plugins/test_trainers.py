@@ -377,7 +377,8 @@ def test_it_equals_a_loop_written_out(tmp_path: Path) -> None:
     norms = []
     for step, rate in enumerate(rates):
         batch = stream.batch(step)
-        nn.functional.cross_entropy(plain(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten()).backward()
+        loss = nn.functional.cross_entropy(plain(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
+        loss.backward()  # type: ignore[no-untyped-call]
         norms.append(nn.utils.clip_grad_norm_(plain.parameters(), 0.5).item())
         for group in adam.param_groups:
             group["lr"] = 1e-2 * rate
@@ -630,6 +631,13 @@ def test_what_does_not_touch_the_weights_may_change(tmp_path: Path) -> None:
     killed_after(make_job(tmp_path), 9)
     fit(make_job(tmp_path, keep=1, checkpoint_every=4, validate_every=0))
     assert [path.name[-2:] for path in checkpoints(tmp_path)] == ["00", "08", "12"]
+
+
+def test_a_run_that_never_began_binds_nobody(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    with pytest.raises(DataError):
+        fit(replace(job, sources=[Source("kk", 1.0, [Document("1", "abc")])]))
+    assert fit(make_job(tmp_path, steps=4)).name == "step-00000004"
 
 
 def test_checkpoints_of_nobody_are_refused(tmp_path: Path) -> None:

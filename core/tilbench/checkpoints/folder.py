@@ -94,14 +94,10 @@ def find_checkpoint(folder: Path, step: int | None = None) -> Path:
     Raises CheckpointError that says what is there.
     """
     if not folder.exists():
-        raise CheckpointError(
-            f"{folder}: no such folder; train one with 'tilbench train SPEC --out {folder}'"
-        )
+        raise CheckpointError(f"{folder}: no such folder; train one with 'tilbench train SPEC --out {folder}'")
     if is_checkpoint(folder):
         if step is not None and read_info(folder).step != step:
-            raise CheckpointError(
-                f"{folder} is the checkpoint of step {read_info(folder).step}, not of step {step}"
-            )
+            raise CheckpointError(f"{folder} is the checkpoint of step {read_info(folder).step}, not of step {step}")
         return folder
     found = checkpoints(folder)
     if not found:
@@ -110,9 +106,7 @@ def find_checkpoint(folder: Path, step: int | None = None) -> Path:
         return found[-1]
     steps = [int(path.name.removeprefix("step-")) for path in found]
     if step not in steps:
-        raise CheckpointError(
-            f"{folder} has no checkpoint of step {step}; it has {', '.join(map(str, steps))}"
-        )
+        raise CheckpointError(f"{folder} has no checkpoint of step {step}; it has {', '.join(map(str, steps))}")
     return found[steps.index(step)]
 
 
@@ -149,6 +143,4 @@ def checkpoint_fingerprint(folder: Path, **extra: Any) -> str:
     return digest.hexdigest()
 
 
-_DECISIVE = frozenset(
-    {".json", ".safetensors", ".bin", ".pt", ".model", ".tiktoken", ".txt", ".jinja", ".py"}
-)
+_DECISIVE = frozenset({".json", ".safetensors", ".bin", ".pt", ".model", ".tiktoken", ".txt", ".jinja", ".py"})

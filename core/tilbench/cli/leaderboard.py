@@ -55,4 +55,5 @@ def _print(records: Path, as_json: bool) -> None:
     if as_json:
         print_json([{"path": str(path), **record.model_dump(mode="json")} for path, record in found])
     else:
-        console().print(render(make_board(found)))
+        out = console()
+        out.print(render(make_board(found), out.width))

@@ -148,4 +148,5 @@ def _report(planned: SuiteRun, records: Sequence[Record], as_json: bool) -> None
     if as_json:
         print_json([{"path": str(path), **record.model_dump(mode="json")} for path, record in located])
         return
-    console().print(render(make_board(located)))
+    out = console()
+    out.print(render(make_board(located), out.width))

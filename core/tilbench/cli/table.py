@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -11,6 +13,10 @@ from tilbench.results.table import ARROWS, Board, Cell, Column, Row, format_numb
 
 __all__ = ["render"]
 
+_PADDING = 3
+"""Characters between two columns."""
+_FRAME = 24
+"""Characters of the column of parameters and of the table's own edges."""
 _STYLES = {"best": "bold green", "overlaps": "green", "": ""}
 _LEGEND = {
     "best": Text("bold green: best of its task", "bold green"),
@@ -20,8 +26,11 @@ _LEGEND = {
 }
 
 
-def render(board: Board) -> Group:
-    """Return the board for a terminal, in the order that it is sorted in."""
+def render(board: Board, width: int = 200) -> Group:
+    """Return the board for a terminal of `width` characters, in the order that it is sorted in.
+
+    A suite with more columns than fit is shown as several tables, rather than with its numbers cut off.
+    """
     if not board.columns:
         return Group(Text("No records yet. Make some with: tilbench run suites/quickstart.yaml"))
     parts: list[RenderableType] = []
@@ -29,16 +38,34 @@ def render(board: Board) -> Group:
         columns = [column for column in board.columns if column.suite == suite]
         keys = {column.key for column in columns}
         rows = [row for row in board.rows if keys & row.cells.keys()]
-        parts += [_table(suite, columns, rows), *_notes(columns, rows), Text()]
+        for number, some in enumerate(_fitting(columns, rows, width)):
+            parts.append(_table(suite if number == 0 else f"{suite}, continued", some, rows))
+        parts += [*_notes(columns, rows), Text()]
     return Group(*parts[:-1])
+
+
+def _fitting(columns: list[Column], rows: list[Row], width: int) -> Iterator[list[Column]]:
+    """Yield the columns in groups, each as wide as the terminal allows and at least one column."""
+    room = width - max(len(row.label) for row in rows) - _FRAME
+    group: list[Column] = []
+    used = 0
+    for column in columns:
+        cells = [_cell(row.cells.get(column.key)) for row in rows]
+        needed = _PADDING + max(len(line) for text in (_header(column), *cells) for line in text.plain.split("\n"))
+        if group and used + needed > room:
+            yield group
+            group, used = [], 0
+        group.append(column)
+        used += needed
+    yield group
 
 
 def _table(suite: str, columns: list[Column], rows: list[Row]) -> Table:
     table = Table(title=_plain(suite), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    table.add_column("model", overflow="fold", min_width=24)
+    table.add_column("model", no_wrap=True)
     table.add_column("parameters", justify="right", no_wrap=True)
     for column in columns:
-        table.add_column(_header(column), justify="right")
+        table.add_column(_header(column), justify="right", no_wrap=True)
     for row in rows:
         cells = [_cell(row.cells.get(column.key)) for column in columns]
         table.add_row(_plain(row.label), Text(f"{row.parameters:,}" if row.parameters else "–"), *cells)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,6 +10,9 @@ from tilbench.data.dataset import Dataset
 from tilbench.errors import MissingDataset, MissingDependency
 
 __all__ = ["hub_rows"]
+
+_PATIENCE = 5.0
+"""Seconds to wait for the Hub before it counts as out of reach."""
 
 
 def hub_rows(name: str, dataset: Dataset) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -19,8 +23,11 @@ def hub_rows(name: str, dataset: Dataset) -> Iterator[tuple[str, Mapping[str, An
     """
     try:
         import datasets
+        from huggingface_hub import constants
     except ImportError:
         raise MissingDependency("datasets", "hf", f"dataset {name!r} on the Hub") from None
+    if not _reachable():  # what is cached is used, and nothing is tried five times over half a minute
+        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
     local = "/".join(part for part in (dataset.hub, dataset.config, dataset.split) if part)
     place = f"hf:{dataset.hub}"
     try:
@@ -39,3 +46,18 @@ def hub_rows(name: str, dataset: Dataset) -> Iterator[tuple[str, Mapping[str, An
             f"dataset {name!r} ({place}@{dataset.revision}) cannot be had from the Hub: {reason.rstrip('.')}; with a "
             f"network run again, or put the split at DIR/{local}.parquet (or .jsonl) and pass --data DIR"
         ) from None
+
+
+@functools.cache
+def _reachable() -> bool:
+    """Say whether the Hub answers at all; it is asked once."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
+    except Exception:  # whatever the Hub's client raises, the Hub was not reached
+        return False
+    return True

@@ -177,6 +177,11 @@ def _text(value: Any, name: str, place: str) -> str:
     return value
 
 
+_LETTERS = {letter: index for index, letter in enumerate("ABCDEFGHIJKL")} | {"А": 0, "Б": 1, "С": 2, "Д": 3}
+"""Option letters, and the Cyrillic ones that stand for the first four in published Kazakh exams. В is left out: it is
+the second by its looks and the third by its place."""
+
+
 def _question(raw: Mapping[str, Any], place: str) -> Question:
     choices = raw["choices"]
     if not isinstance(choices, list | tuple) or len(choices) < 2:
@@ -185,8 +190,8 @@ def _question(raw: Mapping[str, Any], place: str) -> Question:
     if not all(text.strip() for text in texts):
         raise DataError(f"{place}: a choice is empty")
     answer = raw["answer"]
-    if isinstance(answer, str) and len(answer) == 1 and answer.isalpha():
-        answer = ord(answer.upper()) - ord("A")
+    if isinstance(answer, str) and (letter := answer.strip().upper()) in _LETTERS:
+        answer = _LETTERS[letter]
     if isinstance(answer, str) and answer.isdecimal():
         answer = int(answer)
     if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < len(texts):

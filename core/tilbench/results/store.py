@@ -36,9 +36,7 @@ class RecordStore:
         digest = hashlib.sha256(f"{model}\0{fingerprint}".encode()).hexdigest()
         return self.root / suite / task / f"{slug}-{digest[:12]}.json"
 
-    def find(
-        self, suite: str, task: str, task_fingerprint: str, model: str, fingerprint: str
-    ) -> Record | None:
+    def find(self, suite: str, task: str, task_fingerprint: str, model: str, fingerprint: str) -> Record | None:
         """Return the record of this model on exactly this task, if it is here."""
         path = self.path(suite, task, model, fingerprint)
         if not path.is_file():
@@ -66,17 +64,13 @@ class RecordStore:
             data = json.loads(path.read_bytes())
             version = data.get("schema_version") if isinstance(data, dict) else None
             if isinstance(version, int) and version > SCHEMA_VERSION:
-                raise DataError(
-                    f"{path}: schema version {version} is newer than this tilbench reads; upgrade tilbench"
-                )
+                raise DataError(f"{path}: schema version {version} is newer than this tilbench reads; upgrade tilbench")
             return Record.model_validate(data)
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise DataError(f"{path}: not a record: {error}") from None
         except pydantic.ValidationError as error:
             fault = error.errors()[0]
-            raise DataError(
-                f"{path}: not a record: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-            ) from None
+            raise DataError(f"{path}: not a record: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
 
     def paths(self) -> list[Path]:
         """Return every record's path, sorted."""

@@ -102,10 +102,11 @@ class ArchitectureConformance(MemoryChecks):
     def test_gradient_in_every_parameter(self) -> None:
         """Every parameter that is to be trained has a gradient that is finite and not zero."""
         module, config = self.decoder(), self.sizes()
-        _loss(module, token_ids(config, rows=8, length=config.max_length)).backward()
-        dead = [name for name, p in module.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+        _backward(_loss(module, token_ids(config, rows=8, length=config.max_length)))
+        trained = {name: p.grad for name, p in module.named_parameters() if p.requires_grad}
+        dead = [name for name, grad in trained.items() if grad is None or not grad.any()]
         require(not dead, f"no gradient in {', '.join(dead[:3])}{' …' if len(dead) > 3 else ''}")
-        wild = [n for n, p in module.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+        wild = [name for name, grad in trained.items() if grad is not None and not grad.isfinite().all()]
         require(not wild, f"the gradient of {', '.join(wild[:3])} is not finite")
 
     def test_accumulation_equals_large_batch(self) -> None:
@@ -172,7 +173,7 @@ class ArchitectureConformance(MemoryChecks):
             module.to(device)
             require_equal(module.hidden(ids.to(device)).cpu(), wanted, 1e-3, f"states on {device} and on the CPU")
             cache = module.new_cache(len(ids), ids.shape[1])
-            found = torch.cat([module.hidden(part.to(device), cache=cache) for part in ids.split(5, 1)], 1)
+            found = torch.cat([module.hidden(part.to(device), cache=cache) for part in torch.split(ids, 5, dim=1)], 1)
             require_equal(found.cpu(), wanted, 1e-3, f"cached states on {device} and on the CPU")
 
     def test_overfits_one_batch(self) -> None:
@@ -189,7 +190,7 @@ class ArchitectureConformance(MemoryChecks):
                 if best <= goal:
                     return
                 optimizer.zero_grad()
-                loss.backward()
+                _backward(loss)
                 optimizer.step()
         require(False, f"after 150 steps on one batch the loss is still {best:.2f}")
 
@@ -200,10 +201,14 @@ def _loss(module: Any, ids: Tensor) -> Tensor:
     return F.cross_entropy(module(ids)[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
 
 
+def _backward(loss: Tensor) -> None:
+    loss.backward()  # type: ignore[no-untyped-call]
+
+
 def _gradients(module: nn.Module, batches: list[Tensor]) -> dict[str, Tensor]:
     module.zero_grad()
     for batch in batches:
-        (_loss(module, batch) / len(batches)).backward()
+        _backward(_loss(module, batch) / len(batches))
     return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tilbench.data.dataset import Dataset
-from tilbench.data.resolve import load_rows
-from tilbench.errors import MissingDataset, Unsupported
+from tilbench.data.resolve import find_file, load_rows
+from tilbench.data.rows import Row
+from tilbench.errors import Unsupported
 from tilbench.kinds.hardware import HardwareProfile
 from tilbench.testing.base import Conformance, NotApplicable, require
 
@@ -43,27 +46,34 @@ class DatasetConformance(Conformance):
 
     def test_rows_load(self) -> None:
         """Every row is of its kind and complete, and no id occurs twice."""
-        if self.subject.hub and self.data_dir is None:
-            raise NotApplicable("it is on the Hub; name a folder that holds it with --data")
-        source = Dataset(kind=self.subject.kind) if self.subject.hub else self.subject
-        try:
-            rows = load_rows(self.name, source, self.data_dir)
-        except MissingDataset as error:
-            raise NotApplicable(str(error)) from None
-        require(rows.rows, "it has no rows")
+        require(self._rows(), "it has no rows")
 
     def test_no_row_twice(self) -> None:
-        """No two rows are alike but for their ids."""
-        if self.subject.hub:
-            raise NotApplicable("it is on the Hub, and is what its makers published")
-        from dataclasses import replace
-
-        rows = load_rows(self.name, self.subject, self.data_dir).rows
+        """No two rows that are shipped in a package are alike but for their ids."""
+        if not self.subject.package:
+            raise NotApplicable("it is what its makers published")
         seen: dict[Any, str] = {}
-        for row in rows:
+        for row in self._rows():
             bare = replace(row, id="")
             require(bare not in seen, f"rows {seen.get(bare)} and {row.id} are the same")
             seen[bare] = row.id
+
+    def _rows(self) -> Sequence[Row]:
+        here = on_this_machine(self.name, self.subject, self.data_dir)
+        if here is None:
+            raise NotApplicable("it is not on this machine; name a folder that holds it with --data")
+        return load_rows(self.name, here, self.data_dir).rows
+
+
+def on_this_machine(name: str, dataset: Dataset, data_dir: Path | None) -> Dataset | None:
+    """Return the dataset as it can be read without a network; None where it cannot."""
+    if data_dir is not None:
+        hub = "/".join(part for part in (dataset.hub, dataset.config, dataset.split) if part) if dataset.hub else name
+        for local in (name, hub):
+            plain = not Path(local).is_absolute() and not local.startswith(".")
+            if plain and (file := find_file(data_dir, local)):
+                return replace(dataset, hub="", package="", file="", path=str(file))
+    return dataset if dataset.package or dataset.path else None
 
 
 class ModelConformance(Conformance):
@@ -138,15 +148,28 @@ class SuiteConformance(Conformance):
     data_dir: Path | None = None
 
     def test_tasks_can_be_planned(self) -> None:
-        """Metrics, datasets, languages and settings of every task exist and fit together."""
+        """Metrics, datasets, languages and settings of every task exist and fit together.
+
+        Rows are read where they are on this machine; nothing is fetched.
+        """
+        from tilbench.config.yaml import validate
+        from tilbench.run.datasets import find_dataset
         from tilbench.run.plan import plan_tasks
         from tilbench.run.suites import find_suite
 
         suite = find_suite(self.name, self.registry)
-        planned = plan_tasks(suite, suite.tasks, self.registry, self.data_dir, limit=2)
-        missing = [task.missing for task in planned if task.missing]
-        if len(missing) == len(planned):
-            raise NotApplicable(missing[0])
+        for task in suite.tasks:
+            metric = self.registry.get("metrics", task.metric)
+            validate(task.settings, metric.Settings, f"task {task.name}: settings of {task.metric}")
+            used = [each for each in (task.dataset, task.examples) if each is not None]
+            found = [find_dataset(each, self.registry, self.data_dir) for each in used]
+            if tag := task.language or found[0][1].language:
+                self.registry.get("languages", tag)
+            kind = found[0][1].kind
+            fits = kind is None or kind in metric.rows
+            require(fits, f"task {task.name}: {task.metric} scores {sorted(metric.rows)}, not {kind}")
+            if all(on_this_machine(name, dataset, self.data_dir) for name, dataset in found):
+                plan_tasks(suite, [task], self.registry, self.data_dir, limit=2)
 
     def test_its_own_datasets_exist(self) -> None:
         """Text that baselines learn from is a dataset that exists."""

@@ -214,7 +214,8 @@ def _outside(text: str, language: Language) -> list[str]:
     scripts = scripts_of(language.script)
     require(scripts, f"{language.script!r} is no script that Unicode knows")
     allowed = "".join(rf"\p{{Script={script}}}" for script in scripts)
-    found: list[str] = regex.findall(rf"[\p{{L}}--[{allowed}\p{{Script=Common}}\p{{Script=Inherited}}]]", text, regex.V1)
+    allowed += r"\p{Script=Common}\p{Script=Inherited}"
+    found: list[str] = regex.findall(rf"[\p{{L}}--[{allowed}]]", text, regex.V1)
     return found
 
 

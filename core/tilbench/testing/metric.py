@@ -139,7 +139,8 @@ class MetricConformance(Conformance):
                 if bounds:
                     slack = 1e-9 * max(1.0, abs(value.value))
                     inside = bounds[0] - slack <= value.value <= bounds[1] + slack
-                    require(inside, f"{name} is {value.value:.6g}, outside its interval {bounds[0]:.6g} … {bounds[1]:.6g}")
+                    interval = f"{bounds[0]:.6g} … {bounds[1]:.6g}"
+                    require(inside, f"{name} is {value.value:.6g}, outside its interval {interval}")
                 require(value.stderr is None or value.stderr >= 0, f"{name}: standard error {value.stderr}")
 
     def test_headline_is_a_value(self) -> None:

@@ -96,7 +96,8 @@ class LanguageModelConformance(Conformance):
             ("alone", {request: self._ask([request])[request] for request in requests[:8]}),
         ):
             for request, answer in found.items():
-                require(self._same(answer, first[request]), f"{request} asked {what}: {answer}, before {first[request]}")
+                before = first[request]
+                require(self._same(answer, before), f"{request} asked {what}: {answer}, before {before}")
 
     def test_likelihoods_are_probabilities(self) -> None:
         """A log-probability is finite and not above 0; ranks begin at 1; tokens are counted."""
@@ -104,7 +105,8 @@ class LanguageModelConformance(Conformance):
             if isinstance(answer, Likelihood | Ranked):
                 good = math.isfinite(answer.logprob) and answer.logprob <= 1e-6
                 require(good, f"{request} has the log-probability {answer.logprob}")
-                require(answer.tokens is None or answer.tokens >= 0, f"{request} is said to have {answer.tokens} tokens")
+                count = answer.tokens
+                require(count is None or count >= 0, f"{request} is said to have {count} tokens")
             if isinstance(answer, Ranked):
                 require(answer.rank >= 1, f"{request} has rank {answer.rank}; the likeliest has rank 1")
 

@@ -49,9 +49,12 @@ def example_config(architecture: Any, config: Any = None) -> Any:
     except pydantic.ValidationError as error:
         fault = error.errors()[0]
         field = ".".join(map(str, fault["loc"])) or "config"
+        name = type(architecture).__name__
+        if field in (config or {}):
+            raise ConfigError(f"config.{field} of {name}: {fault['msg']}") from None
         raise ConfigError(
-            f"no tiny config for {type(architecture).__name__}: {field}: {fault['msg']}; give it with --set "
-            f"config.{field}=…, or give the class an `example: ClassVar[dict]` of its fields"
+            f"no tiny config for {name}: {field}: {fault['msg']}; give it with --set config.{field}=…, or give "
+            "the class an `example: ClassVar[dict]` of its fields"
         ) from None
 
 

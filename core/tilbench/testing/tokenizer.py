@@ -64,7 +64,8 @@ class TokenizerConformance(Conformance):
         # U+0000 is refused when rows are read
         alphabet = "".join(map(chr, range(1, 0x180))) + "".join(map(chr, range(0x400, 0x530)))
         odd = ["", " ", "\n", "  two  spaces ", "\ttab\r\nline", "a" * 300, "1234567890", *_SPELLED, "\ufeffmark"]
-        odd += ["\U0010ffff\U0001f600\u0301", "e\u0301 é", "\u2028\u3000\u00a0", "اَلْعَرَبِيَّةُ", "हिन्दी", "漢字かな", "한국어"]
+        odd += ["\U0010ffff\U0001f600\u0301", "e\u0301 é", "\u2028\u3000\u00a0"]
+        odd += ["اَلْعَرَبِيَّةُ", "हिन्दी", "漢字かな", "한국어"]
         everything = [*toy_texts(), alphabet, *odd]
         return ["".join(sign for sign in text if sign not in dropped) for text in everything]
 

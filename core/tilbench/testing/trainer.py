@@ -34,7 +34,7 @@ class TrainerConformance(Conformance):
 
     settable: ClassVar[tuple[str, ...]] = ("recipe",)
     subject: Any
-    recipe: Mapping[str, Any] = {}  # noqa: RUF012
+    recipe: Mapping[str, Any] = {}
 
     def job(self, out: Path, seed: int = 0) -> TrainingJob:
         """Return a job whose module is initialised by `seed`."""
@@ -99,7 +99,8 @@ class TrainerConformance(Conformance):
                 left = [read_info(folder).step for folder in checkpoints(out)]
             else:
                 left = []
-            require(left and 0 < left[-1] < _STEPS, f"killed in its third save, it has the checkpoints {left} to go on from")
+            some = left and 0 < left[-1] < _STEPS
+            require(some, f"killed in its third save, it has the checkpoints {left} to go on from")
             last = self.subject.fit(self.job(out, seed=1))
             require(read_info(last).step == _STEPS, f"after going on, the last checkpoint is of {read_info(last).step}")
             for part, tensor in _weights(last).items():

@@ -1,0 +1,163 @@
+"""`tilbench new`: what it writes installs, registers and passes its checks as it is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.metadata import PathDistribution
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from tilbench.cli import cli
+from tilbench.cli.scaffold import SCRIPTS, identifier, letters_of, placeholder_rows, read_tag
+from tilbench.data.rows import parse_row
+from tilbench.errors import ConfigError, DataError
+from tilbench.loader import Host, load_plugins
+from tilbench.testing import LanguageConformance, Outcome, conformance, toy_language
+from tilbench.testing.language import scripts_of
+
+
+def new(*arguments: str) -> str:
+    result = CliRunner().invoke(cli, ["new", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def install(folder: Path, site: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """Install `folder` from its absolute path, with no index to fall back on, and load what it registers."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*command, "--target", str(site), str(folder.resolve())], check=True, capture_output=True, text=True)
+    monkeypatch.syspath_prepend(str(site))
+    (info,) = site.glob("*.dist-info")
+    distribution = PathDistribution(info)
+    points = [(point, distribution.metadata["Name"]) for point in distribution.entry_points]
+    assert {point.group for point, _ in points} == {"tilbench"}
+    host = load_plugins(entry_points=points)
+    assert not host.broken
+    return host
+
+
+def outcomes(kind: str, name: str, host: Host) -> list[Outcome]:
+    found = list(conformance(kind, name, host.registry).run())
+    assert not [each for each in found if each.status == "fail"], found
+    return found
+
+
+def own_tests(folder: Path, site: Path) -> None:
+    paths = [str(site), *sys.path]
+    run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    subprocess.run(run, cwd=folder, check=True, capture_output=True, env={"PYTHONPATH": ":".join(paths)})
+
+
+def test_a_language_installs_and_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, site = tmp_path / "mine", tmp_path / "site"
+    output = new("language", "qab-Cyrl", "--name", "Test Tongue", "--out", str(folder))
+    assert f"pip install -e '{folder.resolve()}[dev]'" in output
+    assert "tilbench check qab-Cyrl" in output
+    host = install(folder, site, monkeypatch)
+    assert host.registry.names("languages") == ["qab-Cyrl"]
+    assert "text/qab/train" in host.registry.names("datasets")
+    found = {each.check: each for each in outcomes("languages", "qab-Cyrl", host)}
+    assert found["samples_are_not_placeholders"].status == "n/a"
+    assert "33 rows are placeholders" in found["samples_are_not_placeholders"].reason
+    for name in host.registry.names("datasets"):
+        outcomes("datasets", name, host)
+    own_tests(folder, site)
+
+
+def test_a_metric_installs_and_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, site = tmp_path / "mine", tmp_path / "site"
+    new("metric", "found-word", "--title", "Found next words", "--out", str(folder))
+    host = install(folder, site, monkeypatch)
+    outcomes("metrics", "found-word", host)
+    own_tests(folder, site)
+
+
+def test_names_of_files(tmp_path: Path) -> None:
+    new("language", "qab-Latn", "--name", "Old Tongue", "--native-name", "Ténga: 1", "--out", str(tmp_path / "x"))
+    written = {str(path.relative_to(tmp_path / "x")) for path in (tmp_path / "x").rglob("*") if path.is_file()}
+    data = ("text/train", "text/heldout", "questions/dev", "questions/test", "probes", "prompts")
+    assert written == {
+        *("README.md", "pyproject.toml", "tests/test_language.py"),
+        *("tilbench_old_tongue/__init__.py", "tilbench_old_tongue/language.yaml"),
+        *(f"tilbench_old_tongue/data/{name}.jsonl" for name in data),
+    }
+    language = yaml.safe_load((tmp_path / "x/tilbench_old_tongue/language.yaml").read_text(encoding="utf-8"))
+    assert (language["name"], language["native_name"]) == ("Old Tongue", "Ténga: 1")
+    assert not [path for path in tmp_path.iterdir() if path.name != "x"]
+
+
+def test_a_second_script_does_not_take_the_samples_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registered = next(iter(load_plugins().registry.names("languages")), "")
+    taken = [name for name in load_plugins().registry.names("languages") if "-" in name]
+    if not registered or not taken:
+        pytest.skip("no language is registered")
+    subtag, script = taken[0].split("-")
+    other = f"{subtag}-{'Grek' if script != 'Grek' else 'Latn'}"
+    new("language", other, "--name", "Other", "--out", str(tmp_path / "other"))
+    host = install(tmp_path / "other", tmp_path / "site", monkeypatch)
+    assert f"text/{other}/train" in host.registry.names("datasets")
+    assert f"text/{subtag}/train" not in host.registry.names("datasets")
+    outcomes("languages", other, host)
+    with pytest.raises(ConfigError, match="is registered by"):
+        new("language", taken[0], "--name", "Again", "--out", str(tmp_path / "again"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("language", "ky-Xyrl", "--name", "A"), ConfigError, "no script 'Xyrl'; did you mean Cyrl"),
+        (("language", "KY_cyrl", "--name", "A"), ConfigError, "such as ky-Cyrl"),
+        (("language", "kyrgyz", "--name", "A"), ConfigError, "a language and its script"),
+        (("language", "qab-Cyrl", "--name", "A", "--alphabet", "abcdefgh"), ConfigError, "not in the script Cyrl"),
+        (("language", "qab-Cyrl", "--name", "A", "--alphabet", "абв"), ConfigError, "six or more"),
+        (("language", "qab-Runr", "--name", "A"), ConfigError, "script Runr: give the letters"),
+        (("language", "qab-Ogam", "--name", "A"), ConfigError, "--alphabet"),
+        (("language", "qab-Cyrl", "--name", 'A"\nB'), ConfigError, "one line without quotes"),
+        (("metric", "Found Word"), ConfigError, "lower-case"),
+    ],
+)
+def test_mistakes(arguments: tuple[str, ...], error: type[Exception], message: str, tmp_path: Path) -> None:
+    with pytest.raises(error, match=message):
+        new(*arguments, "--out", str(tmp_path / "x"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_folder_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("x", encoding="utf-8")
+    with pytest.raises(DataError, match="not empty"):
+        new("language", "qab-Cyrl", "--name", "A", "--out", str(tmp_path / "mine"))
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["file"]
+    (tmp_path / "empty").mkdir()
+    new("language", "qab-Cyrl", "--name", "A", "--out", str(tmp_path / "empty"))
+
+
+def test_names_become_identifiers() -> None:
+    assert identifier("Old Tongue-2", "x") == "old_tongue_2"
+    assert identifier("Қазақ", "kk-Cyrl") == "kk_cyrl"
+    assert identifier("7 of them", "ky-Cyrl") == "ky_cyrl"
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS))
+def test_every_script_gives_a_language_that_passes(script: str) -> None:
+    assert scripts_of(script)
+    assert read_tag(f"qab-{script}") == ("qab", script)
+    letters = letters_of(script, "")
+    rows: dict[str, Any] = {}
+    for file, raw in placeholder_rows(letters):
+        kind = {"text": "documents", "questions": "questions"}.get(file.split("/")[0], Path(file).stem)
+        rows[Path(file).stem] = [parse_row(kind, json.loads(json.dumps(each)), file) for each in raw]
+    toy = toy_language()
+    cues = type(toy.cues)(passage=letters[:3], question=letters[1:4], options=letters[2:5], answer=letters[3:6])
+    conforms = LanguageConformance()
+    conforms.subject = type(toy)(
+        tag=f"qab-{script}", name="A", native_name="A", script=script, alphabet=letters, cues=cues
+    )
+    conforms.datasets, conforms._rows = {}, rows
+    assert not [each for each in conforms.run() if each.status == "fail"]

@@ -1,0 +1,130 @@
+"""Every suite: its fields, the names it uses, and its plan with and without the data directory."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from tilbench.config.references import parse_spec
+from tilbench.config.suite import Suite
+from tilbench.config.yaml import load
+from tilbench.loader import load_plugins
+from tilbench.registry import Registry
+from tilbench.run.datasets import documents
+from tilbench.run.plan import PlannedTask, plan_tasks
+from tilbench.run.specs import load_spec
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "suites").glob("*.yaml"))
+OURS = {"quickstart", "kazakh", "tokenizers", "five-domain", "turkish", "english-italian"}
+
+
+def loaded() -> Registry:
+    """Return the plugin folders of this checkout, whatever is installed."""
+    names = sorted(folder.parent.name for folder in (ROOT / "plugins").glob("tilbench_*/__init__.py"))
+    points = [(EntryPoint(name.removeprefix("tilbench_"), name, "tilbench"), "tilbench") for name in names]
+    return load_plugins(entry_points=points).registry
+
+
+REGISTRY = loaded()
+
+
+def planned(name: str, data: Path | None) -> dict[str, PlannedTask]:
+    suite = load(ROOT / "suites" / f"{name}.yaml", Suite)
+    return {task.used.name: task for task in plan_tasks(suite, suite.tasks, REGISTRY, data)}
+
+
+def test_the_suites_are_here() -> None:
+    assert {path.stem for path in FILES} >= OURS
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_suite_uses_registered_names(path: Path) -> None:
+    suite = load(path, Suite)
+    assert suite.name == path.stem
+    assert suite.title
+    assert suite.summary
+    for task in suite.tasks:
+        assert task.summary, task.name
+        assert task.language in REGISTRY.names("languages"), task.name
+        metric = REGISTRY.get("metrics", task.metric)
+        metric.Settings(**task.settings)
+        for name in (task.dataset, task.examples):
+            if isinstance(name, str):
+                assert REGISTRY.get("datasets", name).language == task.language
+    for reference in suite.models:
+        load_spec(parse_spec(reference), REGISTRY)
+    for baseline in suite.baselines:
+        assert REGISTRY.get("loaders", baseline).recognises(baseline)
+    for text in suite.reference_text:
+        assert documents(text, REGISTRY, None)[1]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_suite_plans_without_a_data_directory(path: Path) -> None:
+    for name, task in planned(path.stem, None).items():
+        assert task.missing or task.requests, name
+        if task.missing:
+            assert "DIR" in task.missing
+            assert not task.rows
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_suite_plans_with_the_data_directory(path: Path, data_dir: Path) -> None:
+    for name, task in planned(path.stem, data_dir).items():
+        if task.missing:  # only what has to come from the Hub
+            assert "cannot be had from the Hub" in task.missing, name
+        else:
+            assert len(task.requests) == len(task.rows) > 0
+
+
+def test_an_empty_data_directory_changes_nothing(tmp_path: Path) -> None:
+    without, empty = planned("turkish", None), planned("turkish", tmp_path)
+    assert {name: bool(task.missing) for name, task in without.items()} == {
+        name: bool(task.missing) for name, task in empty.items()
+    }
+    assert empty["tumlu-tr-letter"].missing
+
+
+@pytest.mark.parametrize("name", ["quickstart", "five-domain", "english-italian"])
+def test_what_the_repository_ships_is_enough(name: str) -> None:
+    assert not [task for task, plan in planned(name, None).items() if plan.missing]
+
+
+def test_quickstart_scores_every_tiny_variant_beside_its_untrained_self() -> None:
+    suite = load(ROOT / "suites" / "quickstart.yaml", Suite)
+    tiny = {f"{name}:tiny" for name in REGISTRY.names("models")}
+    assert set(suite.models) == tiny | {f"{name}@0" for name in tiny}
+    assert suite.train == "auto"
+
+
+def test_kazakh_names_its_public_exams_and_where_to_get_them() -> None:
+    plan = planned("kazakh", None)
+    units = [name for name in plan if name.startswith("unt-")]
+    assert len(units) == 7
+    assert len([name for name in plan if name.startswith("kazmmlu-")]) == 12
+    for name in (*units, "mmlu-kk", "constitution-kk", "dastur-kk", "include-kk"):
+        assert "put the split at DIR/" in plan[name].missing
+    assert "counts from 1" not in plan["belebele-kk-letter"].missing
+    assert "mc/belebele-kazakh/test" in plan["belebele-kk-letter"].missing
+
+
+def test_kazakh_with_data_has_everything_but_the_hub(data_dir: Path) -> None:
+    plan = planned("kazakh", data_dir)
+    done = [name for name, task in plan.items() if not task.missing]
+    assert len(done) == 11
+    assert len(plan["tumlu-kk-letter"].rows) == 896
+    assert len(plan["belebele-kk-cloze"].rows) == 900
+    assert len(plan["fertility-kk"].rows) == 11_307
+    shots = plan["tumlu-kk-letter-5shot"]
+    assert shots.used.shots == 5
+    assert shots.used.fingerprint != plan["tumlu-kk-letter"].used.fingerprint
+
+
+def test_five_domain_macro_is_over_all_five() -> None:
+    suite = load(ROOT / "suites" / "five-domain.yaml", Suite)
+    (macro,) = suite.macros
+    assert sorted(macro.tasks) == sorted(task.name for task in suite.tasks)
+    assert macro.value == "bpb"
