@@ -14,7 +14,7 @@ import yaml
 from click.testing import CliRunner
 
 from tilbench.cli import cli
-from tilbench.cli.scaffold import SCRIPTS, identifier, letters_of, placeholder_rows, read_tag
+from tilbench.cli.new import SCRIPTS, identifier, letters_of, placeholder_rows, read_tag
 from tilbench.data.rows import parse_row
 from tilbench.errors import ConfigError, DataError
 from tilbench.loader import Host, load_plugins

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -216,12 +217,10 @@ def test_a_text_with_nothing_to_predict_is_refused(opened: Opened) -> None:
         opened.answers([Continuation("сөз", "")])
 
 
-def test_a_tokenizer_larger_than_the_embedding_is_refused(host: Host) -> None:
+def test_a_tokenizer_larger_than_the_embedding_is_refused(opened: Opened) -> None:
+    large: Any = SimpleNamespace(size=301, special=opened.tokenizer.special)
     with pytest.raises(TilbenchError, match="not of one model"):
-        opened = Opened(host, "llama")
-        tokenizer = host.registry.get("tokenizers", "bytes").load("bytes")
-        monkey = type("Large", (), {"size": 301, "special": tokenizer.special})()
-        TorchLanguageModel(opened.model.card, opened.decoder, monkey, Prefix(None, False, "none"), opened.options)
+        TorchLanguageModel(opened.model.card, opened.decoder, large, Prefix(None, False, "none"), opened.options)
 
 
 any_request = st.one_of(

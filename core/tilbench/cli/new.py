@@ -3,16 +3,55 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import string
+from collections.abc import Iterator, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import click
+import regex
 
 from tilbench.cli.app import App
-from tilbench.errors import ConfigError
+from tilbench.errors import ConfigError, DataError, near
+from tilbench.paths import atomic_folder
+from tilbench.testing.language import PLACEHOLDER, scripts_of
 
-__all__ = ["new"]
+__all__ = ["SCRIPTS", "identifier", "letters_of", "new", "placeholder_rows", "read_tag", "write_folder"]
+
+SCRIPTS: Mapping[str, str] = {
+    "Arab": "ابتثجحخدذرزسشصضطظعغفقكلمنهوي",
+    "Armn": "աբգդեզէըթժիլխծկհձղճմյնշոչպջռսվտրցւփքօֆ",
+    "Beng": "অআইঈউঊঋএঐওঔকখগঘঙচছজঝঞটঠডঢণতথদধনপফবভমযরলশষসহ",
+    "Cher": "ꭰꭱꭲꭳꭴꭵꭶꭷꭸꭹꭺꭻꭼꭽꭾꭿ",
+    "Cyrl": "абвгдежзийклмнопрстуфхцчшщъыьэюя",
+    "Deva": "अआइईउऊऋएऐओऔकखगघङचछजझञटठडढणतथदधनपफबभमयरलवशषसह",
+    "Ethi": "ሀለሐመሠረሰሸቀበተቸኀነኘአከኸወዐዘዠየደጀገጠጨጰጸፀፈፐ",
+    "Geor": "აბგდევზთიკლმნოპჟრსტუფქღყშჩცძწჭხჯჰ",
+    "Grek": "αβγδεζηθικλμνξοπρστυφχψω",
+    "Gujr": "અઆઇઈઉઊઋએઐઓઔકખગઘઙચછજઝઞટઠડઢણતથદધનપફબભમયરલવશષસહ",
+    "Guru": "ੳਅੲਸਹਕਖਗਘਙਚਛਜਝਞਟਠਡਢਣਤਥਦਧਨਪਫਬਭਮਯਰਲਵੜ",
+    "Hang": "가나다라마바사아자차카타파하",
+    "Hans": "一二三四五六七八九十",
+    "Hant": "一二三四五六七八九十",
+    "Hebr": "אבגדהוזחטיכלמנסעפצקרשת",
+    "Jpan": "あいうえおかきくけこさしすせそたちつてと",
+    "Khmr": "កខគឃងចឆជឈញដឋឌឍណតថទធនបផពភមយរលវសហឡអ",
+    "Knda": "ಅಆಇಈಉಊಋಎಏಐಒಓಔಕಖಗಘಙಚಛಜಝಞಟಠಡಢಣತಥದಧನಪಫಬಭಮಯರಲವಶಷಸಹಳ",
+    "Kore": "가나다라마바사아자차카타파하",
+    "Laoo": "ກຂຄງຈສຊຍດຕຖທນບປຜຝພຟມຢຣລວຫອຮ",
+    "Latn": "abcdefghijklmnopqrstuvwxyz",
+    "Mlym": "അആഇഈഉഊഋഎഏഐഒഓഔകഖഗഘങചഛജഝഞടഠഡഢണതഥദധനപഫബഭമയരലവശഷസഹളഴറ",
+    "Mong": "ᠠᠡᠢᠣᠤᠥᠦᠨᠪᠫᠬᠭᠮᠯᠰᠱᠲᠳᠴᠵᠶᠷᠸ",
+    "Mymr": "ကခဂဃငစဆဇဈညဋဌဍဎဏတထဒဓနပဖဗဘမယရလဝသဟဠအ",
+    "Sinh": "අආඇඈඉඊඋඌඑඒඔඕකඛගඝඞචඡජඣඤටඨඩඪණතථදධනපඵබභමයරලවශෂසහළෆ",
+    "Taml": "அஆஇஈஉஊஎஏஐஒஓஔகஙசஞடணதநபமயரலவழளறன",
+    "Telu": "అఆఇఈఉఊఋఎఏఐఒఓఔకఖగఘఙచఛజఝఞటఠడఢణతథదధనపఫబభమయరలవశషసహళ",
+    "Tfng": "ⴰⴱⴳⴷⴹⴻⴼⴽⵀⵃⵄⵅⵇⵉⵊⵍⵎⵏⵓⵔⵕⵖⵙⵚⵛⵜⵟⵡⵢⵣⵥ",
+    "Thai": "กขคงจฉชซญดตถทนบปผฝพฟภมยรลวศษสหอฮ",
+    "Tibt": "ཀཁགངཅཆཇཉཏཐདནཔཕབམཙཚཛཝཞཟའཡརལཤསཧཨ",
+}
+"""ISO 15924 code → letters to begin an alphabet with."""
 
 
 @click.group()
@@ -39,8 +78,6 @@ def language(app: App, tag: str, name: str, native_name: str, alphabet: str, out
     Example:
       tilbench new language ky-Cyrl --name Kyrgyz --alphabet абвгдеёжзийклмнңоөпрстуүфхцчшщъыьэюя
     """  # noqa: D301
-    from tilbench.cli.scaffold import identifier, letters_of, placeholder_rows, read_tag
-
     subtag, script = read_tag(tag)
     letters = letters_of(script, alphabet)
     registry = app.host.registry
@@ -82,8 +119,6 @@ def metric(app: App, name: str, title: str, out: Path | None) -> None:
     Example:
       tilbench new metric next-word --title "found next words"
     """  # noqa: D301
-    from tilbench.cli.scaffold import identifier
-
     plain = identifier(name, "")
     if not plain or name != name.lower() or " " in name:
         raise ConfigError(f"metric {name!r}: write lower-case letters, digits and -, beginning with a letter")
@@ -118,13 +153,97 @@ def _quoted(text: str) -> str:
 def _write(
     template: str, out: Path | None, values: Mapping[str, str], files: Mapping[str, list[dict[str, Any]]] | None = None
 ) -> None:
-    from tilbench.cli.scaffold import write
-
     target = out or Path(values["distribution"])
-    write(template, target, values, files)
+    write_folder(template, target, values, files)
     click.echo(f"wrote {target}")
     click.echo("next:")
     # a path with a slash: pip takes a bare word for the name of a package in its index
     click.echo(f"  pip install -e '{target.resolve()}[dev]'")
     click.echo(f"  tilbench check {values['tag']}")
     click.echo(f"  follow {target / 'README.md'}")
+
+
+def read_tag(tag: str) -> tuple[str, str]:
+    """Return language and script of a tag such as `ky-Cyrl`. Raises ConfigError that says what to write."""
+    found = regex.fullmatch(r"([a-z]{2,3})-([A-Z][a-z]{3})", tag)
+    if found is None:
+        parts = tag.replace("_", "-").split("-")
+        hint = f"{parts[0].lower()}-{parts[1].title()}" if len(parts) == 2 and len(parts[1]) == 4 else "ky-Cyrl"
+        raise ConfigError(f"tag {tag!r}: write a language and its script, such as {hint} (BCP-47)")
+    language, script = found[1], found[2]
+    if script not in SCRIPTS and not scripts_of(script):
+        close = near(script, SCRIPTS) or [code for code in SCRIPTS if code[0] == script[0]][:3]
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise ConfigError(f"tag {tag!r}: there is no script {script!r}; {hint}known are {', '.join(SCRIPTS)}")
+    return language, script
+
+
+def letters_of(script: str, given: str) -> str:
+    """Return the alphabet to begin with: lower-case letters, each once. Raises ConfigError for foreign ones."""
+    letters = "".join(dict.fromkeys(regex.findall(r"\S", (given or SCRIPTS.get(script, "")).lower())))
+    if len(letters) < 6:
+        why = "give the letters of the language, six or more, with --alphabet"
+        raise ConfigError(f"{len(letters)} letters are no alphabet: {why}" if given else f"script {script}: {why}")
+    allowed = "".join(rf"\p{{Script={each}}}" for each in scripts_of(script))
+    foreign = regex.findall(rf"[\p{{L}}--[{allowed}\p{{Script=Common}}\p{{Script=Inherited}}]]", letters, regex.V1)
+    if foreign:
+        raise ConfigError(f"--alphabet: {''.join(foreign)!r} is not in the script {script}")
+    return letters
+
+
+def identifier(name: str, fallback: str) -> str:
+    """Return `name` as it can stand in a package's name; `fallback` where nothing of it can."""
+    plain = regex.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    plain = plain if plain[:1].isalpha() else ""
+    return plain or regex.sub(r"[^a-z0-9]+", "_", fallback.lower()).strip("_")
+
+
+def placeholder_rows(letters: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Yield file and rows that are valid and mean nothing: the alphabet turned round, and small sums."""
+
+    def turned(start: int, length: int) -> str:
+        return " ".join(letters[(start + step) % len(letters)] for step in range(length))
+
+    def row(what: str, number: int, **fields: Any) -> dict[str, Any]:
+        return {"id": f"{PLACEHOLDER}-{what}-{number}", **fields}
+
+    def question(what: str, number: int, a: int) -> dict[str, Any]:
+        answer = number % 4
+        choices = [str(2 * a + step - answer) for step in range(4)]
+        return row(what, number, question=f"{a} + {a} = ?", choices=choices, answer=answer, subject="sums")
+
+    count = range(6)
+    yield "text/train.jsonl", [row("train", n, text=turned(n, len(letters))) for n in count]
+    yield "text/heldout.jsonl", [row("heldout", n, text=turned(n, 5) + f" {n}") for n in count[:3]]
+    yield "questions/dev.jsonl", [question("dev", n, n + 3) for n in range(4)]
+    yield "questions/test.jsonl", [question("test", n, n + 20) for n in range(8)]
+    yield "probes.jsonl", [row("probe", n, prompt=turned(n, 4), target=letters[(n + 4) % len(letters)]) for n in count]
+    yield "prompts.jsonl", [row("prompt", n, prompt=turned(n, 3)) for n in count]
+
+
+def write_folder(
+    template: str, target: Path, values: Mapping[str, str], files: Mapping[str, list[dict[str, Any]]] | None = None
+) -> None:
+    """Write the folder of a plugin, whole or not at all.
+
+    files: JSON-lines files inside the package. Raises DataError where `target` is a file or not empty.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise DataError(f"{target} is there and not empty; name another folder with --out")
+    source = resources.files("tilbench.cli") / "templates" / template
+    with atomic_folder(target) as folder:
+        package = folder / values["package"]
+        for directory in (package, folder / "tests"):
+            directory.mkdir()
+        for place, into in ((source, folder), (source / "package", package)):
+            for file in place.iterdir():
+                if file.name.endswith(".tmpl"):
+                    name = file.name.removesuffix(".tmpl")
+                    path = folder / "tests" / name.removeprefix("tests_") if name.startswith("tests_") else into / name
+                    text = string.Template(file.read_text(encoding="utf-8")).substitute(values)
+                    path.write_text(text, encoding="utf-8")
+        for relative, rows in (files or {}).items():
+            path = package / "data" / relative
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+            path.write_text("".join(lines), encoding="utf-8")

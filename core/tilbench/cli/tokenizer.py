@@ -184,8 +184,8 @@ def _print(rows: Sequence[dict[str, Any]], ratios: Sequence[dict[str, Any]]) -> 
     console().print(table)
     for ratio in ratios:
         console().print(
-            f"parity of {ratio['tokenizer']} on {ratio['dataset']}: the target takes {ratio['target_over_source']:.2f} × "
-            f"the tokens of the source ({ratio['pairs']:,} pairs)"
+            f"parity of {ratio['tokenizer']} on {ratio['dataset']}: the target takes "
+            f"{ratio['target_over_source']:.2f} × the tokens of the source ({ratio['pairs']:,} pairs)"
         )
 
 

@@ -115,8 +115,9 @@ def _priority(fault: ErrorDetails) -> tuple[bool, int]:
 def _location(fault: ErrorDetails, data: Any) -> Location:
     """Return where a fault is, without the tags that pydantic adds for the members of a union."""
     kept: list[str | int] = []
+    part: Any
     for part in fault["loc"]:
-        if (isinstance(data, Mapping) and part in data) or (isinstance(data, list) and isinstance(part, int)):
+        if (isinstance(data, Mapping) and part in data) or isinstance(data, list):
             data = data[part]
             kept.append(part)
     return (*kept, fault["loc"][-1]) if fault["type"] in _MISSING else tuple(kept)

@@ -52,7 +52,7 @@ def hub_rows(name: str, dataset: Dataset) -> Iterator[tuple[str, Mapping[str, An
 def _reachable() -> bool:
     """Say whether the Hub answers at all; it is asked once."""
     from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub.utils._http import get_session
 
     if constants.HF_HUB_OFFLINE:
         return False
