@@ -17,6 +17,10 @@ from tilbench_huggingface.source import CONFIG, read_json
 __all__ = ["adapter_shapes", "count", "load_adapter", "load_model", "meta_model"]
 
 
+_PLAIN_NAMES = {r"(^|\.)_orig_mod\.": r"\1"}
+"""What torch.compile puts before the names of a saved model's weights is taken off."""
+
+
 def count(module: nn.Module) -> int:
     """Return the number of parameters, tied ones once."""
     return sum(parameter.numel() for parameter in module.parameters())
@@ -63,6 +67,7 @@ def load_model(
             dtype=dtype or "auto",
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
+            key_mapping=_PLAIN_NAMES,
             ignore_mismatched_sizes=True,  # they come back in `info`, all of them
             **options,
         )

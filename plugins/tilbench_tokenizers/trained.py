@@ -189,6 +189,7 @@ class Til(ByteLevelBPE):
     """
 
     name: ClassVar[str] = "til"
+    drops: ClassVar[str] = "\x1f"
     Options: ClassVar[type[Any]] = TilOptions
     smaller: ClassVar[str] = ", or lower 'reserved'"
 
@@ -229,6 +230,7 @@ class WordPiece(TrainedFamily):
     """WordPiece as in BERT, cased, not normalised: white space is lost, rare characters are unknown."""
 
     name: ClassVar[str] = "wordpiece"
+    lossless: ClassVar[bool] = False
     Options: ClassVar[type[Any]] = WordPieceOptions
     smaller: ClassVar[str] = ", or lower 'alphabet'"
 

@@ -45,8 +45,6 @@ SETTINGS: Mapping[tuple[str, str], Mapping[str, Any]] = {
         }
     },
     # documented: the morpheme mark is an instruction; white space is lost
-    ("tokenizers", "til"): {"drops": "\x1f"},
-    ("tokenizers", "wordpiece"): {"lossless": False},
 }
 
 
@@ -93,12 +91,6 @@ MADE: Mapping[tuple[str, str], Callable[[Path], Mapping[str, Any]]] = {
 }
 """What a family loads that cannot be trained, made in an empty folder."""
 
-KNOWN_FAULTS: Mapping[tuple[str, str], set[str]] = {
-    # Transformers' own loader reads the file, and refuses names that begin with _orig_mod.
-    ("architectures", "huggingface"): {"wrapper_prefix_is_stripped"},
-}
-"""Checks that fail today. One that is mended fails here until it is taken off the list."""
-
 NEED_A_MODEL = {("loaders", "huggingface")}
 """What opens models of others only: it is tested on a folder of its own, in its own tests."""
 
@@ -126,13 +118,13 @@ def test_conforms(kind: str, name: str, tmp_path: Path) -> None:
     except (NotApplicable, MissingDependency, ModuleNotFoundError) as error:
         pytest.skip(str(error))
     failed = {each.check: each.reason for each in outcomes if each.status == "fail"}
-    assert set(failed) == KNOWN_FAULTS.get((kind, name), set()), failed
+    assert not failed
     if all(each.status == "n/a" for each in outcomes):
         pytest.skip(outcomes[0].reason)
 
 
 def test_known_exceptions_are_of_things_that_exist() -> None:
-    assert {*SETTINGS, *MADE, *NEED_A_MODEL, *KNOWN_FAULTS} <= set(REGISTERED)
+    assert {*SETTINGS, *MADE, *NEED_A_MODEL} <= set(REGISTERED)
 
 
 # The other door

@@ -79,7 +79,7 @@ def _plugin_files(ctx: click.Context, param: click.Parameter, value: Sequence[st
     help="Load a plugin from a Python file; can be repeated. TILBENCH_PLUGINS names more.",
 )
 def cli() -> None:
-    r"""Which small language model is better at my language, by how much, and can I believe it?
+    """Which small language model is better at my language, by how much, and can I believe it?
 
     \b
     Example:

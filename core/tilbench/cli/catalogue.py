@@ -22,7 +22,7 @@ __all__ = ["list_names", "plugins", "show"]
 @json_option
 @click.pass_obj
 def list_names(app: App, kind: str | None, as_json: bool) -> None:
-    r"""List what is registered: everything, or one KIND such as models, languages, metrics.
+    """List what is registered: everything, or one KIND such as models, languages, metrics.
 
     \b
     Example:
@@ -67,7 +67,7 @@ def _rows(registry: Registry, kind: str) -> list[dict[str, str]]:
 @json_option
 @click.pass_obj
 def show(app: App, name: str, kind: str | None, data_dir: Any, as_json: bool) -> None:
-    r"""Show one registered thing whole: a model's spec, a dataset, a language, a suite …
+    """Show one registered thing whole: a model's spec, a dataset, a language, a suite …
 
     \b
     Example:
@@ -158,7 +158,7 @@ def _plain(data: Any) -> Any:
 @json_option
 @click.pass_obj
 def plugins(app: App, as_json: bool) -> None:
-    r"""List plugins, where each is from, and what is wrong with those that were skipped.
+    """List plugins, where each is from, and what is wrong with those that were skipped.
 
     \b
     Example:

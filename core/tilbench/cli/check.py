@@ -54,7 +54,7 @@ def check(
       tilbench check til-mini-1b
       tilbench check llama --set config.hidden_size=64
       tilbench check --all
-    """  # noqa: D301
+    """
     registry = app.host.registry
     if kind is not None and kind not in KINDS:
         raise UnknownName("kind", kind, KINDS)

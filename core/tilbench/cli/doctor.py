@@ -35,7 +35,7 @@ _OPTIONAL = {
 @json_option
 @click.pass_obj
 def doctor(app: App, as_json: bool) -> int:
-    r"""Load every plugin and everything it registered; say what is broken and what is not installed.
+    """Load every plugin and everything it registered; say what is broken and what is not installed.
 
     Ends with status 1 where something is broken.
 

@@ -27,7 +27,7 @@ __all__ = ["leaderboard"]
 @click.option("--table", is_flag=True, help="Print the table here instead of serving a page.")
 @json_option
 def leaderboard(records: Path, port: int | None, headless: bool, table: bool, as_json: bool) -> int:
-    r"""Serve the leaderboard of a folder of records.
+    """Serve the leaderboard of a folder of records.
 
     \b
     Example:

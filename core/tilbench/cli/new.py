@@ -61,7 +61,7 @@ def new() -> None:
     \b
     Example:
       tilbench new language ky-Cyrl --name Kyrgyz
-    """  # noqa: D301
+    """
 
 
 @new.command()
@@ -77,7 +77,7 @@ def language(app: App, tag: str, name: str, native_name: str, alphabet: str, out
     \b
     Example:
       tilbench new language ky-Cyrl --name Kyrgyz --alphabet абвгдеёжзийклмнңоөпрстуүфхцчшщъыьэюя
-    """  # noqa: D301
+    """
     subtag, script = read_tag(tag)
     letters = letters_of(script, alphabet)
     registry = app.host.registry
@@ -118,7 +118,7 @@ def metric(app: App, name: str, title: str, out: Path | None) -> None:
     \b
     Example:
       tilbench new metric next-word --title "found next words"
-    """  # noqa: D301
+    """
     plain = identifier(name, "")
     if not plain or name != name.lower() or " " in name:
         raise ConfigError(f"metric {name!r}: write lower-case letters, digits and -, beginning with a letter")

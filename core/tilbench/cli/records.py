@@ -22,7 +22,7 @@ def records() -> None:
 @json_option
 @click.pass_obj
 def verify(app: App, paths: Sequence[Path], as_json: bool) -> int:
-    r"""Recompute every value of the records in PATHS (files or folders) from their items.
+    """Recompute every value of the records in PATHS (files or folders) from their items.
 
     Ends with status 1 where a number, a hash or the schema does not hold.
 

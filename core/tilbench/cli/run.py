@@ -62,7 +62,7 @@ def run(
     executor: str,
     **options: Any,
 ) -> None:
-    r"""Score models on SUITE (a name or a YAML file) and record the results.
+    """Score models on SUITE (a name or a YAML file) and record the results.
 
     What is recorded already is not scored again; a run that was killed goes on where it was.
 

@@ -33,7 +33,7 @@ def tokenizer() -> None:
 def train(
     app: App, family: str, datasets: str, out: Path, overrides: Sequence[str], data_dir: Path | None, as_json: bool
 ) -> None:
-    r"""Train a tokenizer of FAMILY (bpe, unigram, wordpiece, til …) and write it to a folder.
+    """Train a tokenizer of FAMILY (bpe, unigram, wordpiece, til …) and write it to a folder.
 
     \b
     Example:
@@ -80,7 +80,7 @@ def report(
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Compare TOKENIZERS (folders, .tiktoken or .model files, hf:org/name, mistral:NAME, bytes) on datasets.
+    """Compare TOKENIZERS (folders, .tiktoken or .model files, hf:org/name, mistral:NAME, bytes) on datasets.
 
     Special tokens, padding and truncation never count.
 

@@ -31,7 +31,7 @@ def train(
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Train SPEC (name or name:variant). The same command goes on with a run that was stopped.
+    """Train SPEC (name or name:variant). The same command goes on with a run that was stopped.
 
     \b
     Example:

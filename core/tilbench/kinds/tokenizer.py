@@ -55,7 +55,11 @@ class Tokenizer(Protocol):
 
 @runtime_checkable
 class TokenizerFamily(Protocol):
-    """A way to make tokenizers: train one from text, or load one from a reference."""
+    """A way to make tokenizers: train one from text, or load one from a reference.
+
+    A family that loses more than what it counts as unknown says so to the conformance tests: `lossless = False`, or
+    `drops`, the characters that it takes as instructions and leaves out.
+    """
 
     trainable: ClassVar[bool]
     Options: ClassVar[type[Any]]
