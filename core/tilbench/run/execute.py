@@ -67,6 +67,7 @@ def run_model(
     share = Share(source, card)
     found: dict[str, Record] = {}
     open_tasks: list[PlannedTask] = []
+    blanks: list[Record] = []
     for task in tasks:
         used = task.used
         old = store.find(used.suite, used.name, used.fingerprint, card.name, card.fingerprint)
@@ -75,21 +76,24 @@ def run_model(
             found[used.name] = old
         elif blank is not None:
             found[used.name] = blank
-            store.write(blank, [])
+            blanks.append(blank)
         else:
             open_tasks.append(task)
     wanted = {request: None for task in open_tasks for requests in task.requests.values() for request in requests}
     known = dict(journal.known(card.fingerprint, wanted))
     missing = [request for request in wanted if request not in known]
     timing = _Timing()
-    if missing:
-        _ask(source.open(options), card, missing, known, journal, timing, progress)
+    model = source.open(options) if missing else None  # before anything is written: its files may not fit together
+    for blank in blanks:
+        store.write(blank, [])
+    if model is not None:
+        _ask(model, card, missing, known, journal, timing, progress)
     for task in open_tasks:
         record, items = _score(task, card, known, timing, environment, command)
         store.write(record, [(item.item, item.cluster, item.values) for item in items])
         found[task.used.name] = record
     share.records = [found[task.used.name] for task in tasks]
-    share.made = len(open_tasks)
+    share.made = len(open_tasks) + len(blanks)
     share.scored = len(missing)
     return share
 

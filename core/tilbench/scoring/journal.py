@@ -27,17 +27,14 @@ CREATE TABLE IF NOT EXISTS answers (
 
 
 class Journal:
-    """A file of answers. Every `add` is one transaction: it survives `kill -9` whole or not at all."""
+    """A file of answers. Every `add` is one transaction: it survives `kill -9` whole or not at all.
+
+    The file is made by the first `add`, so that a run which never gets an answer leaves nothing behind.
+    """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._connection = sqlite3.connect(path, isolation_level=None, timeout=60)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._connection.execute(_SCHEMA)
-        except sqlite3.Error as error:
-            raise DataError(f"{path}: not a journal ({error}); move it away and run again") from None
+        self._path = path
+        self._connection = _open(path) if path.exists() else None
 
     def __enter__(self) -> Journal:
         """Return the journal itself."""
@@ -47,17 +44,21 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the file."""
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
 
     def add(self, model: str, answers: Sequence[tuple[Request, Answer]]) -> None:
         """Keep a batch of answers of one model."""
+        self._connection = connection = self._connection or _open(self._path)
         rows = [(model, request_key(request), ENGINE_VERSION, answer_to_json(answer)) for request, answer in answers]
-        self._connection.execute("BEGIN")
-        self._connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", rows)
-        self._connection.execute("COMMIT")
+        connection.execute("BEGIN")
+        connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", rows)
+        connection.execute("COMMIT")
 
     def known(self, model: str, requests: Iterable[Request]) -> Mapping[Request, Answer]:
         """Return those of the requests that this model has answered, with the answers."""
+        if self._connection is None:
+            return {}
         stored = dict(
             self._connection.execute(
                 "SELECT request, answer FROM answers WHERE model = ? AND engine = ?", (model, ENGINE_VERSION)
@@ -67,3 +68,16 @@ class Journal:
             return {}
         keyed = ((request, request_key(request)) for request in requests)
         return {request: answer_from_json(stored[key]) for request, key in keyed if key in stored}
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Open the file, making it where it is not. Raises DataError for a file that is something else."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, timeout=60)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(_SCHEMA)
+    except sqlite3.Error as error:
+        raise DataError(f"{path}: not a journal ({error}); move it away and run again") from None
+    return connection
