@@ -8,6 +8,7 @@ import time
 import psutil
 import torch
 
+from tilbench.config.model import Precision
 from tilbench.errors import Unsupported
 from tilbench.kinds.hardware import HardwareProfile
 from tilbench_hardware.profiles import BY_DEVICE_NAME
@@ -22,7 +23,7 @@ _BUDGET = 0.3  # seconds a rate is measured for, at most about twice that
 def cpu() -> HardwareProfile:
     """Return this machine's processor, with its rates measured once in under a second."""
     cores = psutil.cpu_count(logical=False) or 1
-    rates = {str(dtype).removeprefix("torch."): _matmul_tflops(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    rates: dict[Precision, float] = {"fp32": _matmul_tflops(torch.float32), "bf16": _matmul_tflops(torch.bfloat16)}
     return HardwareProfile(
         name="cpu",
         device="cpu",

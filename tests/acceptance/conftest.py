@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -21,7 +20,7 @@ Once = Callable[[str, Callable[[Path], object]], Path]
 def environment(**more: str) -> dict[str, str]:
     """The test's own environment with one thread, no network and none of the developer's settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TILBENCH_")}
-    return {**kept, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "error::ResourceWarning", **more}
+    return {**kept, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **more}
 
 
 @pytest.fixture(scope="session")
@@ -69,29 +68,30 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 
 
 @pytest.fixture(scope="session")
-def transformers_folder() -> Callable[[Path, Path], None]:
-    """Return a function that puts a random Llama beside the BPE tokenizer of a folder, as Transformers saves them."""
+def save_llama(command: Callable[..., tuple[str, str]]) -> Callable[..., None]:
+    """Return a function that fills a folder with a random Llama and a BPE, as Transformers saves them."""
 
-    def make(folder: Path, tokenizer: Path) -> None:
+    def save(folder: Path, *data: str | Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # imports warn of other people's deprecations
-            from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-        end = "<|endoftext|>"
-        settings = json.loads((tokenizer / "tokenizer_config.json").read_text(encoding="utf-8"))
-        fast: Any = PreTrainedTokenizerFast
-        fast = fast(tokenizer_file=str(tokenizer / "tokenizer.json"), eos_token=settings.get("eos_token", end))
-        fast.save_pretrained(folder)
+            from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+        trained = folder.parent / f"{folder.name}-tokenizer"
+        asked = ("--dataset", "text/kk/train", "--set", "vocab_size=600", "--out", trained)
+        command("tokenizer", "train", "bpe", *asked, *data)
+        load: Any = AutoTokenizer.from_pretrained
+        tokenizer = load(trained)
+        tokenizer.save_pretrained(folder)
         torch.manual_seed(0)
         config = LlamaConfig(
-            vocab_size=len(fast),
+            vocab_size=len(tokenizer),
             hidden_size=48,
             intermediate_size=96,
             num_hidden_layers=2,
             num_attention_heads=4,
             num_key_value_heads=2,
             max_position_embeddings=192,
-            bos_token_id=None,
-            eos_token_id=fast.eos_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
         )
         model: Any = LlamaForCausalLM(config)
         with torch.no_grad():
@@ -100,7 +100,7 @@ def transformers_folder() -> Callable[[Path, Path], None]:
                     parameter.mul_(4)  # so that its choices are far from ties
         model.save_pretrained(folder)
 
-    return make
+    return save
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,9 @@ def test_models_are_listed_within_six_tenths_of_a_second(executable: Path) -> No
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list", "models"], ["plugins"]])
 def test_help_and_listings_import_no_heavy_library(arguments: list[str]) -> None:
-    report = "import atexit, json, sys; atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))"
+    report = (
+        "import atexit, json, sys; atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))"
+    )
     code = f"{report}; from tilbench.__main__ import main; sys.argv = ['tilbench', *{arguments!r}]; main()"
     ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     heavy = {"torch", "transformers", "datasets", "pandas", "streamlit", "pyarrow", "scipy"}

@@ -179,3 +179,29 @@ def test_a_sample_is_not_the_first_rows() -> None:
     rows = [Document(str(number), "x") for number in range(1000)]
     assert sample(rows, 10, 0) != rows[:10]
     assert sample(rows, 10, 0) != sample(rows, 10, 1)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Path:
+    """A dataset laid out as on the Hub, opened by the same loading code."""
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "test.jsonl").write_bytes(_lines([{"text": f"мәтін {number}"} for number in range(40)]))
+    return tmp_path / "hub"
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_hub_dataset_is_read_through_datasets(hub: Path, streaming: bool) -> None:
+    found = load_rows("ours", Dataset(hub=str(hub), streaming=streaming), None)
+    assert [row.text for row in found.rows if isinstance(row, Document)] == [f"мәтін {number}" for number in range(40)]
+
+
+def test_a_stream_is_sampled_by_seed_and_read_no_further(hub: Path) -> None:
+    dataset = Dataset(hub=str(hub), streaming=True)
+    one, again, other = (load_rows("ours", dataset, None, limit=5, seed=seed) for seed in (0, 0, 1))
+    assert one.total == len(one.rows) == 5
+    assert one.fingerprint == again.fingerprint != other.fingerprint
+
+
+def test_a_hub_that_cannot_be_reached_says_how_to_get_the_data() -> None:
+    with pytest.raises(MissingDataset, match=r"DIR/org/none-such/test.parquet .* --data DIR"):
+        load_rows("ours", Dataset(hub="org/none-such"), None)

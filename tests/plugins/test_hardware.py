@@ -29,23 +29,23 @@ def test_profiles_are_complete(name: str, attribute: str) -> None:
     profile = getattr(profiles, attribute)
     assert profile.name == name
     assert profile.source
-    assert "float32" in profile.precisions
+    assert "fp32" in profile.precisions
     assert profile.memory_gib > 0
     assert all(0.5 < rate < 2500 for rate in profile.peak_tflops.values())
 
 
 def test_what_machines_cannot_do() -> None:
-    assert "bfloat16" not in profiles.T4.precisions
-    assert profiles.M4_AIR.precisions == {"float32"}
+    assert "bf16" not in profiles.T4.precisions
+    assert profiles.M4_AIR.precisions == {"fp32"}
     assert not profiles.M4_AIR.compiles
     assert profiles.RTX_PRO_6000X2.environment == {"NCCL_P2P_DISABLE": "1"}
     assert {getattr(profiles, name).price_per_hour for name in KNOWN.values()} == {None, 2.38}
 
 
 def test_til_mini_used_27_per_cent_of_its_machine() -> None:
-    mfu = profiles.H200X8.mfu(6 * 956_337_408 * 368e3, "bfloat16")
+    mfu = profiles.H200X8.mfu(6 * 956_337_408 * 368e3, "bf16")
     assert mfu == pytest.approx(0.27, abs=0.005)
-    assert profiles.T4.mfu(1e12, "bfloat16") is None
+    assert profiles.T4.mfu(1e12, "bf16") is None
 
 
 def test_this_processor_is_measured_once_and_quickly() -> None:
@@ -55,8 +55,8 @@ def test_this_processor_is_measured_once_and_quickly() -> None:
     assert time.perf_counter() - start < 5  # under a second on an idle machine
     assert detected.cpu() is profile
     assert isinstance(profile, HardwareProfile)
-    assert profile.precisions == {"float32", "bfloat16"}
-    assert 1e-4 < profile.peak_tflops["float32"] < 100
+    assert profile.precisions == {"fp32", "bf16"}
+    assert 1e-4 < profile.peak_tflops["fp32"] < 100
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_cuda_devices_get_the_rates_of_a_known_card(
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
     profile = detected.cuda()
     assert (profile.count, profile.memory_gib) == (len(names), 140)
-    assert profile.peak_tflops.get("bfloat16") == peak
+    assert profile.peak_tflops.get("bf16") == peak
 
 
 def test_no_or_unlike_cuda_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

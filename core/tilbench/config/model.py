@@ -15,11 +15,16 @@ __all__ = [
     "GenerationSettings",
     "ModelSpec",
     "Optimizer",
+    "Precision",
     "Recipe",
     "Reported",
     "Schedule",
     "TokenizerRef",
 ]
+
+
+Precision = Literal["fp32", "bf16", "fp16"]
+"""What a model computes in; weights and optimizer state stay in fp32."""
 
 
 class ArchitectureRef(Schema):
@@ -103,7 +108,7 @@ class Recipe(Schema):
     """Accelerators, each with its own `batch_size × accumulation` sequences a step."""
     optimizer: Optimizer
     schedule: Schedule = Schedule()
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     seed: int = 0
     mixing: Literal["weighted", "source_balanced", "interleaved"] = "weighted"
     packing: Literal["packed", "windows"] = "packed"

@@ -11,13 +11,18 @@ from tilbench.errors import MissingDataset, MissingDependency
 
 __all__ = ["hub_rows"]
 
+_BUFFER = 10_000
 _PATIENCE = 5.0
 """Seconds to wait for the Hub before it counts as out of reach."""
 
 
-def hub_rows(name: str, dataset: Dataset) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def hub_rows(
+    name: str, dataset: Dataset, limit: int | None = None, seed: int = 0
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield `(place, columns)` of each row. A row with no `id` gets its number as one.
 
+    A stream may have no end in sight, so there `limit` rows are drawn by `seed` from its shuffled beginning (a buffer
+    of 10,000 rows), and no more than these are read. Of a dataset that is stored whole, all rows are given.
     A dataset's own Python code is never run. Raises MissingDataset with the way to get the data where the
     Hub cannot be reached or has no such dataset, MissingDependency without `datasets`.
     """
@@ -38,6 +43,8 @@ def hub_rows(name: str, dataset: Dataset) -> Iterator[tuple[str, Mapping[str, An
             revision=dataset.revision,
             streaming=dataset.streaming,
         )
+        if dataset.streaming and limit is not None:
+            loaded = loaded.shuffle(seed=seed, buffer_size=_BUFFER).take(limit)
         for number, row in enumerate(loaded):
             yield f"{place}:{number}", row if row.get("id") is not None else {**row, "id": str(number)}
     except Exception as error:  # the Hub's clients raise errors of many packages; all mean that there are no rows

@@ -43,7 +43,7 @@ def load_rows(name: str, dataset: Dataset, data_dir: Path | None, *, limit: int 
     name: what it is called in messages and in the data directory.
     Raises MissingDataset where it is nowhere on this machine, DataError for a bad row.
     """
-    origin, raw_rows = _open(name, dataset, data_dir)
+    origin, raw_rows = _open(name, dataset, data_dir, limit, seed)
     rows: list[Row] = []
     kind: str = dataset.kind or ""
     ids: set[str] = set()
@@ -99,7 +99,9 @@ def find_file(root: Path, name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _open(name: str, dataset: Dataset, data_dir: Path | None) -> tuple[str, Iterator[tuple[str, Mapping[str, Any]]]]:
+def _open(
+    name: str, dataset: Dataset, data_dir: Path | None, limit: int | None, seed: int
+) -> tuple[str, Iterator[tuple[str, Mapping[str, Any]]]]:
     """Return where the rows come from, and the rows."""
     if data_dir is not None:
         for local in _local_names(name, dataset):
@@ -112,7 +114,7 @@ def _open(name: str, dataset: Dataset, data_dir: Path | None) -> tuple[str, Iter
         return str(path), read_rows(path)
     if dataset.hub:
         origin = f"hf:{dataset.hub}@{dataset.revision} {dataset.config} {dataset.split}".replace("  ", " ")
-        return origin, hub_rows(name, dataset)
+        return origin, hub_rows(name, dataset, limit, seed)
     where = f"{data_dir}/{name}.jsonl" if data_dir else f"DIR/{name}.jsonl"
     raise MissingDataset(
         f"dataset {name!r} is not on this machine: put it at {where} (or .jsonl.gz, .parquet, .csv, .txt) and pass "

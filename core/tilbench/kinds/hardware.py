@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tilbench.config.model import Precision
+
 __all__ = ["HardwareProfile"]
 
 
@@ -22,7 +24,7 @@ class HardwareProfile:
     device: str
     count: int = 1
     memory_gib: float
-    peak_tflops: Mapping[str, float]
+    peak_tflops: Mapping[Precision, float]
     bandwidth_gbs: float | None = None
     price_per_hour: float | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -30,11 +32,11 @@ class HardwareProfile:
     source: str = ""
 
     @property
-    def precisions(self) -> frozenset[str]:
+    def precisions(self) -> frozenset[Precision]:
         """The precisions it can compute in."""
         return frozenset(self.peak_tflops)
 
-    def mfu(self, flops_per_second: float, precision: str) -> float | None:
+    def mfu(self, flops_per_second: float, precision: Precision) -> float | None:
         """Return the share of the whole machine's peak that is used; None where the peak is not known.
 
         Model FLOPs utilisation as defined by Chowdhery et al., PaLM (2022), appendix B.

@@ -66,7 +66,7 @@ class TrainerConformance(Conformance):
             module=module,
             tokenizer=ToyTokenizer(),
             sources=[Source("toy", 1.0, documents[:24], documents[24:], "toy:1")],
-            hardware=HardwareProfile(name="cpu", device="cpu", memory_gib=1.0, peak_tflops={"float32": 0.01}),
+            hardware=HardwareProfile(name="cpu", device="cpu", memory_gib=1.0, peak_tflops={"fp32": 0.01}),
             out=out,
             reference="toy",
             progress=False,
