@@ -15,7 +15,9 @@ from tilbench.loader import Host, load_plugins
 
 ROOT = Path(__file__).parents[1]
 _SIBLING = ROOT.parent / "shared" / "data"
-_DATA = os.environ.pop("TILBENCH_DATA", "") or (str(_SIBLING) if _SIBLING.is_dir() else "")
+_KEPT = "TILBENCH_TEST_DATA"  # for pytest-xdist's processes, which start when the setting is already hidden
+_FOUND = str(_SIBLING) if _SIBLING.is_dir() else ""
+_DATA = os.environ[_KEPT] = os.environ.pop("TILBENCH_DATA", "") or os.environ.get(_KEPT, "") or _FOUND
 
 
 @pytest.fixture(autouse=True)

@@ -130,7 +130,7 @@ class Choice:
         n = len(scores)
         chance = math.fsum(1 / score.values["options"] for score in scores) / n
         values = {
-            name: _accuracy([score.values[name] for score in scores], scores, chance)
+            name: _accuracy(name, scores, chance)
             for name in self._accuracies
             if all(name in score.values for score in scores)
         }
@@ -155,7 +155,8 @@ def _lengths(name: str, texts: Sequence[str], answers: Sequence[Likelihood]) -> 
     return [1] * len(texts)
 
 
-def _accuracy(right: Sequence[float], scores: Sequence[ItemScore], chance: float) -> Value:
+def _accuracy(name: str, scores: Sequence[ItemScore], chance: float) -> Value:
+    right = [score.values[name] for score in scores]
     interval = proportion_interval(right, [score.cluster for score in scores])
     return Value(
         value=math.fsum(right) / len(right),
@@ -166,6 +167,7 @@ def _accuracy(right: Sequence[float], scores: Sequence[ItemScore], chance: float
         low=interval.low if interval else None,
         high=interval.high if interval else None,
         chance=chance,
+        of=(name, ""),
     )
 
 

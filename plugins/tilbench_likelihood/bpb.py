@@ -100,7 +100,7 @@ def _perplexity(bits: Value) -> Value:
     There is neither where one of them is too large for a float.
     """
     value = _power(bits.value)
-    plain = replace(bits, value=value, stderr=None, low=None, high=None)
+    plain = replace(bits, value=value, stderr=None, low=None, high=None, of=None)
     if bits.stderr is None or bits.low is None or bits.high is None:
         return plain
     stderr, low, high = math.log(2) * value * bits.stderr, _power(bits.low), _power(bits.high)

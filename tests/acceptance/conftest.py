@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -59,6 +60,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
         folder, done = base / name, base / f"{name}.done"
         with FileLock(base / f"{name}.lock"):
             if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # what a maker that failed has left
                 folder.mkdir()
                 maker(folder)
                 done.touch()

@@ -8,8 +8,8 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ pytestmark = pytest.mark.slow
 Command = Callable[..., tuple[str, str]]
 Start = Callable[..., subprocess.Popen[str]]
 Answers = dict[tuple[str, str], str]
+Moment = Callable[[Answers, Answers], bool]
+"""Given what is answered now and what was when the process started."""
 
 PLUGIN = Path(__file__).with_name("counting_plugin.py")
 SUITE = """
@@ -61,22 +63,24 @@ def answers(out: Path) -> Answers:
         return {}
     with contextlib.closing(sqlite3.connect(out / "journal.sqlite", timeout=60)) as journal:
         try:
-            return {(model, key): answer for model, key, answer in journal.execute(
-                "SELECT model, request, answer FROM answers"
-            )}  # fmt: skip
+            rows = journal.execute("SELECT model, request, answer FROM answers").fetchall()
         except sqlite3.OperationalError:  # opened, and its table not made yet
-            return {}
+            rows = []
+    return {(model, key): answer for model, key, answer in rows}
 
 
 def stop_when(process: subprocess.Popen[str], reached: Callable[[], bool], how: signal.Signals) -> str:
     """Send the signal once `reached`; return what the process said on standard error."""
     deadline = time.monotonic() + 120
-    while not reached():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(how)
-    return process.communicate(timeout=60)[1]
+    try:
+        while not reached():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(how)
+        return process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
 
 
 def contents(records: Path) -> Mapping[str, bytes]:
@@ -94,9 +98,13 @@ def contents(records: Path) -> Mapping[str, bytes]:
     return found
 
 
-def by_model(known: Answers) -> list[int]:
-    """How many answers there are of each model, most first."""
-    return sorted(Counter(model for model, _ in known).values(), reverse=True)
+def is_time(moment: Moment, out: Path, before: Answers) -> bool:
+    return moment(answers(out), before)
+
+
+def models_of(known: Answers) -> int:
+    """How many models there are answers of."""
+    return len({model for model, _ in known})
 
 
 def asked(file: Path) -> list[tuple[str, str]]:
@@ -108,16 +116,16 @@ def test_killed_three_times_it_asks_nothing_twice_and_writes_the_same_records(
     folder: Path, start: Start, command: Command, tilbench: Callable[..., Any]
 ) -> None:
     out, total = folder / "killed", len(answers(folder / WHOLE))
-    moments: list[Callable[[], bool]] = [
-        lambda: len(answers(out)) >= 5,  # during the first model
-        lambda: len(by_model(answers(out))) == 1 and any(out.glob("small/*/*.json")),  # as its records are written
-        lambda: len(by_model(answers(out))) == 2 and min(by_model(answers(out))) >= 5,  # during the second
+    moments: list[Moment] = [
+        lambda now, before: len(now) >= 5,  # during the first model
+        lambda now, before: any(out.glob("small/*/*.json")),  # as records are written
+        lambda now, before: models_of(now) == 2 and len(now) >= len(before) + 5,  # during the second
     ]
     before: Answers = {}
     for place, reached in enumerate(moments):
         counted = folder / f"killed-{place}.counted"
         process = start(*run(out.name), cwd=folder, COUNTED=str(counted), PAUSE="0.05")
-        stop_when(process, reached, signal.SIGKILL)
+        stop_when(process, partial(is_time, reached, out, before), signal.SIGKILL)
         assert process.returncode == -signal.SIGKILL
         assert not set(asked(counted)) & set(before)
         now = answers(out)
@@ -130,9 +138,7 @@ def test_killed_three_times_it_asks_nothing_twice_and_writes_the_same_records(
     assert set(asked(counted)) == {each for each in asked(folder / f"{WHOLE}.counted") if each not in before}
     assert answers(out) == answers(folder / WHOLE)
     assert contents(out) == contents(folder / WHOLE)
-    assert (
-        len(contents(out)) == 20 + 15
-    )  # a record of every model on every task, and the items of those that are not n/a
+    assert len(contents(out)) == 20 + 15  # every model on every task, and the items of those that are not n/a
     assert tilbench("records", "verify", out).status == 0
     again = folder / "killed-again.counted"
     _, err = command(*run(out.name), cwd=folder, COUNTED=str(again), PAUSE="0")
@@ -179,7 +185,7 @@ def test_a_training_killed_twice_ends_with_the_same_weights(tmp_path: Path, star
     command(*train("whole"), cwd=tmp_path)
     for moment in (7, 19):
         process = start(*train("killed"), cwd=tmp_path)
-        stop_when(process, lambda moment=moment: steps(tmp_path / "killed") >= moment, signal.SIGKILL)  # type: ignore[misc]
+        stop_when(process, partial(lambda least: steps(tmp_path / "killed") >= least, moment), signal.SIGKILL)
         assert process.returncode == -signal.SIGKILL
         assert not (tmp_path / "killed" / f"step-{STEPS:08d}").exists()
     command(*train("killed"), cwd=tmp_path)

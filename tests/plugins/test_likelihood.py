@@ -72,7 +72,7 @@ def test_one_document_has_no_interval() -> None:
 
 def test_an_impossible_text_costs_infinitely_many_bits() -> None:
     values = metric().aggregate(score(TEXTS[:2], [-math.inf, -7.0]))
-    assert values["bpb"] == Value(value=math.inf, n=2, unit="bits/byte", direction="lower")
+    assert values["bpb"] == Value(value=math.inf, n=2, unit="bits/byte", direction="lower", of=("bits", "bytes"))
     assert values["byte_perplexity"].value == math.inf
     assert metric().aggregate([]) == {}
 

@@ -17,6 +17,7 @@ _COMMANDS = {
     "train": ("tilbench.cli.train:train", "Train a model spec."),
     "tokenizer": ("tilbench.cli.tokenizer:tokenizer", "Train a tokenizer, or compare several."),
     "leaderboard": ("tilbench.cli.leaderboard:leaderboard", "Show records on a page, or as a table."),
+    "compare": ("tilbench.cli.compare:compare", "Say which of two models is better, and whether it can be believed."),
     "records": ("tilbench.cli.records:records", "Verify records."),
     "list": ("tilbench.cli.catalogue:list_names", "List what is registered."),
     "show": ("tilbench.cli.catalogue:show", "Show one registered thing whole."),

@@ -68,10 +68,13 @@ def load_rows(name: str, dataset: Dataset, data_dir: Path | None, *, limit: int 
         origin=origin,
         fingerprint=fingerprint(chosen),
         language=dataset.language,
-        equal_options=tuple(
-            row.id for row in chosen if isinstance(row, Question) and len(set(row.choices)) < len(row.choices)
-        ),
+        equal_options=tuple(row.id for row in chosen if isinstance(row, Question) and _equal_options(row)),
     )
+
+
+def _equal_options(question: Question) -> bool:
+    """Say whether two choices are one text; space around a choice is never shown to a model."""
+    return len({choice.strip() for choice in question.choices}) < len(question.choices)
 
 
 def sample(rows: Sequence[Row], limit: int | None, seed: int) -> Sequence[Row]:

@@ -33,6 +33,8 @@ class Value:
 
     n: rows behind it. low, high: 95% interval, at the confidence `level`. stderr: standard error.
     chance: what a model that knows nothing scores. unit: bits/byte, fraction, tokens/word …
+    of: where the value is Σ `of[0]` / Σ `of[1]` of the numbers of item scores, their names; "" as the second
+    means the number of items. Only values that say so can be compared pair by pair.
     """
 
     value: float
@@ -43,6 +45,7 @@ class Value:
     low: float | None = None
     high: float | None = None
     chance: float | None = None
+    of: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ class Score(Schema):
     low: float | None = None
     high: float | None = None
     chance: float | None = None
+    of: tuple[str, str] | None = None
 
 
 class DatasetUsed(Schema):

@@ -214,6 +214,7 @@ def ratio_values(scores: Sequence[ItemScore], ratios: Mapping[str, Ratio], *, se
             stderr=interval.stderr if interval else None,
             low=interval.low if interval else None,
             high=interval.high if interval else None,
+            of=(ratio.above, ratio.below),
         )
     return values
 

@@ -185,6 +185,7 @@ def as_score(value: Value) -> Score:
         low=value.low,
         high=value.high,
         chance=value.chance,
+        of=value.of,
     )
 
 

@@ -84,12 +84,6 @@ def train(training: Training, registry: Registry, out: Path, *, progress: bool =
 
     architecture = registry.get("architectures", training.spec.architecture.name)
     tokenizer = _tokenizer(training, registry, out)
-    if tokenizer.size > training.config.vocab_size:
-        raise ConfigError(
-            f"{training.reference}: the tokenizer has {tokenizer.size:,} ids and the embedding "
-            f"{training.config.vocab_size:,} rows; lower the tokenizer's vocab_size or raise "
-            "architecture.config.vocab_size"
-        )
     torch.manual_seed(training.recipe.seed)
     module = architecture.build(training.config)
     if training.recipe.adapter is not None:
@@ -129,21 +123,32 @@ def _source(data: Data, registry: Registry, data_dir: Path | None) -> Source:
 
 
 def _tokenizer(training: Training, registry: Registry, out: Path) -> Tokenizer:
-    """Return the run's tokenizer: the one it already has, the one the spec refers to, or one trained now."""
+    """Return the run's tokenizer: the one it already has, the one the spec refers to, or one trained now.
+
+    Raises ConfigError for one that the embedding is too small for, which is not kept.
+    """
     reference = training.spec.tokenizer
     family = registry.get("tokenizers", reference.family)
     folder = out / "tokenizer"
     if reference.reference:
-        loaded: Tokenizer = family.load(reference.reference)
-        return loaded
+        return _fitting(training, family.load(reference.reference))
     if not family.trainable:
-        made: Tokenizer = family.load(reference.family)
-        return made
+        return _fitting(training, family.load(reference.family))
     if not folder.is_dir():
+        trained = _fitting(training, family.train(training.documents, reference.options))
         with atomic_folder(folder) as aside:
-            family.train(training.documents, reference.options).save(aside)
-    kept: Tokenizer = family.load(str(folder))
-    return kept
+            trained.save(aside)
+    return _fitting(training, family.load(str(folder)))
+
+
+def _fitting(training: Training, tokenizer: Tokenizer) -> Tokenizer:
+    if tokenizer.size > training.config.vocab_size:
+        raise ConfigError(
+            f"{training.reference}: the tokenizer has {tokenizer.size:,} ids and the embedding "
+            f"{training.config.vocab_size:,} rows; lower the tokenizer's vocab_size or raise "
+            "architecture.config.vocab_size"
+        )
+    return tokenizer
 
 
 def train_if_needed(reference: str, out: Path, registry: Registry, data_dir: Path | None) -> Path:
