@@ -128,7 +128,7 @@ def _used(
         "dataset": dataset.fingerprint,
         "shots": task.shots,
         "examples": examples.fingerprint if examples else "",
-        "seed": suite.seed if task.shots else None,
+        "seed": suite.seed,
     }
     return TaskUsed(
         suite=suite.name,

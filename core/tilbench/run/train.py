@@ -9,6 +9,7 @@ from typing import Any
 
 import pydantic
 
+from tilbench.checkpoints.folder import is_run
 from tilbench.config.model import Data, ModelSpec, Recipe
 from tilbench.config.references import parse_spec
 from tilbench.data.rows import Document
@@ -134,7 +135,7 @@ def _tokenizer(training: Training, registry: Registry, out: Path) -> Tokenizer:
         return _fitting(training, family.load(reference.reference))
     if not family.trainable:
         return _fitting(training, family.load(reference.family))
-    if not folder.is_dir():
+    if not (is_run(out) and folder.is_dir()):  # one left by a run that never began may be of other options
         trained = _fitting(training, family.train(training.documents, reference.options))
         with atomic_folder(folder) as aside:
             trained.save(aside)

@@ -1,0 +1,137 @@
+"""Probes: where the expected next word of a prompt stands among all that a model could say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from tilbench.config.base import Schema
+from tilbench.data.rows import Probe, Row
+from tilbench.errors import DataError, PluginError
+from tilbench.kinds.metric import ItemScore, TaskContext, Value
+from tilbench.kinds.requests import Answer, NextWord, Ranked, Request
+from tilbench.results.statistics import Ratio, proportion_interval, ratio_values
+
+__all__ = ["ProbeMetric", "ProbeSettings"]
+
+_RATIOS = {
+    "reciprocal_rank": Ratio("reciprocal_rank", "probes", "1/rank", "higher"),
+    "probability": Ratio("probability", "probes", "fraction", "higher"),
+    "target_perplexity": Ratio("nats", "tokens", "perplexity/token", "lower"),
+    "tokens_per_target": Ratio("tokens", "probes", "tokens/target", "none"),
+}
+_TOP = {"top1": 1, "top10": 10}
+
+
+class ProbeSettings(Schema):
+    """Probes have nothing to set."""
+
+
+class ProbeMetric:
+    """What a model makes of prompts whose next word is known, such as `The capital of Italy is` → `Rome`.
+
+    A target of several tokens has the rank of its first token (1 is the likeliest) and the probability of all
+    of them, a space before the word included. Over the n probes, with p the probability of the whole target:
+
+    reciprocal_rank = Σ 1/rank / n, from 0 to 1. top1, top10: share of probes of rank 1, and of 10 or better.
+    probability = Σ p / n. target_perplexity = exp(−Σ ln p / Σ tokens): of a target of one token it is 1/p.
+    tokens_per_target = Σ tokens / n. Of these only `probability` is comparable between tokenizers: where
+    words break into many tokens, the rank is that of a small piece, at worst of the space before the word,
+    and each piece is easy given those before it. Read the others beside tokens_per_target.
+
+    A probe's own scores are its rank, logprob (natural logarithm), tokens, probability and perplexity
+    = exp(−logprob / tokens): a table of one probe a line. Intervals: Wilson's for shares, percentile bootstrap
+    over probes for the rest.
+    """
+
+    rows: ClassVar[frozenset[str]] = frozenset({"probes"})
+    version: ClassVar[int] = 1
+    Settings: ClassVar[type[ProbeSettings]] = ProbeSettings
+
+    def __init__(self, settings: ProbeSettings, context: TaskContext) -> None:
+        self.headline = "reciprocal_rank"
+        self._seed = context.seed
+
+    def requests(self, row: Row) -> Sequence[Request]:
+        """Ask where the target stands after the prompt."""
+        probe = _probe(row)
+        return [NextWord(probe.prompt, probe.target)]
+
+    def score(self, row: Row, answers: Sequence[Answer]) -> ItemScore:
+        """Return the target's rank, log-probability, probability and perplexity."""
+        _probe(row)
+        if len(answers) != 1 or not isinstance(answers[0], Ranked):
+            raise PluginError(f"probe {row.id!r} was not answered by one Ranked")
+        answer = answers[0]
+        if answer.rank < 1 or answer.tokens < 1:
+            raise PluginError(f"probe {row.id!r}: rank {answer.rank} of {answer.tokens} tokens; both start at 1")
+        values = {
+            "rank": float(answer.rank),
+            "logprob": answer.logprob,
+            "tokens": float(answer.tokens),
+            "probability": math.exp(answer.logprob),
+            "perplexity": _exp(-answer.logprob / answer.tokens),
+        }
+        return ItemScore(row.id, row.cluster, values)
+
+    def aggregate(self, scores: Sequence[ItemScore]) -> Mapping[str, Value]:
+        """Return the means over probes; a single probe has no interval."""
+        if not scores:
+            return {}
+        values = ratio_values([_terms(score) for score in scores], _RATIOS, seed=self._seed)
+        values["target_perplexity"] = _perplexity(values["target_perplexity"])
+        return values | {name: _share(scores, best) for name, best in _TOP.items()}
+
+
+def _terms(score: ItemScore) -> ItemScore:
+    """Return what a probe adds to the sums."""
+    values = score.values
+    terms = {
+        "reciprocal_rank": 1 / values["rank"],
+        "probability": values["probability"],
+        "nats": -values["logprob"],
+        "tokens": values["tokens"],
+        "probes": 1.0,
+    }
+    return ItemScore(score.item, score.cluster, terms)
+
+
+def _share(scores: Sequence[ItemScore], best: int) -> Value:
+    """Return the share of probes of rank `best` or better."""
+    hits = [float(score.values["rank"] <= best) for score in scores]
+    interval = proportion_interval(hits, [score.cluster for score in scores])
+    return Value(
+        value=math.fsum(hits) / len(hits),
+        n=len(hits),
+        unit="fraction",
+        direction="higher",
+        stderr=interval.stderr if interval else None,
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+    )
+
+
+def _perplexity(nats: Value) -> Value:
+    """Return exp(nats); its interval is the image of that of the nats, its error first order.
+
+    There is neither where one of them is too large for a float.
+    """
+    value = _exp(nats.value)
+    plain = replace(nats, value=value, stderr=None, low=None, high=None)
+    if nats.stderr is None or nats.low is None or nats.high is None:
+        return plain
+    stderr, low, high = value * nats.stderr, _exp(nats.low), _exp(nats.high)
+    return replace(plain, stderr=stderr, low=low, high=high) if math.isfinite(stderr + high) else plain
+
+
+def _exp(nats: float) -> float:
+    """Return e^nats, infinite where that is more than a float can hold."""
+    return math.exp(nats) if nats < 709 else math.inf
+
+
+def _probe(row: Row) -> Probe:
+    if not isinstance(row, Probe):
+        raise DataError(f"row {row.id!r}: probe scores probes, not {row.kind}")
+    return row

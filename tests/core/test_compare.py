@@ -1,0 +1,384 @@
+"""`tilbench compare`: closed forms, what it refuses, and the table of document 2 read as its own numbers say."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import math
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tilbench.errors import DataError, UnknownName
+from tilbench.results import paired
+from tilbench.results.compare import Comparison, compare_models
+from tilbench.results.paired import Side, detectable, holm, mcnemar, pair, pool
+from tilbench.results.record import Score
+from tilbench.results.store import RecordStore
+from tilbench.testing.records import record
+
+Tilbench = Callable[..., Any]
+Items = list[tuple[str, str, dict[str, float]]]
+
+DOCUMENT_2 = {  # adapter, its standard error, 4-bit base: seeds/001, table of lm-eval accuracies
+    "kazakh_and_literature": (0.1410, 0.0060, 0.1567),
+    "biology": (0.1968, 0.0109, 0.2241),
+    "constitution": (0.2500, 0.0280, 0.2917),
+    "dastur": (0.2519, 0.0188, 0.2575),
+    "english": (0.2469, 0.0100, 0.2894),
+    "geography": (0.2428, 0.0136, 0.2747),
+    "history_of_kazakhstan": (0.1822, 0.0079, 0.2071),
+    "human_society_rights": (0.2886, 0.0372, 0.3289),
+    "unified_national_testing": (0.1968, 0.0109, 0.2241),
+    "world_history": (0.2512, 0.0134, 0.2853),
+    "mmlu_translated": (0.2017, 0.0118, 0.2217),
+}
+
+
+def ones(values: Sequence[float]) -> Side:
+    return Side(values, [1.0] * len(values))
+
+
+def ids(count: int) -> list[str]:
+    return [f"row-{index}" for index in range(count)]
+
+
+def save_answers(store: RecordStore, model: str, task: str, right: Sequence[int], cluster: int = 1) -> Path:
+    """Record right and wrong answers as the metric `choice` does."""
+    value = sum(right) / len(right)
+    half = 1.96 * math.sqrt(value * (1 - value) / len(right))
+    score = Score(
+        value=value, n=len(right), unit="fraction", direction="higher", chance=0.25, of=("acc", ""),
+        low=value - half, high=value + half,
+    )  # fmt: skip
+    items = [(f"q{place}", f"p{place // cluster}", {"acc": float(each)}) for place, each in enumerate(right)]
+    made = record(model, task, score, headline="acc", rows=len(right))
+    data = made.task.dataset.model_copy(update={"fingerprint": f"rows of {task}"})
+    return store.write(made.model_copy(update={"task": made.task.model_copy(update={"dataset": data})}), items)
+
+
+def save_bits(store: RecordStore, model: str, bits: Sequence[float], task: str = "news", **fields: Any) -> Path:
+    """Record documents of 100 bytes as the metric `bpb` does."""
+    score = Score(
+        value=math.fsum(bits) / (100 * len(bits)), n=len(bits), unit="bits/byte", direction="lower",
+        of=("bits", "bytes"),
+    )  # fmt: skip
+    items = [(f"d{place}", f"d{place}", {"bits": each, "bytes": 100.0}) for place, each in enumerate(bits)]
+    return store.write(record(model, task, score, **fields), items)
+
+
+def test_docstring_examples() -> None:
+    assert doctest.testmod(paired).failed == 0
+
+
+@given(st.integers(0, 400), st.integers(0, 400))
+def test_mcnemar_is_the_binomial_test_of_scipy(only_a: int, only_b: int) -> None:
+    if only_a + only_b:
+        expected = scipy.stats.binomtest(only_a, only_a + only_b, 0.5).pvalue
+        assert mcnemar(only_a, only_b) == pytest.approx(expected, rel=1e-9)
+    assert mcnemar(only_a, only_b) == mcnemar(only_b, only_a)
+
+
+def test_mcnemar_of_many_rows_neither_overflows_nor_lies() -> None:
+    assert mcnemar(5000, 5000) == 1
+    assert mcnemar(4800, 5200) == pytest.approx(scipy.stats.binomtest(4800, 10000).pvalue, rel=1e-9)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_lies_between_the_plain_p_and_bonferroni_and_keeps_the_order(ps: list[float]) -> None:
+    adjusted = holm(ps)
+    assert all(p <= q <= min(1, len(ps) * p) for p, q in zip(ps, adjusted, strict=True))
+    assert min(adjusted) == min(1, len(ps) * min(ps))
+    for one, other in zip(zip(ps, adjusted, strict=True), zip(ps[1:], adjusted[1:], strict=False), strict=False):
+        assert (one[0] <= other[0]) <= (one[1] <= other[1])
+
+
+def test_the_bootstrap_agrees_with_the_standard_error_of_a_paired_mean() -> None:
+    generator = np.random.default_rng(1)
+    a, noise = generator.normal(size=400), generator.normal(0.02, 0.1, size=400)
+    b = a + noise
+    found = pair(ones(a.tolist()), ones(b.tolist()), ids(400), seed=3)
+    assert found is not None
+    assert found.difference == pytest.approx(-noise.mean())
+    assert found.interval.stderr == pytest.approx(scipy.stats.sem(noise), rel=0.03)
+    assert found.p == pytest.approx(scipy.stats.ttest_rel(a, b).pvalue, rel=0.2, abs=2e-4)
+    assert found.detectable == pytest.approx(2.8016 * found.interval.stderr, rel=1e-4)
+
+
+def test_a_corpus_ratio_weighs_documents_by_their_bytes() -> None:
+    found = pair(Side([10, 90], [10, 30]), Side([20, 20], [10, 30]), ["x", "y"], seed=0)
+    assert found is not None
+    assert found.difference == pytest.approx(100 / 40 - 40 / 40)
+    low, high = found.interval.low, found.interval.high
+    assert (low, high) == pytest.approx((-1, 70 / 30))  # twice document x, twice document y
+
+
+def test_the_difference_that_rows_can_show_follows_from_discordance() -> None:
+    a, b = [1.0] * 60 + [0.0] * 40 + [1.0] * 100, [0.0] * 60 + [1.0] * 40 + [1.0] * 100
+    found = pair(ones(a), ones(b), ids(200), seed=0)
+    assert found is not None
+    assert (found.only_a, found.only_b, found.test) == (60, 40, "McNemar")
+    assert found.p == pytest.approx(scipy.stats.binomtest(40, 100).pvalue)
+    assert found.detectable == pytest.approx(detectable(math.sqrt(100) / 200))
+
+
+def test_questions_of_one_passage_are_not_taken_as_independent() -> None:
+    a, b = [1.0] * 15 + [0.0] * 45, [0.0] * 60
+    alone = pair(ones(a), ones(b), ids(60), seed=0)
+    together = pair(ones(a), ones(b), [f"p{place // 15}" for place in range(60)], seed=0)
+    assert alone is not None
+    assert together is not None
+    assert (alone.test, together.test, together.clusters) == ("McNemar", "bootstrap", 4)
+    assert alone.p < 1e-3 < 0.1 < together.p
+    assert together.interval.stderr > 2 * alone.interval.stderr
+
+
+def test_few_documents_of_one_sign_are_not_called_certain() -> None:
+    found = pair(ones([1.0, 1.1, 1.2, 1.3, 1.4]), ones([2.0, 2.1, 2.3, 2.3, 2.4]), ids(5), seed=0)
+    assert found is not None
+    assert found.interval.high < 0
+    assert found.p == 2 / 2**5
+
+
+def test_the_pool_keeps_tasks_on_the_same_rows_together() -> None:
+    generator = np.random.default_rng(2)
+    a, b = generator.normal(size=200).tolist(), generator.normal(size=200).tolist()
+    one, other = pair(ones(a), ones(b), ids(200), seed=1), pair(ones(a), ones(b), ids(200), seed=2)
+    assert one is not None
+    assert other is not None
+    assert pool([("x", one), ("x", one)]).interval.stderr == pytest.approx(one.interval.stderr)
+    assert pool([("x", one), ("y", other)]).interval.stderr == pytest.approx(one.interval.stderr / 2**0.5, rel=0.05)
+    assert (pool([("x", one), ("x", one)]).n, pool([("x", one), ("y", other)]).n) == (200, 400)
+
+
+numbers = st.one_of(
+    st.sampled_from([0.0, 1.0]), st.floats(-1e3, 1e3, allow_subnormal=False), st.integers(0, 5).map(float)
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(numbers, numbers, st.integers(1, 9).map(float), st.sampled_from("pqrs")), min_size=2, max_size=9)
+)
+def test_swapping_models_negates_and_permuting_rows_changes_nothing(
+    rows: list[tuple[float, float, float, str]],
+) -> None:
+    def sides(rows: list[tuple[float, float, float, str]]) -> tuple[Side, Side, list[str]]:
+        a, b, below, clusters = (list(column) for column in zip(*rows, strict=True))
+        return Side(a, below), Side(b, below), clusters
+
+    a, b, clusters = sides(rows)
+    found, swapped = pair(a, b, clusters, seed=7), pair(b, a, clusters, seed=7)
+    assert (found is None) == (swapped is None)
+    if found is None or swapped is None:
+        assert len(set(clusters)) < 2
+        return
+    assert (swapped.difference, swapped.p, swapped.detectable) == (-found.difference, found.p, found.detectable)
+    assert (swapped.interval.low, swapped.interval.high) == pytest.approx((-found.interval.high, -found.interval.low))
+    assert 0 < found.p <= 1
+    assert pair(a, a, clusters, seed=7) == pair(*sides(rows)[:1] * 2, clusters, seed=7)
+    shuffled = random.Random(0).sample(rows, len(rows))
+    assert pair(*sides(shuffled), seed=7) == found
+
+
+def document_2(store: RecordStore) -> None:
+    """Write answers with the document's accuracies and counts, the two models right independently of each other."""
+    for task, (adapter, stderr, base) in DOCUMENT_2.items():
+        n = round(adapter * (1 - adapter) / stderr**2) + 1
+        k_adapter, k_base = round(adapter * n), round(base * n)
+        both = round(k_adapter * k_base / n)
+        right = [(1, 1)] * both + [(1, 0)] * (k_adapter - both) + [(0, 1)] * (k_base - both)
+        right += [(0, 0)] * (n - len(right))
+        save_answers(store, "adapter", task, [a for a, _ in right])
+        save_answers(store, "base-4bit", task, [b for _, b in right])
+
+
+def test_document_2_says_that_the_adapter_is_worse_than_its_base(tmp_path: Path, tilbench: Tilbench) -> None:
+    document_2(RecordStore(tmp_path))
+    found = json.loads(tilbench("compare", "adapter", "base-4bit", "--records", tmp_path, "--json").out)
+    assert (found["a"]["name"], len(found["tasks"])) == ("adapter", 11)
+    for task in found["tasks"]:
+        adapter, _, base = DOCUMENT_2[task["task"]]
+        assert (task["a"], task["b"]) == pytest.approx((adapter, base), abs=0.004)
+        assert task["winner"] in ("b", "unclear")
+        assert task["p"] == pytest.approx(mcnemar(task["only_a_right"], task["only_b_right"]))
+        assert task["difference"] == pytest.approx((task["only_a_right"] - task["only_b_right"]) / task["n"])
+        assert task["low"] <= task["difference"] <= task["high"]
+        assert task["p_holm"] >= task["p"]
+    (pooled,) = found["pooled"]
+    assert pooled["winner"] == "b"
+    assert pooled["difference"] == pytest.approx(-0.0283, abs=0.001)
+    assert pooled["verdict"].startswith("base-4bit is better by 2.8 points [")
+    assert pooled["verdict"].endswith("p < 0.001; adapter is ahead on 0, base-4bit on 11 of 11")
+
+
+def test_scores_stand_beside_chance(tmp_path: Path, tilbench: Tilbench) -> None:
+    document_2(RecordStore(tmp_path))
+    out = tilbench(
+        "compare", "adapter", "base-4bit", "--records", tmp_path, "--tasks", "kazakh_and_literature,dastur"
+    ).out
+    assert "adapter 14.1% [" in out
+    assert out.count("chance 25.0%") == 2
+    assert "neither is above chance; adapter and base-4bit are below chance, which points at a broken prompt" in out
+    dastur = next(line for line in out.splitlines() if line.startswith("  not distinguishable: A − B = -0.6 points ["))
+    assert dastur.endswith("points or more in 80% of tries; neither is above chance")
+
+
+def comparison(tmp_path: Path, a: Sequence[float], b: Sequence[float]) -> Comparison:
+    store = RecordStore(tmp_path)
+    save_bits(store, "alpha", a)
+    save_bits(store, "beta", b)
+    return compare_models(store, "alpha", "beta")
+
+
+def test_a_lower_value_wins_where_lower_is_better(tmp_path: Path, tilbench: Tilbench) -> None:
+    generator = np.random.default_rng(0)
+    bits = generator.normal(150, 10, size=100)
+    found = comparison(tmp_path, bits.tolist(), (bits + generator.normal(12, 1, size=100)).tolist())
+    assert found.tasks[0].winner == "a"
+    printed = tilbench("compare", "alp", "beta", "--records", tmp_path)
+    assert printed.status == 0
+    assert "alpha is better by 0.119 bits/byte [0.118, 0.121]" in printed.out
+    assert "p < 0.001" in printed.out
+    assert "(Holm)" not in printed.out  # one task
+    swapped = tilbench("compare", "beta", "alpha", "--records", tmp_path).out
+    assert printed.out.splitlines()[2:] == swapped.splitlines()[2:]
+
+
+def test_noise_is_not_called_a_difference_and_the_advice_says_what_would_be(tmp_path: Path, tilbench: Tilbench) -> None:
+    generator = np.random.default_rng(0)
+    bits = generator.normal(150, 10, size=100)
+    found = comparison(tmp_path, bits.tolist(), (bits + generator.normal(0, 5, size=100)).tolist())
+    assert found.tasks[0].winner == "unclear"
+    out = tilbench("compare", "alpha", "beta", "--records", tmp_path).out
+    assert "not distinguishable: A − B = " in out
+    assert "100 such rows show 0.013 bits/byte or more in 80% of tries" in out
+
+
+def test_a_model_is_identical_to_itself(tmp_path: Path, tilbench: Tilbench) -> None:
+    found = comparison(tmp_path, [1.0, 2.0, 4.0], [1.0, 2.0, 4.0])
+    assert (found.tasks[0].winner, found.tasks[0].p) == ("identical", 1)
+    assert "identical, row by row" in tilbench("compare", "alpha", "alpha", "--records", tmp_path).out
+
+
+def test_records_of_different_tasks_are_refused_with_what_differs(tmp_path: Path, tilbench: Tilbench) -> None:
+    store = RecordStore(tmp_path)
+    save_bits(store, "alpha", [1.0, 2.0, 3.0])
+    save_bits(store, "beta", [1.0, 2.0, 4.0], settings={"window": 64})
+    save_bits(store, "alpha", [1.0, 2.0, 3.0], "wiki")
+    save_bits(store, "beta", [1.0, 2.0, 4.0], "wiki")
+    outcome = tilbench("compare", "alpha", "beta", "--records", tmp_path)
+    assert (outcome.status, outcome.err.count("\n"), outcome.out) == (2, 1, "")
+    assert "kazakh/news is not the same task in the records of alpha and beta" in outcome.err
+    assert "setting window: 512, not 64" in outcome.err
+    assert tilbench("compare", "alpha", "beta", "--records", tmp_path, "--tasks", "wiki").status == 0
+
+
+def test_reported_figures_are_never_compared(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path)
+    for task in ("news", "wiki"):
+        save_bits(store, "alpha", [1.0, 2.0, 3.0], task)
+    save_bits(store, "beta", [1.0, 2.0, 4.0], "wiki")
+    save_bits(store, "beta", [1.0, 2.0, 4.0], source="reported", citation="a paper")
+    found = compare_models(store, "alpha", "beta")
+    assert [task.a.task.name for task in found.tasks] == ["wiki"]
+    assert [(each.task, each.reason) for each in found.skipped] == [
+        ("news", "only a reported figure of beta, which has no items to pair")
+    ]
+
+
+def test_a_task_in_two_suites_is_one_piece_of_evidence(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path)
+    for model, last in (("alpha", 3.0), ("beta", 4.0)):
+        for suite in ("kazakh", "turkish"):
+            save_bits(store, model, [1.0, 2.0, last], suite=suite)
+    found = compare_models(store, "alpha", "beta")
+    assert (len(found.tasks), found.skipped) == (1, ())
+
+
+def test_items_that_are_missing_or_changed_are_named(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path)
+    save_bits(store, "alpha", [1.0, 2.0, 3.0])
+    items = save_bits(store, "beta", [1.0, 2.0, 4.0]).with_suffix(".parquet")
+    honest = items.read_bytes()
+    items.write_bytes(
+        save_bits(RecordStore(tmp_path / "other"), "beta", [1.0, 1.0]).with_suffix(".parquet").read_bytes()
+    )
+    with pytest.raises(DataError, match=r"beta-\w+\.parquet: not the file that was recorded"):
+        compare_models(store, "alpha", "beta")
+    items.write_bytes(honest)
+    path = items.with_suffix(".json")
+    path.write_text(path.read_text().replace(str(7 / 300), "0.001"))
+    with pytest.raises(DataError, match=r"bpb is 0\.001, and its items give 0\.0233"):
+        compare_models(store, "alpha", "beta")
+    items.unlink()
+    with pytest.raises(DataError, match=r"beta-\w+\.parquet: the items of this record are missing"):
+        compare_models(store, "alpha", "beta")
+
+
+def test_what_cannot_be_compared_is_said_with_its_reason(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path)
+    for model in ("alpha", "beta"):
+        save_bits(store, model, [1.0, 2.0])
+        save_bits(store, model, [1.0], "one-document")
+        save_bits(store, model, [1.0 + (model == "beta"), math.inf], "infinite")
+        plain = record(model, "undeclared", Score(value=1, n=2, unit="", direction="none"))
+        store.write(plain, [("x", "x", {"bits": 1.0})])
+    save_bits(store, "alpha", [1.0, 2.0], "only-alpha")
+    store.write(record("beta", "blank", status="n/a", reason="no such requests"), [])
+    reasons = {each.task: each.reason for each in compare_models(store, "alpha", "beta").skipped}
+    assert reasons == {
+        "infinite": "an item has a number that is not finite",
+        "undeclared": "its bpb is not said to be a ratio over its items (nor is a macro's or an older record's)",
+        "only-alpha": "no record of beta",
+        "blank": "no record of alpha; beta n/a: no such requests",
+    }
+    with pytest.raises(DataError, match="nothing of alpha and beta can be compared: blank: no record of alpha"):
+        compare_models(store, "alpha", "beta", tasks=["blank"])
+
+
+def test_models_are_found_by_name_beginning_or_fingerprint(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path)
+    for name, fingerprint in [("run@4", "aaaa1"), ("run@40", "bbbb1"), ("twin", "cccc1"), ("twin", "dddd1")]:
+        save_bits(store, name, [1.0, 2.0], model_fingerprint=fingerprint)
+    found = compare_models(store, "run@4", "twin#d")
+    assert (found.a.name, found.b.fingerprint, found.b.label) == ("run@4", "dddd1", "twin#dddd1")
+    assert compare_models(store, "cccc", "run@40").a.fingerprint == "cccc1"
+    with pytest.raises(DataError, match=r"'twin' is the name of two models; name one of twin#cccc1, twin#dddd1"):
+        compare_models(store, "twin", "run@4")
+    with pytest.raises(DataError, match="'run' begins several models' names; name one of run@4, run@40"):
+        compare_models(store, "run", "run@4")
+    with pytest.raises(UnknownName, match="did you mean run@4 or run@40"):
+        compare_models(store, "run@41x", "run@4")
+    with pytest.raises(UnknownName, match="did you mean news"):
+        compare_models(store, "run@4", "run@40", tasks=["newz"])
+    with pytest.raises(UnknownName, match="unknown suite"):
+        compare_models(store, "run@4", "run@40", suite="kazah")
+
+
+SUITE = """
+name: small
+reference_text: [text/kk/train]
+baselines: [uniform-bytes, ngram]
+tasks:
+  - {name: bpb-kk, metric: bpb, dataset: text/kk/heldout}
+  - {name: exam, metric: choice, dataset: questions/kk/test, settings: {form: cloze}, limit: 20}
+"""
+
+
+def test_records_of_a_run_compare_and_verify(tmp_path: Path, tilbench: Tilbench) -> None:
+    (tmp_path / "small.yaml").write_text(SUITE, encoding="utf-8")
+    assert tilbench("run", tmp_path / "small.yaml", "--out", tmp_path / "records").status == 0
+    assert tilbench("records", "verify", tmp_path / "records").status == 0
+    outcome = tilbench("compare", "ngram", "uniform", "--records", tmp_path / "records")
+    assert outcome.status == 0
+    assert "ngram is better by 6." in outcome.out
+    assert "small/exam (acc_char, n = 20)" in outcome.out
+    assert "chance 25.0%" in outcome.out
