@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,15 @@ _SIBLING = ROOT.parent / "shared" / "data"
 _KEPT = "TILBENCH_TEST_DATA"  # for pytest-xdist's processes, which start when the setting is already hidden
 _FOUND = str(_SIBLING) if _SIBLING.is_dir() else ""
 _DATA = os.environ[_KEPT] = os.environ.pop("TILBENCH_DATA", "") or os.environ.get(_KEPT, "") or _FOUND
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> Iterator[None]:
+    """Let commands that tests start compute with one thread: several processes share the cores."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        torch.set_num_threads(1)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -165,7 +165,7 @@ def test_til_mini_throughput_follows_from_its_hours() -> None:
     tokens = recipe_of("til-mini-1b").steps * recipe_of("til-mini-1b").tokens_per_step
     rate = tokens / (value("til-mini-1b", "wall_time", "8 × H200") * 3600)
     assert rate == pytest.approx(value("til-mini-1b", "tokens_per_second", "8 × H200"), rel=0.01)
-    share = REGISTRY.get("hardware", "h200x8").mfu(6 * COUNTS["til-mini-1b"] * rate, "bfloat16")
+    share = REGISTRY.get("hardware", "h200x8").mfu(6 * COUNTS["til-mini-1b"] * rate, "bf16")
     assert share == pytest.approx(value("til-mini-1b", "mfu", "8 × H200"), abs=0.005)
 
 
