@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,9 +81,7 @@ def show(app: App, name: str, kind: str | None, data_dir: Any, as_json: bool) ->
     if as_json:
         print_json(described)
         return
-    import yaml
-
-    console().print(yaml.safe_dump(_plain(described), allow_unicode=True, sort_keys=False, width=100).rstrip())
+    console().print(_yaml(described), soft_wrap=True)
 
 
 def _find(registry: Registry, name: str, kind: str | None) -> str:
@@ -123,7 +122,7 @@ def _describe(registry: Registry, kind: str, name: str) -> dict[str, Any]:
         schema = getattr(target, option, None)
         if schema is not None:
             fields[option.lower()] = schema.model_json_schema().get("properties", {})
-    documentation = (getattr(target, "__doc__", None) or type(target).__doc__ or "").strip()
+    documentation = inspect.getdoc(target) or ""
     return {**about, "documentation": documentation, **fields}
 
 
@@ -143,6 +142,21 @@ def _describe_model(registry: Registry, name: str) -> dict[str, Any]:
         "stated_parameters": spec.parameters,
         "variants": variants(asked.name, registry),
     }
+
+
+def _yaml(data: Any) -> str:
+    """Return data as YAML for people: texts of several lines stand as they are."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+    Dumper.add_representer(str, text)
+    dumped: str = yaml.dump(_plain(data), Dumper=Dumper, allow_unicode=True, sort_keys=False, width=100)
+    return dumped.rstrip()
 
 
 def _plain(data: Any) -> Any:

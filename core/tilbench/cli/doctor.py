@@ -70,6 +70,7 @@ def _plugins(app: App) -> list[dict[str, str]]:
 def _entries(app: App) -> list[dict[str, str]]:
     """Resolve everything registered, so that a bad import or file shows here and not in the middle of a run."""
     from tilbench.config.references import SpecReference
+    from tilbench.errors import Unsupported
     from tilbench.run.specs import load_spec, variants
 
     registry = app.host.registry
@@ -82,6 +83,8 @@ def _entries(app: App) -> list[dict[str, str]]:
                         load_spec(SpecReference(name, variant), registry)
                 else:
                     registry.get(kind, name)
+            except Unsupported:  # a machine that is not this one, which is nothing to mend
+                continue
             except TilbenchError as error:
                 broken.append({"what": f"{described.noun} {name}", "why": str(error)})
     return broken
