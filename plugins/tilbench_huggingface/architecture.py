@@ -52,10 +52,13 @@ class HuggingFaceArchitecture:
     def build(self, config: HuggingFaceConfig) -> nn.Module:
         """Return a new `HuggingFaceDecoder`. Raises ConfigError for a config that no class takes."""
         import torch
+
+        from tilbench_huggingface.library import quiet, require
+
+        require("transformers", "architecture 'huggingface'")
         from transformers import AutoModelForCausalLM
 
         from tilbench_huggingface.decoder import HuggingFaceDecoder
-        from tilbench_huggingface.library import quiet
 
         with quiet():
             make: Any = AutoModelForCausalLM.from_config
@@ -84,6 +87,9 @@ class HuggingFaceArchitecture:
 
     def load(self, config: HuggingFaceConfig, folder: Path, *, dtype: torch.dtype | None = None) -> nn.Module:
         """Return the decoder saved in `folder`; an adapter is ready for more training."""
+        from tilbench_huggingface.library import require
+
+        require("transformers", f"the checkpoint {folder}")
         from tilbench_huggingface.decoder import HuggingFaceDecoder
         from tilbench_huggingface.weights import load_adapter, load_model
 
