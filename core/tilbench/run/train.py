@@ -84,11 +84,11 @@ def train(training: Training, registry: Registry, out: Path, *, progress: bool =
     import torch
 
     architecture = registry.get("architectures", training.spec.architecture.name)
-    tokenizer = _tokenizer(training, registry, out)
     torch.manual_seed(training.recipe.seed)
     module = architecture.build(training.config)
     if training.recipe.adapter is not None:
         module = architecture.adapt(module, training.recipe.adapter)
+    tokenizer = _tokenizer(training, registry, out)
     job = TrainingJob(
         spec=training.spec,
         architecture=architecture,
