@@ -20,14 +20,22 @@ def main() -> None:
     except TilbenchError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        click.echo(f"error: {error.format_message()}", err=True)
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; what was done is kept, and the same command goes on from there", err=True)
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
+    except OSError as error:
+        if error.filename is None:  # not about a file of the user's
+            raise
+        click.echo(f"error: {error.filename}: {error.strerror}; check the path and its permissions", err=True)
+        sys.exit(2)
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -32,6 +32,10 @@ __all__ = [
 ]
 
 
+_SHOWN = 12
+"""Names that an error lists at most."""
+
+
 class TilbenchError(Exception):
     """Base of every error whose message alone tells the user what to do."""
 
@@ -44,10 +48,10 @@ class UnknownName(TilbenchError):
         parts = [f"unknown {what} {name!r}"]
         if close := near(name, names):
             parts.append(f"did you mean {' or '.join(close)}?")
-        shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-        parts.append(f"there is {shown}" if names else f"no {what} is registered")
         if fix:
             parts.append(fix)
+        shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+        parts.append(f"there is {shown}" if names else f"no {what} is registered")
         super().__init__("; ".join(parts))
 
 
@@ -86,4 +90,6 @@ def near(name: str, known: Iterable[str], count: int = 2) -> list[str]:
     """Return up to `count` of the `known` names that are spelled most like `name`, best first."""
     import difflib
 
-    return difflib.get_close_matches(name, list(known), n=count, cutoff=0.6)
+    known = list(known)
+    begins = sorted(each for each in known if name and each.startswith(name))
+    return list(dict.fromkeys([*difflib.get_close_matches(name, known, n=count, cutoff=0.6), *begins]))[:count]

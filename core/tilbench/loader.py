@@ -28,7 +28,6 @@ from tilbench.registry import KINDS, Entry, Registry
 __all__ = ["GROUP", "Host", "PluginStatus", "load_plugins"]
 
 GROUP = "tilbench"
-_REINSTALL = "reinstall it, or leave it out by uninstalling it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +66,17 @@ def load_plugins(files: Sequence[str] = (), entry_points: Iterable[tuple[EntryPo
     """Load every plugin and let it register.
 
     files: plugin files besides those of TILBENCH_PLUGINS. entry_points: `(entry point, distribution)`; by
-    default those installed. A plugin that cannot be imported, or whose hook fails, is reported in
-    `Host.plugins` and skipped. Raises PluginError for a name clash or a misspelled hook, which are
-    mistakes that skipping would hide.
+    default those installed. An installed plugin that cannot be imported, or whose hook fails, is reported in
+    `Host.plugins` and skipped. Raises PluginError for a plugin file that was asked for and cannot be used, and for
+    a name clash or a misspelled hook, which are mistakes that skipping would hide.
     """
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     registry = Registry()
     statuses: list[PluginStatus] = []
     listed = [path for path in os.environ.get("TILBENCH_PLUGINS", "").split(os.pathsep) if path]
-    candidates = [*_installed(entry_points), *(_file(path) for path in (*listed, *files))]
+    named = dict.fromkeys(str(Path(path).expanduser().resolve()) for path in (*listed, *files))
+    candidates = [*_installed(entry_points), *map(_file, named)]
     holders: dict[str, _Candidate] = {}
     for candidate in candidates:
         if (holder := holders.get(candidate.name)) is not None:
@@ -86,6 +86,8 @@ def load_plugins(files: Sequence[str] = (), entry_points: Iterable[tuple[EntryPo
             )
         holders[candidate.name] = candidate
         statuses.append(_admit(candidate, manager, registry))
+        if statuses[-1].error and candidate.where in named:
+            raise PluginError(f"plugin file {candidate.where} {statuses[-1].error}")
     _reject_misspelled(manager, {status.name: status for status in statuses})
     return Host(manager, registry, tuple(statuses))
 
@@ -128,7 +130,7 @@ def _admit(candidate: _Candidate, manager: pluggy.PluginManager, registry: Regis
             warnings.simplefilter("ignore", pluggy.PluggyTeardownRaisedWarning)
             manager.register(module, name=candidate.name)
     except Exception as error:
-        return _status(candidate, f"cannot be imported: {_reason(error)}; {_REINSTALL}")
+        return _status(candidate, f"cannot be imported: {_reason(error)}")
     for kind, described in KINDS.items():
         hook = getattr(manager.hook, described.hook)
         ours = [each for each in hook.get_hookimpls() if each.plugin_name == candidate.name]
@@ -140,7 +142,7 @@ def _admit(candidate: _Candidate, manager: pluggy.PluginManager, registry: Regis
             except Exception as error:
                 manager.unregister(name=candidate.name)
                 registry.remove_plugin(candidate.name)
-                return _status(candidate, f"{described.hook} failed: {_reason(error)}; {_REINSTALL}")
+                return _status(candidate, f"cannot be used: {described.hook} failed: {_reason(error)}")
     return _status(candidate, "")
 
 

@@ -13,7 +13,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from tilbench.errors import DataError
-from tilbench.results.table import Board
+from tilbench.results.table import Board, not_run, unrun
 from tilbench_leaderboard import charts, provenance
 from tilbench_leaderboard.load import Reader
 from tilbench_leaderboard.view import column_title, frame, literal, matching
@@ -34,8 +34,8 @@ _KEY = """<div class="key">
 <span style="background: #c9ebe4; color: #134e4a; font-weight: 700">best</span> of its task &ensp;
 <span style="background: #e9f6f3; color: #134e4a">overlaps</span> its 95% interval overlaps the best one's, which
 describes and does not test &ensp;
-<span style="background: #fdf0dc; color: #92400e">not above chance</span> its interval does not clear the chance level
-&ensp; ↓ lower is better &ensp; ↑ higher is better
+<span style="background: #fdf0dc; color: #92400e">not above chance</span> its interval does not clear chance or the
+commonest answer &ensp; ↓ lower is better &ensp; ↑ higher is better
 </div>"""
 _ROW, _MOST_ROWS = 36, 18
 
@@ -79,6 +79,15 @@ def _page(whole: Board) -> None:
         old = any(not column.newest for column in board.columns)
         if old and st.toggle("Only the newest version of each task", key="newest"):
             board = board.newest()
+        missing = unrun(board.columns, board.rows)
+        if missing and not st.toggle("Tasks that no model ran", key="unrun"):
+            board = board.ran()
+        else:
+            missing = []
+    if missing:
+        st.caption(literal(not_run(missing)))
+    if not board.columns:
+        return
     suites = len(board.suites) > 1
     titles = {column.key: column_title(column, suite=suites) for column in board.columns}
     orders = {**titles, "model": "model name", "parameters": "parameters", "step": "training step"}
@@ -121,6 +130,10 @@ def _table(board: Board, places: list[int], *, details: bool) -> None:
         selection_mode="single-row",
     )
     st.html(_KEY)
+    for row in (board.rows[place] for place in places):
+        for column in board.columns:
+            if (cell := row.cells.get(column.key)) and cell.status == "does not hold":
+                st.warning(f"{literal(row.label)} on {literal(column.label)} does not hold: {literal(cell.reason)}")
     for column in board.columns:
         if column.differs:
             what = "; ".join(literal(line) for line in column.differs)

@@ -1,4 +1,4 @@
-"""One task as a picture: its values with their intervals and the chance level."""
+"""One task as a picture: its values with their intervals, the chance level and the commonest answer's."""
 
 from __future__ import annotations
 
@@ -56,15 +56,17 @@ def _layers(
     high: dict[str, str],
     also: tuple[str, ...] = (),
 ) -> alt.LayerChart:
-    """Draw the chance level, the intervals from `low` to `high`, and the values."""
+    """Draw the levels of who knows nothing, the intervals from `low` to `high`, and the values."""
     colour = alt.Color("standing:N", scale=alt.Scale(domain=[*_INK], range=[*_INK.values()]), legend=None, title=None)
     lying = isinstance(low, alt.X)
     layers: list[alt.Chart] = []
-    if column.chance is not None:
-        level = alt.Chart(pd.DataFrame({"chance": [column.chance]}))
-        place = {"x" if lying else "y": alt.X("chance:Q") if lying else alt.Y("chance:Q")}
+    for name, number, up in (("chance", column.chance, 3), ("commonest answer", column.majority, 15)):
+        if number is None:
+            continue
+        level = alt.Chart(pd.DataFrame({"level": [number]}))
+        place = {"x" if lying else "y": alt.X("level:Q") if lying else alt.Y("level:Q")}
         layers.append(level.mark_rule(color=_CHANCE, strokeDash=[5, 4]).encode(**place))
-        words = level.mark_text(color=_CHANCE, text="chance", align="left", baseline="bottom", dx=4, dy=-3)
+        words = level.mark_text(color=_CHANCE, text=name, align="left", baseline="bottom", dx=4, dy=-up)
         layers.append(words.encode(**place, **{"y" if lying else "x": alt.value(0)}))
     base = alt.Chart(points)
     bar = {"x": low, "y": y} if lying else {"x": x, "y": low}

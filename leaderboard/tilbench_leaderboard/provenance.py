@@ -7,7 +7,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from tilbench.results.record import Record
 from tilbench.results.table import Board, Cell, Column, Row, format_value
-from tilbench_leaderboard.view import chance_text, column_title, literal
+from tilbench_leaderboard.view import chance_text, column_title, literal, majority_text
 
 __all__ = ["show"]
 
@@ -90,6 +90,7 @@ def _what(cell: Cell) -> dict[str, str]:
         "Rows scored": f"{score.n:,}" if score else "",
         "Standard error": "" if score is None or score.stderr is None else f"{score.stderr:.3g}",
         "Chance": chance_text(cell),
+        "Commonest answer": majority_text(cell),
         "Seed": str(task.seed),
     }
 

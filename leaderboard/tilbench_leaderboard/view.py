@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from tilbench.results.table import ARROWS, Board, Cell, Column, format_interval, format_number
+from tilbench.results.table import ARROWS, Board, Cell, Column, clears, format_interval, format_number
 
-__all__ = ["chance_text", "column_title", "frame", "literal", "matching"]
+__all__ = ["chance_text", "column_title", "frame", "literal", "majority_text", "matching"]
 
 _Key = tuple[str, str]
 _STYLES = {
@@ -21,6 +21,7 @@ _STYLES = {
     "overlaps": "background-color: #e9f6f3; color: #134e4a",
     "": "",
 }
+_COMMONEST = "commonest answer"
 _AT_CHANCE = "background-color: #fdf0dc; color: #92400e"
 _QUIET, _NAME = "color: #7b8794", "color: #1c2733; font-weight: 600"
 
@@ -59,13 +60,21 @@ def chance_text(cell: Cell) -> str:
     if cell.score is None or cell.score.chance is None:
         return ""
     level = format_number(cell.score, chance=True)
-    return f"{level} · not above" if cell.above_chance is False else level
+    return f"{level} · not above" if clears(cell.score, cell.score.chance) is False else level
+
+
+def majority_text(cell: Cell) -> str:
+    """Return what the commonest answer would score, and whether the value is not above it."""
+    if cell.score is None or cell.majority is None:
+        return ""
+    level = format_number(cell.score.model_copy(update={"value": cell.majority}))
+    return f"{level} · not above" if clears(cell.score, cell.majority) is False else level
 
 
 def frame(board: Board, places: list[int], *, details: bool = True) -> tuple[Styler, dict[int, int]]:
     """Return a styled data frame, and the widths in pixels of the columns that need one, by position.
 
-    It has one row a model, and for each task its value, interval and chance.
+    It has one row a model, and for each task its value, interval, chance and what the commonest answer scores.
     """
     rows = [board.rows[place] for place in places]
     names = [row.label for row in rows]
@@ -85,7 +94,9 @@ def frame(board: Board, places: list[int], *, details: bool = True) -> tuple[Sty
             texts = [_interval(cell) for cell in cells]
             parts[group, "95% interval"] = _Part(texts, texts, [_QUIET] * len(rows))
             if column.chance is not None:
-                parts[group, "chance"] = _chances(cells)
+                parts[group, "chance"] = _levels([chance_text(cell) if cell else "" for cell in cells])
+            if column.majority is not None:
+                parts[group, _COMMONEST] = _levels([majority_text(cell) if cell else "" for cell in cells])
     columns = pd.MultiIndex.from_tuples(list(parts), names=["task", "value"])
     data = pd.DataFrame({key: _series(part.data) for key, part in parts.items()})
     styles = pd.DataFrame({key: part.styles for key, part in parts.items()})
@@ -95,9 +106,9 @@ def frame(board: Board, places: list[int], *, details: bool = True) -> tuple[Sty
         texts_of = {value: text for value, text in zip(part.data, part.texts, strict=True) if value is not None}
         styler.format(functools.partial(_lookup, texts_of), subset=[key], na_rep="")
     wide = {
-        place: 132 if _AT_CHANCE in part.styles else 80
+        place: 132 if _AT_CHANCE in part.styles or header == _COMMONEST else 80
         for place, ((_, header), part) in enumerate(parts.items(), start=1)
-        if header == "chance"
+        if header in ("chance", _COMMONEST)
     }
     return styler, wide
 
@@ -128,9 +139,8 @@ def _values(cells: list[Cell | None]) -> _Part:
     )
 
 
-def _chances(cells: list[Cell | None]) -> _Part:
-    texts = [chance_text(cell) if cell else "" for cell in cells]
-    return _Part(texts, texts, [_AT_CHANCE if cell and cell.above_chance is False else _QUIET for cell in cells])
+def _levels(texts: list[str]) -> _Part:
+    return _Part(texts, texts, [_AT_CHANCE if text.endswith("not above") else _QUIET for text in texts])
 
 
 def _interval(cell: Cell | None) -> str:

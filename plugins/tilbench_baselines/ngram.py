@@ -57,7 +57,7 @@ class NgramLoader:
         if not any(options.reference_text):
             raise TilbenchError(
                 "ngram learns from reference text and was given none; name datasets of documents under "
-                "'reference_text' in the suite, or with --reference-text"
+                "'reference_text' in the suite"
             )
         digest = _digest(options.reference_text)
         if self._model is None or digest != self._digest:

@@ -38,9 +38,17 @@ def checked_recipe(job: TrainingJob) -> Recipe:
 
 
 def chosen_device(job: TrainingJob) -> torch.device:
-    """Return the profile's device where this machine has it, else the CPU. Unsupported: fp16 off CUDA."""
+    """Return the profile's device. Raises Unsupported where this machine has none, and for fp16 off CUDA."""
     found = torch.accelerator.current_accelerator(check_available=True)
-    device = found if found is not None and found.type == job.hardware.device else torch.device("cpu")
+    if job.hardware.device == "cpu":
+        device = torch.device("cpu")
+    elif found is not None and found.type == job.hardware.device:
+        device = found
+    else:
+        raise Unsupported(
+            f"hardware profile {job.hardware.name!r} has a {job.hardware.device} device and this machine has none; "
+            "train a smaller variant, or pass --hardware cpu"
+        )
     if job.spec.recipe and job.spec.recipe.precision == "fp16" and device.type != "cuda":
         raise Unsupported(f"precision fp16 trains on CUDA only, and this is {device.type}; use bf16 or fp32")
     return device

@@ -200,12 +200,10 @@ class _Loop:
         )
 
     def _mfu(self, tokens_per_second: float) -> float | None:
-        """Return the share of the profile's peak that 6N operations a token use; None on another device.
+        """Return the share of the profile's peak that 6N operations a token use; None where it is not known.
 
         N counts all parameters, embeddings and frozen ones too (Kaplan et al., 2020, without the attention
         term).
         """
         hardware = self.job.hardware
-        if self.device.type != torch.device(hardware.device).type:
-            return None
         return hardware.mfu(self.flops_per_token * tokens_per_second, self.recipe.precision)

@@ -203,5 +203,5 @@ def test_a_stream_is_sampled_by_seed_and_read_no_further(hub: Path) -> None:
 
 
 def test_a_hub_that_cannot_be_reached_says_how_to_get_the_data() -> None:
-    with pytest.raises(MissingDataset, match=r"DIR/org/none-such/test.parquet .* --data DIR"):
+    with pytest.raises(MissingDataset, match=r"DIR/ours.parquet .* --data DIR"):
         load_rows("ours", Dataset(hub="org/none-such"), None)

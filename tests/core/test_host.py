@@ -37,11 +37,29 @@ def load(*files: str) -> Host:
         ),
     ],
 )
-def test_a_broken_plugin_is_named_and_the_rest_go_on(tmp_path: Path, text: str, says: str) -> None:
-    host = load(plugin(tmp_path, "broken", text), plugin(tmp_path, "fine", GOOD))
-    assert [status.name for status in host.broken] == ["broken"]
+def test_a_broken_plugin_is_named_and_the_rest_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str
+) -> None:
+    plugin(tmp_path, "broken_here", text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    point = EntryPoint("broken", "broken_here", "tilbench")
+    host = load_plugins([plugin(tmp_path, "fine", GOOD)], entry_points=[(point, "somebody")])
+    monkeypatch.delitem(sys.modules, "broken_here", raising=False)
+    assert [(status.name, status.distribution) for status in host.broken] == [("broken", "somebody")]
     assert says in host.broken[0].error
     assert host.registry.names("metrics") == ["good"]
+
+
+@pytest.mark.parametrize("text", ["import nowhere_at_all\n", None])
+def test_a_plugin_file_that_was_asked_for_must_work(tmp_path: Path, text: str | None) -> None:
+    path = str(tmp_path / "missing.py") if text is None else plugin(tmp_path, "broken", text)
+    with pytest.raises(PluginError, match="cannot be imported"):
+        load(path)
+
+
+def test_a_file_named_twice_is_loaded_once(tmp_path: Path) -> None:
+    path = plugin(tmp_path, "fine", GOOD)
+    assert [status.name for status in load(path, path).plugins] == ["fine"]
 
 
 def test_a_name_clash_names_both_plugins(tmp_path: Path) -> None:
@@ -67,7 +85,7 @@ def test_a_file_named_by_the_environment_is_loaded(tmp_path: Path, monkeypatch: 
 
 
 def test_an_unknown_name_says_what_is_near_and_what_exists(tmp_path: Path) -> None:
-    with pytest.raises(UnknownName, match=r"unknown metric 'goood'; did you mean good\?; there is good"):
+    with pytest.raises(UnknownName, match=r"unknown metric 'goood'; did you mean good\?; .*--plugin.*; there is good"):
         load(plugin(tmp_path, "fine", GOOD)).registry.get("metrics", "goood")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
 from importlib.metadata import PathDistribution
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def own_tests(folder: Path, site: Path) -> None:
 
 def test_a_language_installs_and_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, site = tmp_path / "mine", tmp_path / "site"
-    output = new("language", "qab-Cyrl", "--name", "Test Tongue", "--out", str(folder))
+    output = new("language", "qab-Cyrl", "--name", "Zzyzx Tongue", "--out", str(folder))
     assert f"pip install -e '{folder.resolve()}[dev]'" in output
     assert "tilbench check qab-Cyrl" in output
     host = install(folder, site, monkeypatch)
@@ -72,34 +73,56 @@ def test_a_language_installs_and_passes(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_metric_installs_and_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, site = tmp_path / "mine", tmp_path / "site"
-    new("metric", "found-word", "--title", "Found next words", "--out", str(folder))
+    new("metric", "zzyzx-word", "--title", "Found next words", "--out", str(folder))
     host = install(folder, site, monkeypatch)
-    outcomes("metrics", "found-word", host)
+    outcomes("metrics", "zzyzx-word", host)
     own_tests(folder, site)
 
 
+@pytest.mark.parametrize("arguments", [("language", "qab-Cyrl", "--name", "Zzyzx Path"), ("metric", "zzyzx-path")])
+def test_an_editable_install_makes_the_package_importable_and_nothing_else(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    folder, wheels = tmp_path / "mine", tmp_path / "wheels"
+    new(*arguments, "--out", str(folder))
+    wheels.mkdir()
+    build = "import sys; from hatchling.build import build_editable; print(build_editable(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", build, str(wheels)], cwd=folder, check=True, capture_output=True)
+    (wheel,) = wheels.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if ".dist-info/" not in name]
+        assert [Path(name).suffix for name in names] == [".pth"]
+        places = archive.read(names[0]).decode().split()
+    importable = {each.name for place in places for each in Path(place).iterdir()}
+    assert importable == {"tilbench_zzyzx_path"}
+
+
 def test_names_of_files(tmp_path: Path) -> None:
-    new("language", "qab-Latn", "--name", "Old Tongue", "--native-name", "Ténga: 1", "--out", str(tmp_path / "x"))
+    new("language", "qab-Latn", "--name", "Zzyzx Old", "--native-name", "Ténga: 1", "--out", str(tmp_path / "x"))
     written = {str(path.relative_to(tmp_path / "x")) for path in (tmp_path / "x").rglob("*") if path.is_file()}
     data = ("text/train", "text/heldout", "questions/dev", "questions/test", "probes", "prompts")
     assert written == {
         *("README.md", "pyproject.toml", "tests/test_language.py"),
-        *("tilbench_old_tongue/__init__.py", "tilbench_old_tongue/language.yaml"),
-        *(f"tilbench_old_tongue/data/{name}.jsonl" for name in data),
+        *("src/tilbench_zzyzx_old/__init__.py", "src/tilbench_zzyzx_old/language.yaml"),
+        *(f"src/tilbench_zzyzx_old/data/{name}.jsonl" for name in data),
     }
-    language = yaml.safe_load((tmp_path / "x/tilbench_old_tongue/language.yaml").read_text(encoding="utf-8"))
-    assert (language["name"], language["native_name"]) == ("Old Tongue", "Ténga: 1")
+    language = yaml.safe_load((tmp_path / "x/src/tilbench_zzyzx_old/language.yaml").read_text(encoding="utf-8"))
+    assert (language["name"], language["native_name"]) == ("Zzyzx Old", "Ténga: 1")
     assert not [path for path in tmp_path.iterdir() if path.name != "x"]
 
 
 def test_a_second_script_does_not_take_the_samples_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    registered = next(iter(load_plugins().registry.names("languages")), "")
-    taken = [name for name in load_plugins().registry.names("languages") if "-" in name]
-    if not registered or not taken:
+    registry = load_plugins().registry  # those of this checkout: a developer may have installed others
+    taken = [
+        name
+        for name in registry.names("languages")
+        if "-" in name and registry.entry("languages", name).distribution == "tilbench"
+    ]
+    if not taken:
         pytest.skip("no language is registered")
     subtag, script = taken[0].split("-")
     other = f"{subtag}-{'Grek' if script != 'Grek' else 'Latn'}"
-    new("language", other, "--name", "Other", "--out", str(tmp_path / "other"))
+    new("language", other, "--name", "Zzyzx Other", "--out", str(tmp_path / "other"))
     host = install(tmp_path / "other", tmp_path / "site", monkeypatch)
     assert f"text/{other}/train" in host.registry.names("datasets")
     assert f"text/{subtag}/train" not in host.registry.names("datasets")

@@ -71,10 +71,43 @@ def test_a_second_run_scores_and_writes_nothing(records: Path, suite: Path, tilb
     assert {path: path.stat().st_mtime_ns for path in records.glob("small/*/*")} == before
 
 
-def test_a_changed_limit_is_another_task(records: Path, suite: Path, tilbench: Tilbench) -> None:
-    before = record(records, "exam", "ngram")["task"]["fingerprint"]
+def test_a_changed_limit_is_another_task_and_the_old_record_stays(
+    records: Path, suite: Path, tilbench: Tilbench
+) -> None:
+    (before,) = (records / "small" / "exam").glob("ngram-*.json")
     assert tilbench("run", suite, "--out", records, "--limit", "10", "--tasks", "exam").status == 0
-    assert record(records, "exam", "ngram")["task"]["fingerprint"] != before
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in (records / "small" / "exam").glob("ngram-*.json")]
+    assert before.is_file()
+    assert sorted(each["task"]["dataset"]["rows"] for each in found) == [10, 20]
+    assert len({each["task"]["fingerprint"] for each in found}) == 2
+
+
+def test_a_plugins_own_bug_is_one_line_with_its_place(tmp_path: Path, suite: Path, tilbench: Tilbench) -> None:
+    (tmp_path / "buggy.py").write_text(
+        "from tilbench import hookimpl\nfrom tilbench_likelihood.bpb import BitsPerByte\n"
+        "class Buggy(BitsPerByte):\n    def score(self, row, answers):\n        return answers[0].logprobb\n"
+        "@hookimpl\ndef register_metrics(register):\n    register('buggy', Buggy)\n",
+        encoding="utf-8",
+    )
+    suite.write_text(SUITE.split("  - {name: bpb-ru")[0].replace("metric: bpb", "metric: buggy"), encoding="utf-8")
+    outcome = tilbench("--plugin", tmp_path / "buggy.py", "run", suite, "--out", tmp_path / "records")
+    assert (outcome.status, outcome.err.count("\n")) == (2, 1)
+    assert "buggy.py:5: AttributeError" in outcome.err
+
+
+def test_a_fault_of_an_override_is_not_blamed_on_the_file(tilbench: Tilbench) -> None:
+    outcome = tilbench("train", "turkish-v1:tiny", "--set", "recipe.steps=3", "--dry-run")
+    assert outcome.status == 2
+    assert outcome.err.startswith("error: --set recipe.steps=3: 'recipe': warm-up takes")
+
+
+def test_a_model_too_large_for_the_machine_is_refused_at_once(tmp_path: Path, tilbench: Tilbench) -> None:
+    sizes = [f"architecture.config.{name}={value}" for name, value in (("hidden_size", 65536), ("num_layers", 64))]
+    sets = [word for size in sizes for word in ("--set", size)]
+    outcome = tilbench("train", "turkish-v1:tiny", *sets, "--out", tmp_path / "run")
+    assert outcome.status == 2
+    assert "GiB for weights, gradients and optimizer" in outcome.err
+    assert not (tmp_path / "run").exists()
 
 
 def test_records_hold_until_one_digit_is_changed(records: Path, tilbench: Tilbench) -> None:

@@ -257,5 +257,5 @@ def test_one_models_answers_are_never_anothers(journal: Journal) -> None:
 
 def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
     (tmp_path / "journal.sqlite").write_text("not a database" * 100)
-    with pytest.raises(DataError, match="not a journal"):
+    with pytest.raises(DataError, match="cannot be used as a journal"):
         Journal(tmp_path / "journal.sqlite")

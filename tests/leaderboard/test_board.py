@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import hashlib
+import re
+from typing import Any
+
 import pytest
 
-from tilbench.results.record import Score
-from tilbench.results.table import Board, Cell, differences, format_value, make_board
+from tilbench.results.record import Record, Score
+from tilbench.results.table import Board, Cell, differences, format_value, make_board, unrun
 from tilbench.testing.records import accuracy, entries, record, score, showcase
 
 
@@ -162,6 +166,60 @@ def test_above_chance_asks_for_the_whole_interval() -> None:
     assert found == [True, False, False, None, True, None]
 
 
+def commonest(name: str, value: Score, majority: Score) -> Record:
+    made = record(name, "exam", value, headline="acc")
+    return made.model_copy(update={"values": {"acc": value, "majority": majority}})
+
+
+def test_above_chance_asks_for_more_than_the_commonest_answer() -> None:
+    share = score(0.38, None, unit="fraction", direction="none")
+    board = make_board(
+        entries(
+            commonest("above", accuracy(0.45, 0.05), share),
+            commonest("above chance alone", accuracy(0.40, 0.05), share),
+            commonest("below the chance", accuracy(0.45, 0.05, chance=0.5), share),
+            commonest("another unit", accuracy(0.40, 0.05), share.model_copy(update={"unit": "questions"})),
+            commonest("no chance", accuracy(0.40, 0.05).model_copy(update={"chance": None}), share),
+        )
+    )
+    assert [cell(board, name).above_chance for name in names(board)] == [True, False, False, True, False]
+    assert board.columns[0].majority == 0.38
+
+
+def test_a_value_outside_its_interval_is_never_the_best() -> None:
+    edited = score(1.0).model_copy(update={"value": 0.2})
+    rounded = score(1.3).model_copy(update={"value": 1.3, "low": 1.3 + 1e-15, "high": 1.3 + 1e-15})
+    board = make_board(
+        entries(
+            record("edited", value=edited),
+            record("a", value=score(1.0)),
+            record("rounded", value=rounded),
+            record("below", value=score(1.01).model_copy(update={"value": 5.0})),
+        )
+    )
+    found = [cell(board, name) for name in names(board)]
+    assert [each.status for each in found] == ["does not hold", "done", "done", "does not hold"]
+    assert [each.mark for each in found] == ["", "best", "", ""]
+    assert found[0].value is None
+    assert "tilbench records verify" in found[0].reason
+
+
+def test_columns_that_no_model_ran_can_be_left_out() -> None:
+    missing: dict[str, Any] = {"status": "not run", "reason": "no data"}
+    board = make_board(
+        entries(
+            record("a", "news", score(1.0)),
+            record("b", "news", **missing),
+            record("a", "exam", **missing),
+            record("a", "poems", status="n/a"),
+            record("c", "exam", **missing),
+        )
+    )
+    assert [column.name for column in unrun(board.columns, board.rows)] == ["exam"]
+    assert [column.name for column in board.ran().columns] == ["news", "poems"]
+    assert names(board.ran()) == ["a", "b"]
+
+
 def test_statuses_fill_the_column_of_their_task() -> None:
     board = make_board(
         entries(
@@ -223,7 +281,22 @@ def test_models_of_one_name_have_different_labels() -> None:
         )
     )
     assert len(set(names(board))) == 3
-    assert "a #222222" in names(board)
+    assert all(re.fullmatch(r"a #[0-9a-f]{6}", name) for name in names(board))
+
+
+def test_labels_are_short_whatever_the_fingerprint_and_longer_only_while_ambiguous() -> None:
+    first, second = (f"ngram:1:order-6:{sign * 64}" for sign in "ab")
+    digest = hashlib.sha256(first.encode()).hexdigest()
+    board = make_board(
+        entries(
+            record("ngram", value=score(1.0), model_fingerprint=first),
+            record("ngram", value=score(2.0), model_fingerprint=second),
+            record(f"ngram #{digest[:6]}", value=score(2.0), model_fingerprint="other"),
+        )
+    )
+    assert names(board)[0] == f"ngram #{digest[:7]}"
+    assert names(board)[1] == f"ngram #{hashlib.sha256(second.encode()).hexdigest()[:6]}"
+    assert len(set(names(board))) == 3
 
 
 @pytest.mark.parametrize(
@@ -236,6 +309,9 @@ def test_models_of_one_name_have_different_labels() -> None:
         (score(1234.5, 20.0), "1234.5 [1214.5, 1254.5]"),
         (score(12.0, None), "12.00"),
         (score(float("inf"), None), "inf"),
+        (score(8.0, 0.0), "8.000 [8.00, 8.00]"),
+        (score(8.0, 1e-15), "8.000 [8.00, 8.00]"),
+        (score(1.0, 2e-6), "1.000000 [0.999998, 1.000002]"),
     ],
 )
 def test_values_read_well(value: Score, text: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tilbench.testing.records import HOSTILE, record, save, score, showcase
+from tilbench.testing.records import HOSTILE, accuracy, record, save, score, showcase
 from tilbench_leaderboard.view import literal
 
 
@@ -97,6 +97,33 @@ def test_sorting_knows_which_way_is_better(folder: Path) -> None:
     settled(app, app.selectbox(key="sort").select_index(options.index("belebele · acc ↑")))
     assert models(app)[0] == "hf:org/multilingual-1b@77aa"
     assert app.selectbox(key="task").value == app.selectbox(key="sort").value
+
+
+def test_the_commonest_answer_and_numbers_that_do_not_hold(tmp_path: Path) -> None:
+    value = accuracy(0.40, 0.05)
+    share = score(0.382, None, unit="fraction", direction="none")
+    made = record("a", "exam", value, headline="acc").model_copy(update={"values": {"acc": value, "majority": share}})
+    save(tmp_path, [made, record("a", value=score(1.0).model_copy(update={"value": 0.2}))])
+    app = page(tmp_path)
+    table = app.dataframe[0].value
+    assert list(table["exam"].columns) == ["acc ↑", "95% interval", "chance", "commonest answer"]
+    assert table["exam"].iloc[0]["chance"] == "25.0%"
+    assert table["exam"].iloc[0]["commonest answer"] == "38.2% · not above"
+    assert "records verify" in app.warning[0].value
+
+
+def test_tasks_that_no_model_ran_are_hidden_until_asked_for(tmp_path: Path) -> None:
+    blank = record("a", "exam", status="not run", reason="no data")
+    save(tmp_path, [blank])
+    app = page(tmp_path)
+    assert not app.dataframe
+    assert "1 task not run, its data is not on this machine: exam" in words(app)
+    save(tmp_path, [record("a", value=score(1.0))])
+    settled(app)
+    assert tasks(app) == {"news-bpb"}
+    settled(app, app.toggle(key="unrun").set_value(True))
+    assert tasks(app) == {"news-bpb", "exam"}
+    assert "1 task not run" not in words(app)
 
 
 def test_search_and_switches(folder: Path) -> None:

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
+from typing import Any
 
+from click.testing import CliRunner
 from rich.console import Console
 
+from tilbench.cli.leaderboard import leaderboard
 from tilbench.cli.table import render
 from tilbench.results.table import Board, make_board
-from tilbench.testing.records import HOSTILE, entries, record, score, showcase
+from tilbench.testing.records import HOSTILE, accuracy, entries, record, save, score, showcase
 
 
 def shown(board: Board, width: int = 240) -> str:
@@ -37,6 +41,48 @@ def test_the_board_with_its_notes() -> None:
         "unt-history (reported)",
     ):
         assert part in text
+
+
+def test_the_commonest_answer_stands_beside_chance() -> None:
+    value = accuracy(0.40, 0.05)
+    share = score(0.382, None, unit="fraction", direction="none")
+    made = record("a", "exam", value, headline="acc").model_copy(update={"values": {"acc": value, "majority": share}})
+    text = shown(make_board(entries(made)))
+    assert "chance 25.0%" in text
+    assert "commonest answer 38.2%" in text
+    assert "≈ chance: 95% interval does not clear chance or the commonest answer" in text
+
+
+def test_tasks_that_no_model_ran_are_one_line() -> None:
+    blank: dict[str, Any] = {"status": "not run", "reason": "no dataset here"}
+    made = [record(name, f"task-{number}", **blank) for name in "ab" for number in range(7)]
+    line = "7 tasks not run, their data is not on this machine: task-0, task-1, task-2, task-3, task-4, …; "
+    line += "'tilbench run … --dry-run' says how to get each"
+    for more in ([], [record("a", "news", score(1.0))]):
+        text = shown(make_board(entries(*made, *more)))
+        assert line in text
+        assert text.count("task-0") == 1
+        assert "no dataset here" not in text
+        assert "kazakh" in text
+
+
+def test_an_edited_number_does_not_hold() -> None:
+    edited = score(1.0).model_copy(update={"value": 0.2})
+    text = shown(make_board(entries(record("edited", value=edited), record("b", value=score(1.0)))))
+    assert "does not hold" in text
+    assert "edited on news-bpb – does not hold: the value lies outside its own 95% interval" in text
+    assert "0.200" not in text
+
+
+def test_one_unreadable_record_does_not_end_the_board(tmp_path: Path) -> None:
+    save(tmp_path, [record("a", value=score(1.0))])
+    (tmp_path / "kazakh" / "news-bpb" / "bad.json").write_text("{", encoding="utf-8")
+    for flag in ("--table", "--json"):
+        result = CliRunner().invoke(leaderboard, ["--records", str(tmp_path), flag], standalone_mode=False)
+        assert result.exception is None
+        assert "news-bpb" in result.stdout
+        assert len(result.stderr.splitlines()) == 1
+        assert "bad.json" in result.stderr
 
 
 def test_names_are_shown_as_they_are() -> None:

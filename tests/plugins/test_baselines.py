@@ -139,7 +139,7 @@ def test_ngram_is_identified_by_its_text_and_its_documents() -> None:
 
 @pytest.mark.parametrize("texts", [(), ("", "")])
 def test_ngram_without_text_says_what_to_do(texts: tuple[str, ...]) -> None:
-    with pytest.raises(TilbenchError, match="'reference_text' in the suite, or with --reference-text"):
+    with pytest.raises(TilbenchError, match="'reference_text' in the suite"):
         NgramLoader().open("ngram", options(*texts))
 
 

@@ -453,10 +453,9 @@ def test_bf16_trains_in_fp32_weights(tmp_path: Path) -> None:
     assert {each.dtype for each in job.module.parameters()} == {torch.float32}
 
 
-def test_a_profile_of_another_machine_has_no_mfu(tmp_path: Path) -> None:
-    there = replace(CPU, device="xla")
-    fit(replace(make_job(tmp_path, steps=1, schedule={}), hardware=there))
-    assert json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])["timing"]["mfu"] is None
+def test_a_profile_of_another_machine_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Unsupported, match=r"has a xla device and this machine has none; .*--hardware cpu"):
+        fit(replace(make_job(tmp_path, steps=1, schedule={}), hardware=replace(CPU, device="xla")))
 
 
 # Checkpoints

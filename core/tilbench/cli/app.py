@@ -33,7 +33,8 @@ class App:
         """The plugins; those that are broken are named on standard error once."""
         host = load_plugins(self.files)
         for plugin in host.broken:
-            click.echo(f"warning: plugin {plugin.name} ({plugin.distribution}) skipped: {plugin.error}", err=True)
+            where = f"{plugin.name} ({plugin.distribution})"
+            click.echo(f"warning: plugin {where} skipped: it {plugin.error}; reinstall it", err=True)
         return host
 
 

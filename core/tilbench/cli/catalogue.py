@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tilbench.cli.app import App, console, data_option, json_option, print_json
-from tilbench.errors import TilbenchError, UnknownName
+from tilbench.errors import MissingDataset, TilbenchError, UnknownName
 from tilbench.registry import KINDS
 
 if TYPE_CHECKING:
+    from tilbench.data.dataset import Dataset
+    from tilbench.data.resolve import Rows
     from tilbench.registry import Registry
 
 __all__ = ["list_names", "plugins", "show"]
+
+_SHOWN = 400
+"""Characters of one text of a row that are shown; `--json` gives all."""
 
 
 @click.command("list")
@@ -67,24 +73,29 @@ def _rows(registry: Registry, kind: str) -> list[dict[str, str]]:
 @data_option
 @json_option
 @click.pass_obj
-def show(app: App, name: str, kind: str | None, data_dir: Any, as_json: bool) -> None:
+def show(app: App, name: str, kind: str | None, data_dir: Path | None, as_json: bool) -> None:
     """Show one registered thing whole: a model's spec, a dataset, a language, a suite …
+
+    Of a dataset, the file that a run would read, how many rows it has, and the first of them.
 
     \b
     Example:
       tilbench show til-mini-1b --json
       tilbench show til-mini-1b:tiny
+      tilbench show text/kk/heldout --data DIR
     """
     registry = app.host.registry
-    found = _find(registry, name, kind)
-    described = {"kind": found, "name": name, **_describe(registry, found, name)}
+    found = _find(registry, name, kind, data_dir)
+    described = {"kind": found, "name": name, **_describe(registry, found, name, data_dir)}
     if as_json:
         print_json(described)
         return
+    if "first_row" in described:
+        described["first_row"] = _shortened(described["first_row"])
     console().print(_yaml(described), soft_wrap=True)
 
 
-def _find(registry: Registry, name: str, kind: str | None) -> str:
+def _find(registry: Registry, name: str, kind: str | None, data_dir: Path | None) -> str:
     if kind is not None and kind not in KINDS:
         raise UnknownName("kind", kind, KINDS)
     from tilbench.run.suites import suite_names
@@ -97,6 +108,11 @@ def _find(registry: Registry, name: str, kind: str | None) -> str:
         for each in ([kind] if kind else KINDS)
         if name in known[each] or (each == "models" and base in known["models"])
     ]
+    if not holders and kind in (None, "datasets"):
+        from tilbench.data.resolve import unregistered
+
+        if unregistered(name, data_dir) is not None:
+            return "datasets"
     if not holders:
         everything = {one for each in ([kind] if kind else KINDS) for one in known[each]}
         raise UnknownName(KINDS[kind].noun if kind else "name", name, everything, "see 'tilbench list'")
@@ -105,9 +121,11 @@ def _find(registry: Registry, name: str, kind: str | None) -> str:
     return holders[0]
 
 
-def _describe(registry: Registry, kind: str, name: str) -> dict[str, Any]:
+def _describe(registry: Registry, kind: str, name: str, data_dir: Path | None) -> dict[str, Any]:
     if kind == "models":
         return _describe_model(registry, name)
+    if kind == "datasets":
+        return _describe_dataset(registry, name, data_dir)
     if kind == "suites":
         from tilbench.run.suites import find_suite
 
@@ -141,6 +159,53 @@ def _describe_model(registry: Registry, name: str) -> dict[str, Any]:
         "parameters": architecture.parameters(config),
         "stated_parameters": spec.parameters,
         "variants": variants(asked.name, registry),
+    }
+
+
+def _describe_dataset(registry: Registry, name: str, data_dir: Path | None) -> dict[str, Any]:
+    """Return a dataset's description and what is at hand of it: origin, number of rows, the first row."""
+    from tilbench.run.datasets import find_dataset
+
+    _, dataset = find_dataset(name, registry, data_dir)
+    about = asdict(dataset)
+    if name in registry.names("datasets"):
+        entry = registry.entry("datasets", name)
+        about["summary"] = dataset.summary or entry.summary
+        about = {"plugin": entry.plugin, "distribution": entry.distribution, **about}
+    try:
+        rows = _rows_here(name, dataset, data_dir)
+    except MissingDataset as error:
+        why = str(error)
+        return {**about, "rows": why if "not on this machine" in why else f"not on this machine: {why}"}
+    language = dataset.language or rows.language
+    read = {"origin": rows.origin, "rows": rows.total, "first_row": asdict(rows.rows[0])}
+    return {**about, "kind": rows.kind, "language": language, **read}
+
+
+def _rows_here(name: str, dataset: Dataset, data_dir: Path | None) -> Rows:
+    """Read a dataset without the network. Raises MissingDataset with the way to get it, DataError for a bad row."""
+    from tilbench.data.resolve import find_file, load_rows
+
+    own = data_dir is not None and find_file(data_dir, name) is not None
+    if dataset.hub:
+        by_id = "/".join(part for part in (dataset.hub, dataset.config, dataset.split) if part)
+        try:
+            return load_rows(name if own else by_id, replace(dataset, hub=""), data_dir)
+        except MissingDataset:
+            raise MissingDataset(
+                f"a run fetches it from the Hub; without a network put the split at DIR/{by_id}.parquet (or .jsonl) "
+                f"and pass --data DIR"
+            ) from None
+    if dataset.path and not own and not Path(dataset.path).expanduser().exists():
+        raise MissingDataset(f"put it at {dataset.path}, or at DIR/{name}.jsonl and pass --data DIR")
+    return load_rows(name, dataset, data_dir)
+
+
+def _shortened(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row whose long texts are cut."""
+    return {
+        field: value[:_SHOWN] + " …" if isinstance(value, str) and len(value) > _SHOWN else value
+        for field, value in row.items()
     }
 
 

@@ -51,7 +51,13 @@ def _print(records: Path, as_json: bool) -> None:
     from tilbench.results.store import RecordStore
     from tilbench.results.table import make_board
 
-    found = list(RecordStore(records).records())
+    store = RecordStore(records)
+    found = []
+    for path in store.paths():
+        try:
+            found.append((path, store.read(path)))
+        except DataError as error:
+            click.echo(f"warning: left out: {' '.join(str(error).split())}", err=True)
     if as_json:
         print_json([{"path": str(path), **record.model_dump(mode="json")} for path, record in found])
     else:

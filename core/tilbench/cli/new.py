@@ -232,9 +232,9 @@ def write_folder(
         raise DataError(f"{target} is there and not empty; name another folder with --out")
     source = resources.files("tilbench.cli") / "templates" / template
     with atomic_folder(target) as folder:
-        package = folder / values["package"]
+        package = folder / "src" / values["package"]  # an editable install makes all of `src` importable
         for directory in (package, folder / "tests"):
-            directory.mkdir()
+            directory.mkdir(parents=True)
         for place, into in ((source, folder), (source / "package", package)):
             for file in place.iterdir():
                 if file.name.endswith(".tmpl"):

@@ -84,6 +84,8 @@ def run(
 
     records: list[Record] = []
     made = reused = scored = 0
+    for source in planned.sources:
+        source.check(planned.options)
     with RunProgress(len(planned.sources)) as progress:
         for share in run_suite(planned, registry.get("executors", executor), progress.update):
             records += share.records
@@ -142,9 +144,7 @@ def _report(planned: SuiteRun, records: Sequence[Record], as_json: bool) -> None
     from tilbench.results.table import make_board
 
     store = RecordStore(planned.out)
-    located = [
-        (store.path(each.task.suite, each.task.name, each.model.name, each.model.fingerprint), each) for each in records
-    ]
+    located = [(store.place(each), each) for each in records]
     if as_json:
         print_json([{"path": str(path), **record.model_dump(mode="json")} for path, record in located])
         return

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tilbench.results.table import ARROWS, Board, Cell, Column, Row, format_number, format_value
+from tilbench.results.table import ARROWS, Board, Cell, Column, Row, format_number, format_value, not_run, unrun
 
 __all__ = ["render"]
 
@@ -21,7 +21,7 @@ _STYLES = {"best": "bold green", "overlaps": "green", "": ""}
 _LEGEND = {
     "best": Text("bold green: best of its task", "bold green"),
     "overlaps": Text("green: 95% interval overlaps the best one's (a description, not a test)", "green"),
-    "chance": Text("≈ chance: 95% interval does not clear chance", "yellow"),
+    "chance": Text("≈ chance: 95% interval does not clear chance or the commonest answer", "yellow"),
     "untried": Text("a dot: never run", "dim"),
 }
 
@@ -29,18 +29,26 @@ _LEGEND = {
 def render(board: Board, width: int = 200) -> Group:
     """Return the board for a terminal of `width` characters, in the order that it is sorted in.
 
-    A suite with more columns than fit is shown as several tables, rather than with its numbers cut off.
+    A suite with more columns than fit is shown as several tables, rather than with its numbers cut off. Tasks
+    that no model ran are named in one line.
     """
     if not board.columns:
         return Group(Text("No records yet. Make some with: tilbench run suites/quickstart.yaml"))
     parts: list[RenderableType] = []
     for suite in board.suites:
-        columns = [column for column in board.columns if column.suite == suite]
+        every = [column for column in board.columns if column.suite == suite]
+        missing = unrun(every, board.rows)
+        columns = [column for column in every if column not in missing]
         keys = {column.key for column in columns}
         rows = [row for row in board.rows if keys & row.cells.keys()]
-        for number, some in enumerate(_fitting(columns, rows, width)):
+        if not columns:
+            parts.append(_plain(suite, "bold"))
+        for number, some in enumerate(_fitting(columns, rows, width) if columns else ()):
             parts.append(_table(suite if number == 0 else f"{suite}, continued", some, rows))
-        parts += [*_notes(columns, rows), Text()]
+        parts += _notes(columns, rows)
+        if missing:
+            parts.append(_plain(not_run(missing), "dim"))
+        parts.append(Text())
     return Group(*parts[:-1])
 
 
@@ -78,9 +86,9 @@ def _header(column: Column) -> Text:
     header.append_text(_plain(f"\n{column.headline} {ARROWS[column.direction]}".rstrip()))
     unit = "" if column.unit in ("", "fraction", column.headline) else f"{column.unit}, "
     header.append_text(_plain(f"\n{unit}n = {column.n}", "dim"))
-    if column.chance is not None:
-        chance = f"{column.chance:.1%}" if column.unit == "fraction" else f"{column.chance:.3f}"
-        header.append(f"\nchance {chance}", "dim")
+    for name, level in (("chance", column.chance), ("commonest answer", column.majority)):
+        if level is not None:
+            header.append(f"\n{name} {level:.1%}" if column.unit == "fraction" else f"\n{name} {level:.3f}", "dim")
     return header
 
 
@@ -88,7 +96,7 @@ def _cell(cell: Cell | None) -> Text:
     if cell is None:
         return Text("·", "dim")
     if cell.score is None:
-        return Text(cell.status, "dim")
+        return Text(cell.status, "red" if cell.status == "does not hold" else "dim")
     text = Text(no_wrap=True)
     number = format_number(cell.score)
     text.append(number, _STYLES[cell.mark])

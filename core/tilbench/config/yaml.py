@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from tilbench.errors import ConfigError, near
 
-__all__ = ["apply_overrides", "load", "merge", "parse_override", "read", "validate"]
+__all__ = ["apply_overrides", "load", "merge", "parse_override", "read", "validate", "validate_overridden"]
 
 T = TypeVar("T")
 Location = tuple[str | int, ...]
@@ -87,8 +87,20 @@ def _lines(node: yaml.Node, location: Location, path: Path) -> Iterator[tuple[Lo
 def load(path: Path, schema: type[T], overrides: Sequence[str] = ()) -> T:
     """Read a YAML file into `schema` (a pydantic model or a dataclass), after `field.path=value` overrides."""
     source = read(path)
-    loaded: T = validate(apply_overrides(source.data, overrides), schema, source)
+    loaded: T = validate_overridden(source.data, overrides, schema, source)
     return loaded
+
+
+def validate_overridden(data: Any, overrides: Sequence[str], schema: Any, source: Source) -> Any:
+    """Return `data` with overrides as a `schema`; a fault that they bring in is said to be theirs, not the file's."""
+    changed = apply_overrides(data, overrides)
+    try:
+        return validate(changed, schema, source)
+    except ConfigError:
+        if not overrides:
+            raise
+        validate(data, schema, source)
+        return validate(changed, schema, " ".join(f"--set {text}" for text in overrides))
 
 
 def validate(data: Any, schema: Any, source: Source | str) -> Any:
@@ -134,10 +146,16 @@ def _explain(fault: ErrorDetails, location: Location, schema: Any) -> str:
         case kind if kind in _MISSING:
             return f"field '{field}' is missing"
         case _:
-            given = repr(fault["input"])
             message = fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-            shown = given if len(given) <= 60 else f"{given[:57]}..."
-            return f"'{field}' is {shown}: {message[0].lower()}{message[1:]}"
+            message = f"{message[0].lower()}{message[1:]}"
+            if fault["type"] == "string_pattern_mismatch":
+                message = "use lower-case letters a-z, digits, '-', '_' and '.'"
+            if isinstance(fault["input"], bool) and fault["type"] == "string_type":
+                message = "YAML reads this word as true or false; put it in quotes"
+            if isinstance(fault["input"], Mapping | list):
+                return f"'{field}': {message}"
+            given = repr(fault["input"])
+            return f"'{field}' is {given if len(given) <= 60 else f'{given[:57]}...'}: {message}"
 
 
 def _fields(schema: Any, location: Sequence[str | int]) -> set[str | int]:

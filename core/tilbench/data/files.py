@@ -43,8 +43,8 @@ def read_rows(path: Path) -> Iterator[tuple[str, Raw]]:
 
 def _text(path: Path) -> io.TextIOWrapper:
     if path.name.endswith(".gz"):
-        return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8")
-    return path.open(encoding="utf-8", newline="")
+        return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8-sig")
+    return path.open(encoding="utf-8-sig", newline="")
 
 
 def _jsonl(path: Path) -> Iterator[tuple[int, Any]]:

@@ -33,7 +33,6 @@ def hub_rows(
         raise MissingDependency("datasets", "hf", f"dataset {name!r} on the Hub") from None
     if not _reachable():  # what is cached is used, and nothing is tried five times over half a minute
         constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
-    local = "/".join(part for part in (dataset.hub, dataset.config, dataset.split) if part)
     place = f"hf:{dataset.hub}"
     try:
         loaded = datasets.load_dataset(
@@ -51,7 +50,7 @@ def hub_rows(
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise MissingDataset(
             f"dataset {name!r} ({place}@{dataset.revision}) cannot be had from the Hub: {reason.rstrip('.')}; with a "
-            f"network run again, or put the split at DIR/{local}.parquet (or .jsonl) and pass --data DIR"
+            f"network run again, or put the split at DIR/{name}.parquet (or .jsonl) and pass --data DIR"
         ) from None
 
 

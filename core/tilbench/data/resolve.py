@@ -98,8 +98,10 @@ def find_file(root: Path, name: str) -> Path | None:
     """Return the file of dataset `name` under `root`, whatever its extension; None where there is none."""
     if any(name.endswith(extension) for extension in EXTENSIONS) and within(root, name).is_file():
         return within(root, name)
-    candidates = (within(root, name + extension) for extension in EXTENSIONS)
-    return next((path for path in candidates if path.is_file()), None)
+    found = [path for extension in EXTENSIONS if (path := within(root, name + extension)).is_file()]
+    if len(found) > 1:
+        raise DataError(f"dataset {name!r} is in {found[0]} and in {found[1].name}; keep one of them")
+    return found[0] if found else None
 
 
 def _open(

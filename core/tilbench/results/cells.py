@@ -18,6 +18,8 @@ __all__ = [
     "Entry",
     "Mark",
     "Row",
+    "baseline",
+    "clears",
     "finished",
     "make_cell",
     "mark_column",
@@ -27,6 +29,9 @@ Direction = Literal["lower", "higher", "none"]
 Entry = tuple[Path, Record]
 Mark = Literal["best", "overlaps", ""]
 
+_MAJORITY = "majority"
+_OUTSIDE = "the value lies outside its own 95% interval; 'tilbench records verify' tells more"
+
 ARROWS: Mapping[Direction, str] = {"lower": "↓", "higher": "↑", "none": ""}
 
 
@@ -35,7 +40,9 @@ class Column:
     """A task whose values may be compared with each other.
 
     key: stable name, fit for a URL. versions: how many columns carry this suite and task. newest: this is the
-    one run last. differs: what sets it apart from that one. task: the task of its newest record.
+    one run last. differs: what sets it apart from that one. task: the task of its newest record. majority:
+    what always giving the commonest answer would score, in the headline's unit; any record may say so, in a
+    value called `majority`.
     """
 
     key: str
@@ -45,6 +52,7 @@ class Column:
     unit: str
     direction: Direction
     chance: float | None
+    majority: float | None
     n: int
     language: str
     fingerprint: str
@@ -65,14 +73,16 @@ class Column:
 class Cell:
     """One model on one column.
 
-    score: the headline value, if the task was done. mark: the best of its column, or a 95% interval that
-    overlaps the best one's (a description, not a test). above_chance: whether the whole interval beats
-    chance; None where there is no chance level or no interval. older: records that this one supersedes.
+    status: as recorded, or "does not hold" where the value lies outside its own interval. score: the headline
+    value, if the task was done and the value holds. mark: the best of its column, or a 95% interval that
+    overlaps the best one's (a description, not a test). above_chance: whether the whole interval beats both
+    chance and the commonest answer; None where there is neither level or no interval. older: records that
+    this one supersedes.
     """
 
     path: Path
     record: Record
-    status: Literal["done", "not run", "n/a"]
+    status: Literal["done", "not run", "n/a", "does not hold"]
     reason: str = ""
     score: Score | None = None
     mark: Mark = ""
@@ -83,6 +93,11 @@ class Cell:
     def value(self) -> float | None:
         """The value, if there is one and it is finite."""
         return self.score.value if self.score and math.isfinite(self.score.value) else None
+
+    @property
+    def majority(self) -> float | None:
+        """What always giving the commonest answer would score, if the record says so."""
+        return baseline(self.record) if self.score else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +117,21 @@ def finished(entry: Entry) -> tuple[bool, str]:
     return entry[1].status == "done", entry[1].measured.finished
 
 
+def baseline(record: Record) -> float | None:
+    """Return the record's value `majority`, where it can stand beside the headline."""
+    score, majority = record.headline, record.values.get(_MAJORITY)
+    if score is None or majority is None or majority is score or majority.unit != score.unit:
+        return None
+    return majority.value if math.isfinite(majority.value) else None
+
+
+def clears(score: Score, level: float | None) -> bool | None:
+    """Return whether the whole interval is better than a level; None where one of them is missing."""
+    if level is None or score.low is None or score.high is None:
+        return None
+    return score.high < level if score.direction == "lower" else score.low > level
+
+
 def make_cell(column: Column, entries: Sequence[Entry]) -> Cell:
     """Return the cell of a model's records on one column: done first, then measured, then newest."""
     ranked = sorted(entries, key=lambda entry: (entry[1].source == "measured", *finished(entry)))
@@ -113,10 +143,11 @@ def make_cell(column: Column, entries: Sequence[Entry]) -> Cell:
     score = record.values.get(column.headline)
     if score is None:
         return Cell(path, record, "n/a", f"the record has no value {column.headline!r}", older=older)
-    above = None
-    if score.chance is not None and score.low is not None and score.high is not None:
-        above = score.high < score.chance if score.direction == "lower" else score.low > score.chance
-    return Cell(path, record, "done", score=score, above_chance=above, older=older)
+    if not _holds(score):
+        return Cell(path, record, "does not hold", _OUTSIDE, older=older)
+    levels = (clears(score, score.chance), clears(score, baseline(record)))
+    known = [level for level in levels if level is not None]
+    return Cell(path, record, "done", score=score, above_chance=all(known) if known else None, older=older)
 
 
 def mark_column(column: Column, rows: Collection[dict[str, Cell]]) -> None:
@@ -132,6 +163,14 @@ def mark_column(column: Column, rows: Collection[dict[str, Cell]]) -> None:
             row[column.key] = replace(cell, mark="best")
         elif cell.score and any(_overlap(cell.score, best) for best in bests):
             row[column.key] = replace(cell, mark="overlaps")
+
+
+def _holds(score: Score) -> bool:
+    """Return whether a value lies in its own interval, but for the rounding of a sum."""
+    if score.low is None or score.high is None or not math.isfinite(score.value):
+        return True
+    slack = 1e-9 * max(1.0, abs(score.value))
+    return score.low - slack <= score.value <= score.high + slack
 
 
 def _overlap(a: Score, b: Score) -> bool:

@@ -30,15 +30,20 @@ class RecordStore:
             raise DataError(f"{root} is a file; records go into a folder, so name another with --out")
         self.root = root
 
-    def path(self, suite: str, task: str, model: str, fingerprint: str) -> Path:
-        """Return where a record lives."""
+    def path(self, suite: str, task: str, task_fingerprint: str, model: str, fingerprint: str) -> Path:
+        """Return where a record lives. A task that changes has another fingerprint, and so another file."""
         slug = re.sub(r"[^A-Za-z0-9.-]+", "_", model).strip("._")[-60:] or "model"
-        digest = hashlib.sha256(f"{model}\0{fingerprint}".encode()).hexdigest()
+        digest = hashlib.sha256(f"{task_fingerprint}\0{model}\0{fingerprint}".encode()).hexdigest()
         return self.root / suite / task / f"{slug}-{digest[:12]}.json"
+
+    def place(self, record: Record) -> Path:
+        """Return where `record` lives."""
+        task, model = record.task, record.model
+        return self.path(task.suite, task.name, task.fingerprint, model.name, model.fingerprint)
 
     def find(self, suite: str, task: str, task_fingerprint: str, model: str, fingerprint: str) -> Record | None:
         """Return the record of this model on exactly this task, if it is here."""
-        path = self.path(suite, task, model, fingerprint)
+        path = self.path(suite, task, task_fingerprint, model, fingerprint)
         if not path.is_file():
             return None
         record = self.read(path)
@@ -47,7 +52,7 @@ class RecordStore:
 
     def write(self, record: Record, items: Items) -> Path:
         """Write items, then the record that carries their digest; both appear whole or not at all."""
-        path = self.path(record.task.suite, record.task.name, record.model.name, record.model.fingerprint)
+        path = self.place(record)
         digest = ""
         if items:
             with atomic_path(path.with_suffix(".parquet")) as aside:

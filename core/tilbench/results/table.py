@@ -6,6 +6,7 @@ a reported figure never stands in the column of measured ones.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,8 @@ from tilbench.results.cells import (
     Entry,
     Mark,
     Row,
+    baseline,
+    clears,
     finished,
     make_cell,
     mark_column,
@@ -34,13 +37,18 @@ __all__ = [
     "Entry",
     "Mark",
     "Row",
+    "clears",
     "differences",
     "format_interval",
     "format_number",
     "format_value",
     "make_board",
+    "not_run",
+    "unrun",
 ]
 
+_DIGITS = 6  # of a fingerprint's digest in a label
+_NAMED = 5  # tasks that the line about those not run names
 _UNKNOWN_MODEL = "none"  # fingerprint in the record of a model that could not even be opened
 
 
@@ -94,6 +102,13 @@ class Board:
         rows = tuple(row for row in self.rows if keys & row.cells.keys())
         return replace(self, columns=columns, rows=rows)
 
+    def ran(self) -> Board:
+        """Return the board without columns that are "not run" for every model, and models left with none."""
+        missing = {column.key for column in unrun(self.columns, self.rows)}
+        columns = tuple(column for column in self.columns if column.key not in missing)
+        keys = {column.key for column in columns}
+        return replace(self, columns=columns, rows=tuple(row for row in self.rows if keys & row.cells.keys()))
+
     def sort(self, by: str, *, worst_first: bool = False) -> Board:
         """Return the board sorted by a column key, "model", "parameters" or "step"; missing values last.
 
@@ -142,6 +157,25 @@ def make_board(entries: Iterable[Entry]) -> Board:
     return Board(tuple(by_key.values()), rows, entries)
 
 
+def unrun(columns: Iterable[Column], rows: Sequence[Row]) -> list[Column]:
+    """Return the columns that are "not run" in every row that has a cell there."""
+    return [
+        column
+        for column in columns
+        if all(cell.status == "not run" for row in rows if (cell := row.cells.get(column.key)))
+    ]
+
+
+def not_run(columns: Sequence[Column]) -> str:
+    """Return a line about tasks that no model ran."""
+    names = ", ".join([column.name for column in columns[:_NAMED]] + ["…"] * (len(columns) > _NAMED))
+    tasks, their, each = ("task", "its", "it") if len(columns) == 1 else ("tasks", "their", "each")
+    return (
+        f"{len(columns)} {tasks} not run, {their} data is not on this machine: {names}; "
+        f"'tilbench run … --dry-run' says how to get {each}"
+    )
+
+
 _Model = tuple[str, str]  # name, fingerprint
 _Version = tuple[str, str, str, bool]  # suite, task, task fingerprint, reported
 
@@ -186,6 +220,7 @@ def _column(record: Record, versions: int, newest: bool, differs: tuple[str, ...
         unit=score.unit if score else "",
         direction=score.direction if score else "none",
         chance=score.chance if score else None,
+        majority=baseline(record),
         n=score.n if score else task.dataset.rows,
         language=task.dataset.language,
         fingerprint=task.fingerprint,
@@ -205,11 +240,25 @@ def _models(entries: Sequence[Entry]) -> dict[_Model, _Model]:
 
 
 def _labels(models: Sequence[_Model]) -> dict[_Model, str]:
-    """Return a different label for every model: its name, with its fingerprint where the name is shared."""
+    """Return a different label for every model: its name, and where that is shared a digest of its fingerprint.
+
+    The digest has six hex digits, and more only while two labels are the same.
+    """
     shared = Counter(name for name, _ in models)
-    labels = {model: f"{model[0]} #{model[1][:6]}" if shared[model[0]] > 1 else model[0] for model in models}
-    twice = Counter(labels.values())
-    return {model: f"{model[0]} #{model[1]}" if twice[label] > 1 else label for model, label in labels.items()}
+    digits = {model: _DIGITS if shared[model[0]] > 1 else 0 for model in models}
+    while True:
+        labels = {model: _label(model, count) for model, count in digits.items()}
+        seen = Counter(labels.values())
+        same = [model for model, label in labels.items() if seen[label] > 1]
+        if not same:
+            return labels
+        for model in same:
+            digits[model] = max(_DIGITS, digits[model] + 1)
+
+
+def _label(model: _Model, digits: int) -> str:
+    name, fingerprint = model
+    return f"{name} #{hashlib.sha256(fingerprint.encode()).hexdigest()[:digits]}" if digits else name
 
 
 def _row(model: _Model, label: str, cells: Mapping[str, Cell]) -> Row:

@@ -8,6 +8,8 @@ from tilbench.results.record import Score, TaskUsed
 
 __all__ = ["differences", "format_interval", "format_number", "format_value"]
 
+_NARROWEST = 1e-6  # an interval below this is a point, its width the rounding of a sum
+
 
 def differences(a: TaskUsed, b: TaskUsed) -> list[str]:
     """Return what differs between two tasks, as "field: a's value, not b's". Empty if they are comparable."""
@@ -75,6 +77,8 @@ def _places(score: Score) -> tuple[int, int]:
     size = abs(score.value * scale) if math.isfinite(score.value) else 0
     value = 1 if scale == 100 else 3 if size < 10 else 2 if size < 100 else 1
     bounds = max(value - 1, 1)
-    if score.low is not None and score.high is not None and 0 < (width := (score.high - score.low) * scale) < 1:
-        bounds = max(bounds, min(6, -math.floor(math.log10(width))))
+    if score.low is not None and score.high is not None:
+        width = (score.high - score.low) * scale
+        if _NARROWEST <= width < 1:
+            bounds = max(bounds, -math.floor(math.log10(width)))
     return max(value, bounds), bounds

@@ -13,6 +13,7 @@ from tilbench.kinds.metric import ItemScore, Value
 from tilbench.kinds.requests import Answer, Generated, Likelihood, Ranked, Request, TokenIds
 from tilbench.results.record import Environment, Measured, ModelUsed, Record, Score
 from tilbench.results.store import RecordStore
+from tilbench.run.faults import metric_faults
 from tilbench.run.memory import peak_memory
 from tilbench.run.models import ModelSource
 from tilbench.run.plan import PlannedTask
@@ -132,8 +133,9 @@ def _score(
     command: str,
 ) -> tuple[Record, Sequence[ItemScore]]:
     assert task.metric is not None
-    items = [task.metric.score(row, [known[request] for request in task.requests[row.id]]) for row in task.rows]
-    values = task.metric.aggregate(items)
+    with metric_faults(task.used.metric):
+        items = [task.metric.score(row, [known[request] for request in task.requests[row.id]]) for row in task.rows]
+        values = task.metric.aggregate(items)
     requests = {request for each in task.requests.values() for request in each}
     measured = _measured(
         command,

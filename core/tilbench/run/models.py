@@ -6,13 +6,14 @@ of ours, or a model spec (`name[:variant][@step]`) whose run lies in the folder 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tilbench.checkpoints.folder import find_checkpoint, is_checkpoint, is_run
 from tilbench.config.references import SpecReference, is_path, parse_spec, split_step
-from tilbench.errors import CheckpointError, UnknownName
+from tilbench.errors import CheckpointError, MissingDataset, UnknownName
 from tilbench.kinds.language_model import LanguageModel, Loader, ModelCard, OpenOptions
 from tilbench.registry import Registry
 from tilbench.run.checkpoint_loader import CheckpointLoader
@@ -39,6 +40,12 @@ class ModelSource:
     def open(self, options: OpenOptions) -> LanguageModel:
         """Open the model."""
         return self.loader.open(self.reference, options)
+
+    def check(self, options: OpenOptions) -> None:
+        """Raise now what describing the model would raise later; one that is still to be trained is left alone."""
+        if not isinstance(self.loader, TrainedOnDemand):
+            with contextlib.suppress(MissingDataset):  # its tasks will read "not run"
+                self.card(options)
 
 
 def run_folder(runs: Path, label: str) -> Path:

@@ -23,6 +23,7 @@ from tilbench.kinds.requests import Request
 from tilbench.registry import Registry
 from tilbench.results.record import DatasetUsed, TaskUsed
 from tilbench.run.datasets import find_dataset, rows_of
+from tilbench.run.faults import metric_faults
 
 __all__ = ["PlannedTask", "plan_tasks", "select_tasks"]
 
@@ -90,8 +91,9 @@ def _plan(suite: Suite, task: Task, registry: Registry, data_dir: Path | None, l
         raise ConfigError(f"{where}: metric {task.metric!r} scores {takes}, and dataset {name!r} holds {rows.kind}")
     context = TaskContext(language, examples.rows if examples else (), task.shots, suite.seed)
     try:
-        metric: Metric = metric_class(settings, context)
-        requests = {row.id: tuple(metric.requests(row)) for row in rows.rows}
+        with metric_faults(task.metric):
+            metric: Metric = metric_class(settings, context)
+            requests = {row.id: tuple(metric.requests(row)) for row in rows.rows}
     except (ConfigError, DataError) as error:
         raise type(error)(f"{where}: {error}") from None
     used = _used(suite, task, metric_class, metric.headline, settings, tag, rows, examples, name, language)

@@ -42,5 +42,5 @@ def load_spec(reference: SpecReference, registry: Registry, overrides: Sequence[
         if reference.variant not in known:
             raise UnknownName(f"variant of {reference.name}", reference.variant, known)
         fields = yaml.merge(fields, known[reference.variant])
-    spec: ModelSpec = yaml.validate(yaml.apply_overrides(fields, overrides), ModelSpec, source)
+    spec: ModelSpec = yaml.validate_overridden(fields, overrides, ModelSpec, source)
     return spec

@@ -84,6 +84,7 @@ def train(training: Training, registry: Registry, out: Path, *, progress: bool =
     import torch
 
     architecture = registry.get("architectures", training.spec.architecture.name)
+    _refuse_too_large(training, architecture.parameters(training.config))
     torch.manual_seed(training.recipe.seed)
     module = architecture.build(training.config)
     if training.recipe.adapter is not None:
@@ -102,6 +103,18 @@ def train(training: Training, registry: Registry, out: Path, *, progress: bool =
     )
     folder: Path = registry.get("trainers", training.recipe.trainer).fit(job)
     return folder
+
+
+def _refuse_too_large(training: Training, parameters: int) -> None:
+    """Raise Unsupported where weights, gradients and AdamW's two moments in fp32 exceed the memory of one device."""
+    if training.recipe.adapter is not None:  # most weights are frozen and have neither
+        return
+    needed, there = 16 * parameters / 2**30, training.hardware.memory_gib
+    if needed > there:
+        raise Unsupported(
+            f"{training.reference} takes {needed:.0f} GiB for weights, gradients and optimizer alone, and "
+            f"{training.hardware.name} has {there:.0f}; choose a smaller variant or other --hardware"
+        )
 
 
 def _config(architecture: Any, spec: ModelSpec) -> Any:

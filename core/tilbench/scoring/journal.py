@@ -79,5 +79,5 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(_SCHEMA)
     except sqlite3.Error as error:
-        raise DataError(f"{path}: not a journal ({error}); move it away and run again") from None
+        raise DataError(f"{path}: cannot be used as a journal ({error}); move it away, or check permissions") from None
     return connection
