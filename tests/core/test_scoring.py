@@ -123,6 +123,16 @@ def test_continuations_equal_the_definition(opened: Opened) -> None:
             assert answer.tokens == len(targets)
 
 
+def test_a_continuation_longer_than_the_model_is_scored_in_windows(opened: Opened) -> None:
+    request = Continuation("Жауап:", " " + "сөз" * 40)
+    answer = opened.answers([request])[request]
+    targets = list(request.continuation.encode())
+    expected = sum(plain(opened, *pair) for pair in windows(targets, "Жауап:".encode()[-1], 64))
+    assert isinstance(answer, Likelihood)
+    assert len(targets) > 64
+    assert (answer.logprob, answer.tokens) == (pytest.approx(expected, abs=1e-3), len(targets))
+
+
 def test_documents_equal_the_sum_over_their_windows(opened: Opened) -> None:
     answers = opened.answers(requests())
     for text in TEXTS:

@@ -45,7 +45,11 @@ class RequestKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """How likely is `continuation` after `context`? Answered by `Likelihood`."""
+    """How likely is `continuation` after `context`? Answered by `Likelihood`.
+
+    A context that does not fit is cut on the left. A continuation that is longer than the model is scored in windows,
+    as a `Document` is.
+    """
 
     kind: ClassVar[RequestKind] = RequestKind.CONTINUATION
     context: str

@@ -164,8 +164,8 @@ class TorchLanguageModel:
         limit = self._decoder.max_length
         if isinstance(request, Continuation):
             context, targets = self._split(request.context, request.continuation)
-            if len(targets) > limit:
-                raise Unsupported(f"a continuation of {len(targets)} tokens is longer than the model's {limit}")
+            if len(targets) > limit:  # more than one pass: each token after as much text as fits
+                return windows(targets, context[-1] if context else None, limit)
             if not context:
                 context, targets = targets[:1], targets[1:]
             return [(context[-(limit + 1 - len(targets)) :], targets)]
