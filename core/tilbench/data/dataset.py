@@ -26,7 +26,6 @@ class Dataset:
     columns: the row's field → the source's column (several columns make a list of choices).
     where: column → value; only rows that have all of these values are used.
     licence, citation: what the source asks of those who use it.
-    supersedes: the name of an older dataset that this one corrects.
     """
 
     __pydantic_config__ = {"extra": "forbid"}
@@ -46,7 +45,6 @@ class Dataset:
     licence: str = ""
     citation: str = ""
     summary: str = ""
-    supersedes: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a dataset with no source or with two."""
