@@ -1,0 +1,1 @@
+"""What generating costs: tokens a second, time to the first token, memory."""

@@ -1,0 +1,1 @@
+"""Perplexity of answers to instructions, the prompt masked."""

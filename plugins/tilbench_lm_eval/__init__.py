@@ -1,0 +1,1 @@
+"""Tasks of lm-evaluation-harness in a suite, and tilbench models in lm-evaluation-harness."""

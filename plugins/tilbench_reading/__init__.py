@@ -1,0 +1,1 @@
+"""Reading comprehension: exact match and token F1."""

@@ -1,0 +1,1 @@
+"""Translation, scored by sacreBLEU and chrF++."""

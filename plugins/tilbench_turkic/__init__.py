@@ -1,0 +1,1 @@
+"""Turkic languages beside Kazakh and Turkish: letters, cue words and sample text."""
