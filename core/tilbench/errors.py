@@ -7,7 +7,8 @@ else is a bug and keeps its traceback.
     ├── UnknownName          a name nobody registered
     ├── ConfigError          a fault in a YAML file or in an override
     ├── DataError            a dataset, row or file that cannot be used
-    │   └── MissingDataset   a dataset that is not on this machine (its task reads "not run")
+    │   ├── MissingDataset   a dataset that is not on this machine (its task reads "not run")
+    │   └── Refused          answers that must not become a number (their task reads "n/a")
     ├── CheckpointError      weights, tokenizer and config that do not fit together
     ├── PluginError          a plugin that clashes or misbehaves
     ├── MissingDependency    an optional package that is not installed
@@ -25,6 +26,7 @@ __all__ = [
     "MissingDataset",
     "MissingDependency",
     "PluginError",
+    "Refused",
     "TilbenchError",
     "UnknownName",
     "Unsupported",
@@ -65,6 +67,10 @@ class DataError(TilbenchError):
 
 class MissingDataset(DataError):
     """A dataset that is not on this machine; the message says how to get it."""
+
+
+class Refused(DataError):
+    """Answers that must not become a number, such as a reference in the place of each; the message says why."""
 
 
 class CheckpointError(TilbenchError):

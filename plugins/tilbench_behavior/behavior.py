@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from tilbench.config.base import Schema
+from tilbench.data.language_id import segments
 from tilbench.data.rows import Prompt, Row
-from tilbench.errors import DataError, PluginError
+from tilbench.data.scripts import letters_of
+from tilbench.errors import DataError, PluginError, UnknownName
+from tilbench.kinds.language import Language
 from tilbench.kinds.metric import Direction, ItemScore, TaskContext, Value
 from tilbench.kinds.requests import Answer, Decoding, Generated, Generation, Request
-from tilbench.results.statistics import bootstrap_ratio_interval, proportion_interval
-from tilbench_behavior.texts import distinct, letter_shares, letters_of, loops, repeats, switches, words_of
+from tilbench.results.values import mean_value, share_value
+from tilbench_behavior.texts import distinct, letter_shares, loops, repeats, switches, words_of
 
 __all__ = ["Behavior", "BehaviorSettings"]
 
@@ -22,13 +26,15 @@ _SHARES: Mapping[str, Direction] = {
     "loop_rate": "lower",
     "repeated_4gram_rate": "lower",
     "completion_rate": "higher",
-    "switch_rate": "lower",
+    "script_switch_rate": "lower",
+    "language_switch_rate": "lower",
     "empty_rate": "lower",
 }
 _MEANS: Mapping[str, tuple[str, Direction]] = {
     "distinct_1": ("fraction", "higher"),
     "distinct_2": ("fraction", "higher"),
     "distinct_3": ("fraction", "higher"),
+    "script_consistency": ("fraction", "higher"),
     "language_consistency": ("fraction", "higher"),
     "alphabet_consistency": ("fraction", "higher"),
     "mean_words": ("words", "none"),
@@ -56,6 +62,9 @@ class BehaviorSettings(Schema):
     """Tokens of the n-grams that may not come twice; 0 forbids none. It breaks loops of tokens by force."""
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """A text ends before the first of these, and is then complete."""
+    languages: tuple[str, ...] = ()
+    """Tags of the languages that a text may turn out to be in; none: every registered one. Name them where values of
+    installations with different languages are to be compared."""
 
 
 class Behavior:
@@ -63,17 +72,22 @@ class Behavior:
 
     Shares of texts: loop_rate, that end in a loop (a phrase of 2 words or more 3 times in a row, or 20 characters
     of one short unit: `texts.loops`). repeated_4gram_rate, in which some 4 words stand twice in the same order.
-    completion_rate, that ended by themselves or at a stop before the limit. switch_rate, with 3 words or more in
-    a row in another script than the language's. empty_rate, with nothing but white space.
+    completion_rate, that ended by themselves or at a stop before the limit. script_switch_rate, with 3 words or more
+    in a row in another script than the language's. language_switch_rate, with a sentence in another language.
+    empty_rate, with nothing but white space.
 
     Means over texts: distinct_n = distinct n-grams / n-grams of words of a text, after Li et al., "A Diversity-
     Promoting Objective Function for Neural Conversation Models" (2016), who take all texts together and divide by
-    words; long texts have less of it, so compare at equal length. language_consistency, the share of letters in
+    words; long texts have less of it, so compare at equal length. script_consistency, the share of letters in
     the language's script; alphabet_consistency, in its alphabet, which tells some languages of one script apart,
-    and one way only: Kazakh has letters that Russian has not, but all of Russian's. Neither tells which language
-    it is; that takes an n-gram language identifier, which is not here yet. mean_words.
+    and one way only: Kazakh has letters that Russian has not, but all of Russian's. language_consistency, the share of
+    the letters of sentences that are in sentences of the language. mean_words.
 
-    Words: `texts`. An empty text is a text: it does not loop, repeat or switch, so read those beside empty_rate.
+    The language of a sentence, or of a piece of a long one, is what `tilbench.data.language_id` says, given all
+    registered languages or those of the setting `languages`. Sentences that it leaves undecided, mostly for their
+    shortness, do not count; a text with no other has neither value, nor has a task whose language has no profile.
+
+    Words: `texts`. An empty text is a text: it does not loop, repeat or switch script, so read those beside empty_rate.
     It has no n-grams and no letters, and like every text too short for a mean it is left out of it, as the
     value's n says; where no text is left, so is the value. A task without a language, or whose language is of no
     one script (code), has no values of language. Intervals: Wilson's for shares, percentile bootstrap over
@@ -81,16 +95,18 @@ class Behavior:
     """
 
     rows: ClassVar[frozenset[str]] = frozenset({"prompts"})
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     Settings: ClassVar[type[BehaviorSettings]] = BehaviorSettings
 
     def __init__(self, settings: BehaviorSettings, context: TaskContext) -> None:
         self.headline = "loop_rate"
-        self._decoding = Decoding(**settings.model_dump(exclude={"stop"}))
+        self._decoding = Decoding(**settings.model_dump(exclude={"stop", "languages"}))
         self._stop = settings.stop
         language = context.language
         self._alphabet = language.alphabet if language else ""
         self._own = letters_of(language.script) if language else None
+        self._language = language
+        self._candidates = _candidates(settings.languages, context)
         self._seed = context.seed
 
     def requests(self, row: Row) -> Sequence[Request]:
@@ -120,33 +136,46 @@ class Behavior:
     def aggregate(self, scores: Sequence[ItemScore]) -> Mapping[str, Value]:
         """Return shares and means over the texts that have the measure; a single text has no interval."""
         having = {name: [score for score in scores if name in score.values] for name in (*_SHARES, *_MEANS)}
-        return {name: self._value(name, some) for name, some in having.items() if some}
+        return {name: self._value(name, some, len(some) == len(scores)) for name, some in having.items() if some}
 
     def _of_language(self, text: str, words: Sequence[str]) -> dict[str, float]:
         if self._own is None:
             return {}
         shares = letter_shares(text, self._own, self._alphabet)
-        found = dict(zip(("language_consistency", "alphabet_consistency"), shares, strict=True)) if shares else {}
-        return {"switch_rate": switches(words, self._own), **found}
+        found = dict(zip(("script_consistency", "alphabet_consistency"), shares, strict=True)) if shares else {}
+        return {"script_switch_rate": switches(words, self._own), **found, **self._of_sentences(text)}
 
-    def _value(self, name: str, scores: Sequence[ItemScore]) -> Value:
-        numbers = [score.values[name] for score in scores]
-        clusters = [score.cluster for score in scores]
+    def _of_sentences(self, text: str) -> dict[str, float]:
+        if self._language is None or not self._language.profile:
+            return {}
+        letters: Counter[str] = Counter()
+        for segment in segments(text, self._candidates):
+            if segment.language is not None:
+                letters[segment.language] += sum(map(str.isalpha, segment.text))
+        if not letters:
+            return {}
+        share = letters[self._language.tag] / letters.total()
+        return {"language_consistency": share, "language_switch_rate": share < 1}
+
+    def _value(self, name: str, scores: Sequence[ItemScore], all_have_it: bool) -> Value:
         if name in _SHARES:
-            unit, direction = "fraction", _SHARES[name]
-            interval = proportion_interval(numbers, clusters)
+            value = share_value(scores, name, _SHARES[name])
         else:
             unit, direction = _MEANS[name]
-            interval = bootstrap_ratio_interval(numbers, [1.0] * len(numbers), clusters, seed=self._seed)
-        return Value(
-            value=math.fsum(numbers) / len(numbers),
-            n=len(numbers),
-            unit=unit,
-            direction=direction,
-            stderr=interval.stderr if interval else None,
-            low=interval.low if interval else None,
-            high=interval.high if interval else None,
-        )
+            value = mean_value(scores, name, unit, direction, seed=self._seed)
+        return value if all_have_it else replace(value, of=None)  # it is no mean over all items
+
+
+def _candidates(tags: Sequence[str], context: TaskContext) -> Sequence[Language]:
+    """Return the languages of `tags`, or all; the task's own is always one of them."""
+    known = {each.tag: each for each in context.languages}
+    if context.language is not None:
+        known.setdefault(context.language.tag, context.language)
+    for tag in tags if context.languages else ():
+        if tag not in known:
+            raise UnknownName("language", tag, known)
+    own = context.language.tag if context.language else ""
+    return [language for tag, language in known.items() if not tags or tag in tags or tag == own]
 
 
 def _prompt(row: Row) -> Prompt:

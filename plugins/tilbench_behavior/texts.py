@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import regex
 
 from tilbench.data.words import unicode_words
-from tilbench.errors import ConfigError
 
 __all__ = [
     "LOOP_SIGNS",
@@ -22,7 +21,6 @@ __all__ = [
     "SWITCH_RUN",
     "distinct",
     "letter_shares",
-    "letters_of",
     "loops",
     "lower",
     "repeats",
@@ -35,14 +33,6 @@ LOOP_UNIT = 2  # words of the shortest such phrase
 LOOP_SIGNS = 20  # characters of a run of one unit of at most `_SIGN_UNIT` characters
 _SIGN_UNIT = 4
 SWITCH_RUN = 3  # words in other scripts on end
-
-_NO_SCRIPT = {"Zyyy", "Zzzz", "Zxxx", "Zinh"}  # of domains such as code
-_JOINT = {
-    "Hans": ("Hani",),
-    "Hant": ("Hani",),
-    "Jpan": ("Hani", "Hira", "Kana"),
-    "Kore": ("Hani", "Hang"),
-}  # codes of writing systems, by their scripts
 
 # letters of a script: the modifier letter ʼ, for one, is at home in all of them
 _LETTER = regex.compile(r"[\p{L}--\p{Script=Common}--\p{Script=Inherited}]", regex.V1)
@@ -113,20 +103,6 @@ def repeats(words: Sequence[str], size: int) -> bool:
 
 def _grams(words: Sequence[str], size: int) -> list[tuple[str, ...]]:
     return [tuple(words[start : start + size]) for start in range(len(words) - size + 1)]
-
-
-def letters_of(script: str) -> regex.Pattern[str] | None:
-    """Return a pattern for a letter of `script`, an ISO 15924 code; None for a code of no one script.
-
-    Raises ConfigError for a code that Unicode does not know.
-    """
-    if script in _NO_SCRIPT:
-        return None
-    codes = "".join(rf"\p{{Script={code}}}" for code in _JOINT.get(script, (script,)))
-    try:
-        return regex.compile(rf"[\p{{L}}&&[{codes}]]", regex.V1)
-    except regex.error:
-        raise ConfigError(f"script {script!r} is no script of Unicode; write its ISO 15924 code, as `Cyrl`") from None
 
 
 def letter_shares(text: str, own: regex.Pattern[str], alphabet: str) -> tuple[float, float] | None:

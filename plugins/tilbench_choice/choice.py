@@ -12,22 +12,22 @@ from pydantic import Field, field_validator
 
 from tilbench.config.base import Schema
 from tilbench.data.rows import Question, Row
-from tilbench.errors import ConfigError, DataError, PluginError
+from tilbench.errors import ConfigError, DataError
 from tilbench.kinds.language import Cues
 from tilbench.kinds.metric import ItemScore, TaskContext, Value
-from tilbench.kinds.requests import Answer, Continuation, Likelihood, Request
-from tilbench.results.statistics import proportion_interval
-from tilbench_choice.prompt import Form, Prompts, pick_examples
+from tilbench.kinds.requests import Answer, Continuation, Request
+from tilbench_choice.prompt import Form, OptionMark, Prompts, ordered_pool, pick_examples
+from tilbench_choice.scores import NORMALISED, accuracy, centred, counted, likelihoods, normalised
 
 __all__ = ["Choice", "ChoiceSettings", "CueOverrides"]
 
 
 class CueOverrides(Schema):
-    """Words that replace the language's own in this task's prompts."""
+    """Words that replace the language's own in this task's prompts. An empty one is not printed."""
 
-    passage: str | None = Field(default=None, min_length=1)
-    question: str | None = Field(default=None, min_length=1)
-    answer: str | None = Field(default=None, min_length=1)
+    passage: str | None = None
+    question: str | None = None
+    answer: str | None = None
     letters: str | None = Field(default=None, min_length=2)
     """The option letters in order, such as `ABCD`."""
 
@@ -54,6 +54,10 @@ class ChoiceSettings(Schema):
     instruction: str = ""
     """Text before the first question, in the task's language."""
     cues: CueOverrides = CueOverrides()
+    option_mark: OptionMark = ")"
+    """What stands between an option's letter and its text."""
+    same_subject: bool = True
+    """Examples of the question's own subject, where the pool has enough of them."""
 
 
 class Choice:
@@ -70,10 +74,13 @@ class Choice:
     first is taken). `chance` is the mean of 1/choices. `centred` is (headline − chance) / (1 − chance): 0 is
     to know nothing, 1 everything. `majority` is what always answering the commonest index would score.
     Intervals are Wilson's; where questions share a passage, with clustered standard errors.
+
+    Solved examples are the first of one order of the pool, drawn by the seed, so that questions share their prompt's
+    beginning; see `tilbench_choice.prompt.pick_examples`.
     """
 
     rows: ClassVar[frozenset[str]] = frozenset({"questions"})
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     Settings: ClassVar[type[ChoiceSettings]] = ChoiceSettings
 
     def __init__(self, settings: ChoiceSettings, context: TaskContext) -> None:
@@ -84,18 +91,18 @@ class Choice:
             )
         letter = settings.form == "letter"
         self.headline = "acc" if letter else "acc_char"
-        self._accuracies = ("acc",) if letter else ("acc", "acc_char", "acc_byte", "acc_token")
+        self._accuracies = ("acc",) if letter else NORMALISED
         overrides = settings.cues.model_dump(exclude_none=True)
         cues = Cues(**{**asdict(context.language.cues), **overrides})
-        self._prompts = Prompts(settings.form, cues, settings.instruction)
+        self._prompts = Prompts(settings.form, cues, settings.instruction, settings.option_mark)
         pool = [_question(example) for example in context.examples] if context.shots else []
-        self._pool = sorted(pool, key=lambda example: example.id)
-        self._context = context
+        self._pool = ordered_pool(pool, context.seed)
+        self._shots, self._same_subject = context.shots, settings.same_subject
 
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask for the likelihood of every choice."""
         question = _question(row)
-        examples = pick_examples(question, self._pool, self._context.shots, self._context.seed)
+        examples = pick_examples(question, self._pool, self._shots, same_subject=self._same_subject)
         prompt = self._prompts.context(question, examples)
         return [Continuation(prompt, continuation) for continuation in self._prompts.continuations(question)]
 
@@ -103,19 +110,15 @@ class Choice:
         """Pick a choice under every normalisation."""
         question = _question(row)
         texts = [choice.strip() for choice in question.choices]
-        if len(answers) != len(texts) or not all(isinstance(answer, Likelihood) for answer in answers):
-            raise PluginError(f"question {row.id!r}: {len(texts)} choices were not answered by one Likelihood each")
-        likelihoods = [answer for answer in answers if isinstance(answer, Likelihood)]
+        given = likelihoods(row.id, texts, answers)
         values = {
             "answer": float(question.answer),
             "options": float(len(texts)),
             "equal_options": float(len(set(texts)) < len(texts)),
         }
         for name in self._accuracies:
-            lengths = _lengths(name, texts, likelihoods)
-            if lengths is None:
+            if (scores := normalised(name, texts, given)) is None:
                 continue
-            scores = [answer.logprob / length for answer, length in zip(likelihoods, lengths, strict=True)]
             picked = scores.index(max(scores))
             values[f"picked_{name}"] = float(picked)
             values[name] = float(picked == question.answer)
@@ -129,62 +132,14 @@ class Choice:
             return {}
         n = len(scores)
         chance = math.fsum(1 / score.values["options"] for score in scores) / n
-        values = {
-            name: _accuracy(name, scores, chance)
-            for name in self._accuracies
-            if all(name in score.values for score in scores)
-        }
-        values["centred"] = _centred(values[self.headline])
+        there = [name for name in self._accuracies if all(name in score.values for score in scores)]
+        values = {name: accuracy(name, scores, chance) for name in there}
+        values["centred"] = centred(values[self.headline])
         ((_, commonest),) = Counter(score.values["answer"] for score in scores).most_common(1)
         values["majority"] = Value(value=commonest / n, n=n, unit="fraction", direction="none")
         for name in ("equal_options", "tied"):
-            count = math.fsum(score.values[name] for score in scores)
-            values[name] = Value(value=count, n=n, unit="questions", direction="none")
+            values[name] = counted(name, scores, "questions")
         return values
-
-
-def _lengths(name: str, texts: Sequence[str], answers: Sequence[Likelihood]) -> list[int] | None:
-    """Return what each choice's log-probability is divided by; None where the model has no tokens."""
-    if name == "acc_char":
-        return [len(text) for text in texts]
-    if name == "acc_byte":
-        return [len(text.encode()) for text in texts]
-    if name == "acc_token":
-        tokens = [answer.tokens for answer in answers if answer.tokens]
-        return tokens if len(tokens) == len(answers) else None
-    return [1] * len(texts)
-
-
-def _accuracy(name: str, scores: Sequence[ItemScore], chance: float) -> Value:
-    right = [score.values[name] for score in scores]
-    interval = proportion_interval(right, [score.cluster for score in scores])
-    return Value(
-        value=math.fsum(right) / len(right),
-        n=len(right),
-        unit="fraction",
-        direction="higher",
-        stderr=interval.stderr if interval else None,
-        low=interval.low if interval else None,
-        high=interval.high if interval else None,
-        chance=chance,
-        of=(name, ""),
-    )
-
-
-def _centred(accuracy: Value) -> Value:
-    """Return an accuracy on the scale from chance (0) to perfect (1)."""
-    chance = accuracy.chance or 0.0
-    room = 1 - chance
-    return Value(
-        value=(accuracy.value - chance) / room,
-        n=accuracy.n,
-        unit="fraction",
-        direction="higher",
-        stderr=None if accuracy.stderr is None else accuracy.stderr / room,
-        low=None if accuracy.low is None else (accuracy.low - chance) / room,
-        high=None if accuracy.high is None else (accuracy.high - chance) / room,
-        chance=0.0,
-    )
 
 
 def _question(row: Row) -> Question:

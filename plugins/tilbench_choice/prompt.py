@@ -3,7 +3,7 @@
 A *block* is one question as a model sees it, from its passage (where it has one) to the answer cue. A prompt
 is the instruction (where the task has one), a solved block for each example, and the block of the question,
 with a blank line between any two. It never ends in white space: the space belongs to the continuation,
-which is what is scored.
+which is what is scored. A cue that is empty is not printed, and neither is its colon.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from tilbench.data.rows import Question
 from tilbench.errors import DataError
 from tilbench.kinds.language import Cues
 
-__all__ = ["Form", "Prompts", "pick_examples"]
+__all__ = ["Form", "OptionMark", "Prompts", "ordered_pool", "pick_examples"]
 
 Form = Literal["letter", "cloze"]
+OptionMark = Literal[")", ".", ":"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +38,29 @@ class Prompts:
     Сұрақ: Қазақстанның астанасы?
     Жауап:| Алматы| Астана
 
-    A passage is a line of its own before the question: `Мәтін: …`.
+    A passage is a line of its own before the question: `Мәтін: …`. Without cues, question and choice make one text:
+
+    >>> row = Question("q", "Жаңбыр жауды, сондықтан", ("жер құрғады.", "жер су болды."), 1)
+    >>> bare = Cues(passage="", question="", options="", answer="")
+    >>> print(Prompts("cloze", bare).block(row), *Prompts("cloze", bare).continuations(row), sep="|")
+    Жаңбыр жауды, сондықтан| жер құрғады.| жер су болды.
     """
 
     form: Form
     cues: Cues
     instruction: str = ""
+    option_mark: OptionMark = ")"
 
     def block(self, row: Question) -> str:
         """Return the unsolved block of a question."""
-        lines = [f"{self.cues.passage}: {row.passage.strip()}"] if row.passage.strip() else []
-        lines.append(f"{self.cues.question}: {row.question.strip()}")
+        lines = [_cued(self.cues.passage, row.passage.strip())] if row.passage.strip() else []
+        lines.append(_cued(self.cues.question, row.question.strip()))
         if self.form == "letter":
-            letters = self._letters(row)
-            lines += [f"{letter}) {choice.strip()}" for letter, choice in zip(letters, row.choices, strict=True)]
-        return "\n".join([*lines, f"{self.cues.answer}:"])
+            options = zip(self._letters(row), row.choices, strict=True)
+            lines += [f"{letter}{self.option_mark} {choice.strip()}" for letter, choice in options]
+        if self.cues.answer:
+            lines.append(f"{self.cues.answer}:")
+        return "\n".join(lines)
 
     def continuations(self, row: Question) -> list[str]:
         """Return what may follow the block, one for each choice, with its leading space."""
@@ -72,10 +81,23 @@ class Prompts:
         return self.cues.letters[: len(row.choices)]
 
 
-def pick_examples(row: Question, pool: Sequence[Question], shots: int, seed: int) -> list[Question]:
-    """Return the solved examples shown before `row`: a function of the seed, the row's id and the pool.
+def _cued(cue: str, text: str) -> str:
+    return f"{cue}: {text}" if cue else text
 
-    pool: sorted by id. Left out are the row itself, under whatever id, and questions about its passage.
+
+def ordered_pool(pool: Sequence[Question], seed: int) -> list[Question]:
+    """Return the pool in the one order that `seed` gives it, whatever order it came in."""
+    ordered = sorted(pool, key=lambda example: example.id)
+    random.Random(f"tilbench examples {seed}").shuffle(ordered)
+    return ordered
+
+
+def pick_examples(row: Question, pool: Sequence[Question], shots: int, *, same_subject: bool = True) -> list[Question]:
+    """Return the solved examples shown before `row`: the first `shots` of the pool that may be shown with it.
+
+    So nearly all rows have the same ones, and a model reads them once. Left out are the row itself, under whatever
+    id, and questions about its passage. same_subject: where the pool has enough of the row's subject, only these, as
+    in MMLU (Hendrycks et al., 2021). Raises DataError where the pool has too few.
     """
     if not shots:
         return []
@@ -92,4 +114,5 @@ def pick_examples(row: Question, pool: Sequence[Question], shots: int, seed: int
             f"question {row.id!r} wants {shots} solved examples and {len(allowed)} of {len(pool)} can be "
             "shown with it; lower 'shots' or name a larger dataset in 'examples'"
         )
-    return random.Random(f"{seed}\x00{row.id}").sample(allowed, shots)
+    own = [example for example in allowed if row.subject and example.subject == row.subject]
+    return (own if same_subject and len(own) >= shots else allowed)[:shots]

@@ -68,3 +68,46 @@ class KVCache:
     def advance(self, tokens: int) -> None:
         """Count `tokens` new tokens as held, once every layer has stored them."""
         self.length += tokens
+
+    def keep(self, slots: Tensor) -> None:
+        """Keep the filled slots at the places `slots`, ascending int64 [length], of every row; forget the others."""
+        length = len(slots)
+        for tensors in self._layers:
+            for held in tensors:
+                held[:, :, :length] = held[:, :, slots]
+        self._positions[:, :length] = self._positions[:, slots]
+        self.length = length
+
+    def select(self, rows: Tensor) -> None:
+        """Keep the rows at the places `rows` [B], in this order; a row may be kept more than once."""
+        self._layers = [[held[rows] for held in tensors] for tensors in self._layers]
+        self._positions = self._positions[rows]
+        self.batch = len(rows)
+
+    def join(self, others: Sequence[KVCache]) -> None:
+        """Put the rows of other caches below its own, all from slot 0; `length` becomes that of the longest.
+
+        Slots that a shorter cache has not filled hold zeros, which a mask has to leave out.
+        """
+        caches = [self, *others]
+        batch, length = sum(cache.batch for cache in caches), max(cache.length for cache in caches)
+        capacity = max(cache.capacity for cache in caches)
+        layers = [
+            [_joined(each, caches, batch, capacity) for each in zip(*tensors, strict=True)]
+            for tensors in zip(*(cache._layers for cache in caches), strict=True)
+        ]
+        self._positions = _joined([cache._positions for cache in caches], caches, batch, capacity, slots=1)
+        self._layers = layers
+        self.batch, self.length, self.capacity = batch, length, capacity
+
+
+def _joined(tensors: Sequence[Tensor], caches: Sequence[KVCache], batch: int, capacity: int, slots: int = 2) -> Tensor:
+    """Return the filled slots (dimension `slots`) of each cache's tensor, one cache's rows below another's."""
+    shape = [batch, *tensors[0].shape[1:]]
+    shape[slots] = capacity
+    joined = tensors[0].new_zeros(shape)
+    start = 0
+    for tensor, cache in zip(tensors, caches, strict=True):
+        joined[start : start + cache.batch].narrow(slots, 0, cache.length).copy_(tensor.narrow(slots, 0, cache.length))
+        start += cache.batch
+    return joined

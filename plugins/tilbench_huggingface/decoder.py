@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import warnings
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tilbench.errors import Unsupported
-from tilbench_huggingface.cache import Memory, Way
+from tilbench_huggingface.cache import Memory, Way, new_state
 from tilbench_huggingface.head import base_name, head_logits, head_of
 from tilbench_huggingface.probe import FAULTS, LENGTH, ask, close
 
@@ -18,6 +19,7 @@ __all__ = ["HuggingFaceDecoder", "context_length"]
 
 _DEFAULT_LENGTH = 2048
 _LENGTHS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", "context_length")
+_FULL = "full_attention"
 _WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
 
 
@@ -46,6 +48,7 @@ class HuggingFaceDecoder(nn.Module):
         self._head = (head_of(inner),) if self._base else ()  # in a tuple: a view is no submodule
         self._way: Way | None = None
         self._takes_masks: bool | None = None
+        self._takes_windows: bool | None = None
         self._tried = False
         if self._device.type != "meta":
             self._try()
@@ -83,7 +86,8 @@ class HuggingFaceDecoder(nn.Module):
         """
         if not self._tried and ids.device.type != "meta":
             self._try()
-        extra = {} if mask is None and positions is None else self._explicit(ids, positions, mask, cache)
+        keys = None if cache is None else cache.note(ids, positions)
+        extra = {} if mask is None and positions is None else self._explicit(ids, positions, mask, cache, keys)
         if cache is None:
             return self._run(ids, **extra)
         if cache.way is Way.AGAIN:
@@ -99,12 +103,10 @@ class HuggingFaceDecoder(nn.Module):
         """Return an empty cache: the class's own where cached equals uncached, else one of ids."""
         if self._way is None:
             self._way = ask(self, self.vocab_size, self._find_way)
-        return self._memory(self._way)
+        return self._memory(self._way, length)
 
-    def _memory(self, way: Way) -> Memory:
-        from transformers import DynamicCache
-
-        return Memory(way, None if way is Way.AGAIN else DynamicCache(config=self.inner.config))
+    def _memory(self, way: Way, length: int) -> Memory:
+        return Memory(way, None if way is Way.AGAIN else new_state(self.inner.config, length))
 
     @property
     def _core(self) -> Any:
@@ -117,14 +119,18 @@ class HuggingFaceDecoder(nn.Module):
 
     def _remember(self, ids: Tensor, cache: Memory, **extra: Any) -> Tensor:
         """Run on from a cache of transformers."""
-        taken = inspect.signature(self._core.forward).parameters
-        name = next((name for name in ("past_key_values", "cache_params") if name in taken), None)
-        if name is None:
+        if self._cache_name is None:
             raise Unsupported(f"{type(self.inner).__name__} takes no cache")
-        return self._run(ids, use_cache=True, **{name: cache.state}, **extra)
+        return self._run(ids, use_cache=True, **{self._cache_name: cache.state}, **extra)
+
+    @functools.cached_property
+    def _cache_name(self) -> str | None:
+        """What the class calls the cache that it is given, if it takes one."""
+        taken = inspect.signature(self._core.forward).parameters
+        return next((name for name in ("past_key_values", "cache_params") if name in taken), None)
 
     def _explicit(
-        self, ids: Tensor, positions: Tensor | None, mask: Tensor | None, cache: Memory | None
+        self, ids: Tensor, positions: Tensor | None, mask: Tensor | None, cache: Memory | None, keys: Tensor | None
     ) -> dict[str, Any]:
         """Return what makes the class obey positions and a mask. Raises Unsupported where it does not."""
         batch, new = ids.shape
@@ -135,23 +141,40 @@ class HuggingFaceDecoder(nn.Module):
             self._takes_masks = ask(self, self.vocab_size, self._obeys_masks)
         if not self._takes_masks or (cache and cache.way is not Way.CHUNKS):
             raise Unsupported(f"{name} takes no explicit positions or mask; give it one sequence a row")
-        window = _window(self.inner.config)
-        if window is not None and start + new > window:
-            raise Unsupported(
-                f"{name} attends over windows of {window} tokens, which an explicit mask over {start + new} would lift"
-            )
         if positions is None:
             positions = torch.arange(start, start + new, device=ids.device)
+        positions = positions.expand(batch, new)
         if mask is None:
             mask = torch.ones(new, start + new, dtype=torch.bool, device=ids.device).tril(start)
-        if mask.dim() == 2:
-            mask = mask.expand(batch, 1, new, start + new)
+        mask = mask.expand(batch, 1, new, start + new) if mask.dim() == 2 else mask
+        masks = self._masks(mask, positions, positions if keys is None else keys)
+        return {"position_ids": positions, "attention_mask": masks}
+
+    def _masks(self, mask: Tensor, positions: Tensor, keys: Tensor) -> Any:
+        """Return an allowed mask [B, 1, T, S] as the class takes it, narrowed where its layers see a window only.
+
+        Raises Unsupported for a class whose windows cannot be put into a mask.
+        """
+        window = _window(self.inner.config)
+        if window is None or keys.shape[1] <= window:
+            return self._additive(mask)
+        if self._takes_windows is None:
+            self._takes_windows = True  # while it is being tried
+            self._takes_windows = ask(self, self.vocab_size, self._obeys_windows, window + LENGTH)
+        if not self._takes_windows:
+            raise Unsupported(
+                f"{type(self.inner).__name__} attends over windows of {window} tokens, which an explicit mask over "
+                f"{keys.shape[1]} would lift"
+            )
+        near = positions[:, None, :, None] - keys[:, None, None, :] < window
+        narrow = self._additive(mask & near)
+        kinds = set(getattr(self.inner.config.get_text_config(), "layer_types", None) or ())
+        return {kind: self._additive(mask) if kind == _FULL else narrow for kind in kinds} if _FULL in kinds else narrow
+
+    def _additive(self, mask: Tensor) -> Tensor:
         dtype = self.inner.dtype
-        shift = torch.zeros(mask.shape, dtype=dtype, device=ids.device)
-        return {
-            "position_ids": positions.expand(batch, new),
-            "attention_mask": shift.masked_fill(~mask, torch.finfo(dtype).min),  # [B, 1, T, S]
-        }
+        shift = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
+        return shift.masked_fill(~mask, torch.finfo(dtype).min)  # [B, 1, T, S]
 
     def _try(self) -> None:
         self._tried = True
@@ -176,15 +199,20 @@ class HuggingFaceDecoder(nn.Module):
             )
 
     def _find_way(self, ids: Tensor) -> Way:
-        """Return the fastest way to go on whose states equal those of the whole."""
+        """Return the fastest way to go on whose states equal those of the whole, in rows that change places too."""
+        ids = torch.stack([ids[0], ids[0].flip(0)])
         whole = self._run(ids)
+        turned = torch.tensor([1, 0], device=ids.device)
         for way in (Way.CHUNKS, Way.STEPS):
-            cache = self._memory(way)
+            cache = self._memory(way, LENGTH)
             try:
-                parts = [self.hidden(part, cache=cache) for part in torch.split(ids, [3, 2, 1], dim=1)]
+                first, *rest = torch.split(ids, [3, 2, 1], dim=1)
+                parts = [self.hidden(first, cache=cache)[turned]]
+                cache.select(turned)
+                parts += [self.hidden(part[turned], cache=cache) for part in rest]
             except (Unsupported, *FAULTS):
                 continue
-            if close(torch.cat(parts, dim=1), whole):
+            if close(torch.cat(parts, dim=1), whole[turned]):
                 return way
         return Way.AGAIN
 
@@ -201,6 +229,15 @@ class HuggingFaceDecoder(nn.Module):
         except FAULTS:
             return False
         return close(packed, apart)
+
+    def _obeys_windows(self, ids: Tensor) -> bool:
+        """Say whether a causal mask over more than a window gives what the class gives without one."""
+        mask = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).tril()
+        try:
+            explicit = self.hidden(ids[:1], mask=mask)
+        except FAULTS:
+            return False
+        return close(explicit, self._run(ids[:1]))
 
 
 def _rows(model: Any) -> int:

@@ -20,10 +20,10 @@ FAULTS = (AttributeError, IndexError, KeyError, RuntimeError, StopIteration, Typ
 _Result = TypeVar("_Result")
 
 
-def ask(module: nn.Module, vocab_size: int, question: Callable[[Tensor], _Result]) -> _Result:
-    """Answer a question about two rows of ids that differ in their last only; no dropout, no gradients."""
+def ask(module: nn.Module, vocab_size: int, question: Callable[[Tensor], _Result], length: int = LENGTH) -> _Result:
+    """Answer a question about two rows of `length` ids that differ in their last only; no dropout, no gradients."""
     device = next(module.parameters()).device
-    ids = (torch.arange(LENGTH + 1, device=device) * 7919 + 13) % vocab_size
+    ids = (torch.arange(length + 1, device=device) * 7919 + 13) % vocab_size
     modes = {each: each.training for each in module.modules()}
     module.eval()
     try:

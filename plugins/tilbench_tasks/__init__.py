@@ -1,4 +1,4 @@
-"""Public test data by id: exams, reading comprehension, named entities, reviews, translations.
+"""Public test data by id: exams, reading comprehension, minimal pairs, named entities, reviews, translations.
 
 Two kinds of source. Where a public dataset on the Hub has columns that can be mapped surely, it is the source, and a
 data directory with the same id takes its place. Where it has not, the dataset lives in a data directory only, and its
@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from tilbench import hookimpl
 from tilbench.hookspecs import Register
+from tilbench_tasks.causes import cause_datasets
 from tilbench_tasks.exams import exam_datasets
+from tilbench_tasks.kazakh_exams import kazakh_exam_datasets
+from tilbench_tasks.sentences import sentence_pair_datasets
 from tilbench_tasks.texts import text_datasets
 
 
 @hookimpl
 def register_datasets(register: Register) -> None:
     """Register every dataset of this package."""
-    for name, dataset in (*exam_datasets(), *text_datasets()):
+    sources = (exam_datasets, kazakh_exam_datasets, cause_datasets, sentence_pair_datasets, text_datasets)
+    for name, dataset in (each for source in sources for each in source()):
         register(name, dataset, summary=dataset.summary)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
@@ -36,7 +36,10 @@ from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.loader import Host
 from tilbench.scoring.engine import TorchLanguageModel
 from tilbench.scoring.journal import Journal
+from tilbench.scoring.likelihood import Segment, SegmentScorer
 from tilbench.scoring.prefix import Prefix
+from tilbench.scoring.states import Budget, row_states, tree_states
+from tilbench.scoring.trie import Trie, as_ids
 from tilbench.scoring.windows import windows
 
 TEXTS = ["Абай — ұлы ақын.", "Сұрақ: 2 + 2 неше?\nЖауап:", "a", "Қазақ тілі — түркі тілдерінің бірі. " * 4]
@@ -169,7 +172,7 @@ def test_the_rest_of_a_killed_run_is_answered_to_the_last_bit(opened: Opened) ->
         opened.decoder,
         opened.tokenizer,
         Prefix(BOS, True, "bos"),
-        replace(opened.options, batch_tokens=128),
+        replace(opened.options, batch_tokens=2),
     )
     batches: list[Sequence[tuple[Request, Answer]]] = list(small.answer(requests()))
     assert len(batches) > 3
@@ -178,18 +181,63 @@ def test_the_rest_of_a_killed_run_is_answered_to_the_last_bit(opened: Opened) ->
     assert rest == batches[2:]
 
 
-def test_letters_of_one_question_are_one_forward_pass(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    widths: list[int] = []
+def test_each_distinct_token_is_computed_once(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[int] = []
     hidden = opened.decoder.hidden
 
     def counted(ids: torch.Tensor, **rest: Any) -> torch.Tensor:
-        widths.append(ids.shape[0])
+        computed.append(ids.numel())
         result: torch.Tensor = hidden(ids, **rest)
         return result
 
     monkeypatch.setattr(opened.decoder, "hidden", counted)
-    opened.answers([Continuation("Жауап:", letter) for letter in "ABCD"])
-    assert widths == [1]
+    shared = "Сұрақ: "
+    asked = [Continuation(f"{shared}{name}?", f" {answer}") for name in ("бір", "екі") for answer in ("иә", "жоқ")]
+    opened.answers(asked)
+    inputs = {(BOS, *f"{each.context}{each.continuation}".encode()[:-1]) for each in asked}
+    assert sum(computed) == len({ids[:end] for ids in inputs for end in range(1, len(ids) + 1)})
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("tokens", [1, 8, 64, 4096])
+@given(sequences=st.lists(st.lists(st.integers(0, 3), min_size=2, max_size=14), min_size=1, max_size=12))
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_sharing_changes_nothing(opened: Opened, tokens: int, threads: int, sequences: list[list[int]]) -> None:
+    segments = [Segment.of(as_ids(ids[:1]), as_ids(ids[1:]), ranked=True) for ids in sequences]
+    trie = Trie.of([segment.ids for segment in segments])
+    scorer = SegmentScorer(opened.decoder, torch.device("cpu"), Budget(tokens), "toy")
+    torch.set_num_threads(threads)
+    with torch.inference_mode():
+        shared, alone = (scorer.score_by(way, segments, trie) for way in (tree_states, row_states))
+    torch.set_num_threads(1)
+    for one, other, ids in zip(shared, alone, sequences, strict=True):
+        assert one.logprob == pytest.approx(other.logprob, abs=1e-5)
+        assert one.logprob == pytest.approx(plain(opened, ids[:1], ids[1:]), abs=1e-5)
+        assert (one.rank, one.greedy) == (other.rank, other.greedy)
+
+
+@pytest.mark.parametrize("states_of", [tree_states, row_states])
+def test_out_of_memory_halves_the_batch_and_goes_on(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, states_of: Any
+) -> None:
+    hidden = opened.decoder.hidden
+
+    def limited(ids: torch.Tensor, **rest: Any) -> torch.Tensor:
+        if ids.numel() > 24:
+            raise torch.OutOfMemoryError
+        result: torch.Tensor = hidden(ids, **rest)
+        return result
+
+    segments = [Segment.of(as_ids([BOS, 1, 2]), as_ids([3, 4, each] * 3)) for each in range(8)]
+    trie = Trie.of([segment.ids for segment in segments])
+    scorer = SegmentScorer(opened.decoder, torch.device("cpu"), Budget(256), "toy")
+    with torch.inference_mode():
+        wanted = [each.logprob for each in scorer.score_by(states_of, segments, trie)]
+        monkeypatch.setattr(opened.decoder, "hidden", limited)
+        with pytest.warns(UserWarning, match="out of memory: going on with"):
+            found = [each.logprob for each in scorer.score_by(states_of, segments, trie)]
+    assert found == pytest.approx(wanted, abs=1e-5)
+    assert scorer.budget.tokens < 64
 
 
 def test_a_rank_counts_the_tokens_that_are_likelier(opened: Opened) -> None:

@@ -154,6 +154,7 @@ def test_a_declined_mask_is_not_applicable() -> None:
     assert declined == {
         *("cached_token_by_token", "cached_in_chunks", "packed_documents_equal_separate"),
         *("prefix_trees_equal_separate", "prefix_trees_on_a_cached_trunk"),
+        *("cache_keep", "cache_select", "cache_join"),
     }
     assert outcomes["cached_in_chunks"].reason == "one sequence a row, and no cache"
     assert not [each for each in outcomes.values() if each.status == "fail"]

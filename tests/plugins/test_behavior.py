@@ -6,14 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tilbench.data.resolve import load_rows
 from tilbench.data.rows import Document, Prompt
-from tilbench.errors import ConfigError, DataError, PluginError
+from tilbench.data.scripts import letters_of
+from tilbench.errors import ConfigError, DataError, PluginError, UnknownName
 from tilbench.kinds.language import Cues, Language
 from tilbench.kinds.metric import ItemScore, Metric, TaskContext, Value
 from tilbench.kinds.requests import Decoding, Generated, Generation, Likelihood
 from tilbench.loader import load_plugins
 from tilbench_behavior import texts
 from tilbench_behavior.behavior import Behavior, BehaviorSettings
+from tilbench_behavior.verdict import Verdict, VerdictSettings, judge
 
 CUES = Cues(passage="P", question="Q", options="O", answer="A")
 ALPHABETS = {
@@ -178,7 +181,7 @@ def test_a_4gram_that_comes_twice(text: str, wanted: bool) -> None:
 
 def consistency(text: str, tag: str) -> tuple[float, float]:
     values = score(text, tag).values
-    return values["language_consistency"], values["alphabet_consistency"]
+    return values["script_consistency"], values["alphabet_consistency"]
 
 
 def test_letters_in_script_and_alphabet_by_hand() -> None:
@@ -196,8 +199,8 @@ def test_letters_in_script_and_alphabet_by_hand() -> None:
 
 def test_a_text_without_letters_has_no_consistency() -> None:
     values = score("12 + 3 = 15 !!").values
-    assert "language_consistency" not in values
-    assert values["switch_rate"] == 0
+    assert "script_consistency" not in values
+    assert values["script_switch_rate"] == 0
     assert "alphabet_consistency" not in aggregate(["1", "2 3"])
 
 
@@ -214,7 +217,7 @@ def test_a_text_without_letters_has_no_consistency() -> None:
     ],
 )
 def test_a_switch_is_three_words_on_end(text: str, tag: str, wanted: bool) -> None:
-    assert score(text, tag).values["switch_rate"] == wanted
+    assert score(text, tag).values["script_switch_rate"] == wanted
 
 
 def test_no_language_or_no_script_has_no_values_of_language() -> None:
@@ -226,7 +229,7 @@ def test_no_language_or_no_script_has_no_values_of_language() -> None:
 
 
 def test_writing_systems_of_several_scripts() -> None:
-    own = texts.letters_of("Jpan")
+    own = letters_of("Jpan")
     assert own
     assert own.findall("日本のカナ abc") == list("日本のカナ")
     with pytest.raises(ConfigError, match="'Xxxx' is no script of Unicode"):
@@ -240,9 +243,76 @@ def test_every_registered_language_can_be_measured() -> None:
         bound = Behavior(BehaviorSettings(), TaskContext(found))
         values = bound.score(Prompt("p", "x"), [Generated(found.alphabet, 1, True)]).values
         if found.domain:
-            assert "switch_rate" not in values
+            assert "script_switch_rate" not in values
         else:
-            assert (values["language_consistency"], values["alphabet_consistency"]) == (1, 1)
+            assert (values["script_consistency"], values["alphabet_consistency"]) == (1, 1)
+
+
+# Language by n-grams
+
+KAZAKH = "Біз бүгін таңертең ерте тұрып, атаммен бірге тауға бардық. Жол бойында құстардың әні естіліп тұрды."
+RUSSIAN = "Потом мы долго шли по лесной дороге. Вечером бабушка напекла пирогов и позвала соседей."
+KYRGYZ = "Сатуучулар жер-жемиш менен жашылчаларды тизип коюшкан. Түндө катуу шамал болуп, бутактар сынып калыптыр."
+TURKISH = "Pazarda bugün çok insan vardı. Doktor hastaya ilacı günde üç kez içmesini söyledi."
+AZERBAIJANI = "Həkim xəstəyə dərmanı gündə üç dəfə içməyi tapşırdı. Dünən bizim komanda uddu."
+ITALIAN = "Al mercato oggi c'era molta gente. La nonna cuoce il pane e in tutta la casa si sente un buon profumo."
+ENGLISH = "There were many people at the market today. The children are coming home from school."
+
+
+def told(text: str, tag: str, languages: tuple[str, ...] = ()) -> dict[str, float]:
+    registry = load_plugins().registry
+    known = [each for _, each in registry.all("languages")]
+    context = TaskContext(registry.get("languages", tag), languages=known)
+    bound = Behavior(BehaviorSettings(languages=languages), context)
+    return dict(bound.score(Prompt("p", "x"), [Generated(text, 9, True)]).values)
+
+
+@pytest.mark.parametrize(
+    ("tag", "own", "other"),
+    [
+        ("kk-Cyrl", KAZAKH, RUSSIAN),
+        ("kk-Cyrl", KAZAKH, KYRGYZ),
+        ("ru-Cyrl", RUSSIAN, KAZAKH),
+        ("tr-Latn", TURKISH, AZERBAIJANI),
+        ("az-Latn", AZERBAIJANI, TURKISH),
+        ("it-Latn", ITALIAN, ENGLISH),
+        ("en-Latn", ENGLISH, ITALIAN),
+    ],
+    ids=["kk-ru", "kk-ky", "ru-kk", "tr-az", "az-tr", "it-en", "en-it"],
+)
+def test_another_language_of_the_same_script(tag: str, own: str, other: str) -> None:
+    whole, half, none = (told(text, tag) for text in (own, f"{own} {other}", other))
+    letters = [sum(map(str.isalpha, text)) for text in (own, other)]
+    assert (whole["language_consistency"], whole["language_switch_rate"]) == (1, 0)
+    assert half["language_consistency"] == pytest.approx(letters[0] / sum(letters), abs=0.02)
+    assert half["language_switch_rate"] == 1
+    assert (none["language_consistency"], none["language_switch_rate"]) == (0, 1)
+    for values in (whole, half, none):  # their script says nothing
+        assert (values["script_consistency"], values["script_switch_rate"]) == (1, 0)
+
+
+def test_another_script_is_another_language() -> None:
+    values = told(f"{KAZAKH} {ENGLISH}", "kk-Cyrl")
+    assert values["script_switch_rate"] == values["language_switch_rate"] == 1
+    assert 0.4 < values["language_consistency"] < 0.6
+
+
+def test_what_is_undecided_does_not_count() -> None:
+    assert "language_consistency" not in told("Иә. 12.", "kk-Cyrl")
+    assert told(f"Иә. {KAZAKH} Жоқ.", "kk-Cyrl")["language_consistency"] == 1
+
+
+def test_candidates_can_be_named() -> None:
+    assert told(KYRGYZ, "kk-Cyrl", ("ru-Cyrl",))["language_consistency"] == 1  # Kyrgyz was not to be looked for
+    assert told(KYRGYZ, "kk-Cyrl", ("ru-Cyrl", "ky-Cyrl"))["language_consistency"] == 0
+    with pytest.raises(UnknownName, match="'ky-Cyr'; did you mean ky-Cyrl"):
+        told(KYRGYZ, "kk-Cyrl", ("ky-Cyr",))
+
+
+def test_a_language_without_a_profile_is_not_told() -> None:
+    values = told(TURKISH, "crh-Latn")
+    assert "script_consistency" in values
+    assert "language_consistency" not in values
 
 
 # Values
@@ -260,12 +330,12 @@ def test_values_by_hand() -> None:
             "loop_rate": 1 / 4,
             "repeated_4gram_rate": 1 / 4,
             "completion_rate": 2 / 4,
-            "switch_rate": 0,
+            "script_switch_rate": 0,
             "empty_rate": 2 / 4,
             "distinct_1": (1 + 2 / 6) / 2,
             "distinct_2": (1 + 2 / 5) / 2,
             "distinct_3": 2 / 4,
-            "language_consistency": 1,
+            "script_consistency": 1,
             "alphabet_consistency": 1,
             "mean_words": (2 + 6) / 4,
         }
@@ -274,7 +344,7 @@ def test_values_by_hand() -> None:
         "distinct_1": 2,
         "distinct_2": 2,
         "distinct_3": 1,
-        "language_consistency": 2,
+        "script_consistency": 2,
         "alphabet_consistency": 2,
     }
     assert values["loop_rate"].direction == "lower"
@@ -319,3 +389,83 @@ def test_faults_are_named() -> None:
         metric().requests(Document("d", "text"))
     with pytest.raises(PluginError, match="'p' was not answered by one Generated"):
         metric().score(Prompt("p", "x"), [Likelihood(-1.0, 1)])
+
+
+# The verdict
+
+
+def bound(**values: object) -> Verdict:
+    return Verdict(VerdictSettings.model_validate(values), TaskContext(seed=3))
+
+
+GOOD = "The river runs down from the hills and on to the sea."
+LOOPING = "It was late and it was late and it was late and it was late"
+NOTHING = " \n?"
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        (GOOD, "OK"),
+        ("    if n < 2:\n        return n\n    return fibonacci(n - 1) + fibonacci(n - 2)", "OK"),
+        ("Ол үйге келіп, шай ішті.", "OK"),
+        (LOOPING, "WEAK"),
+        ("a b " * 4 + "c d e", "OK"),  # it left the loop, and 5 of its 10 pairs are new
+        ("a b " * 5 + "c d e", "WEAK"),  # 5 of 12
+        ("the cat " * 9 + "sat there", "WEAK"),
+        ("", "FAIL"),
+        (NOTHING, "FAIL"),
+        ("two words", "FAIL"),
+        ("one two three \ufffd", "FAIL"),
+        ("a b c " + "=" * 20, "FAIL"),
+    ],
+)
+def test_a_text_is_judged(text: str, label: str) -> None:
+    assert judge(text) == label
+
+
+def test_each_prompt_is_asked_once_at_each_temperature() -> None:
+    assert bound().requests(Prompt("p", "def f():")) == [
+        Generation("def f():", Decoding(120, temperature, 40), (), 3) for temperature in (0, 0.8)
+    ]
+    assert len(bound(temperatures=[1]).requests(Prompt("p", "x"))) == 1
+    faults: list[dict[str, object]] = [{"temperatures": []}, {"temperatures": [-1]}, {"top_p": 1}]
+    for fault in faults:
+        with pytest.raises(ValidationError):
+            VerdictSettings.model_validate(fault)
+
+
+def verdicts(*pairs: tuple[str, str]) -> dict[str, Value]:
+    scores = [
+        bound().score(Prompt(f"p{place}", "x"), [Generated(text, 9, True) for text in pair])
+        for place, pair in enumerate(pairs)
+    ]
+    return dict(bound().aggregate(scores))
+
+
+def test_labels_are_counted() -> None:
+    (found,) = [bound().score(Prompt("p", "x"), [Generated(LOOPING, 9, True), Generated(GOOD, 9, True)])]
+    assert dict(found.values) == {"label_1": 1, "label_2": 2, "ok": 1, "weak": 1, "fail": 0, "texts": 2}
+    values = verdicts(*[(GOOD, GOOD)] * 3, *[(LOOPING, GOOD)] * 3)  # as on the card: 9 / 3 / 0
+    assert [values[name].value for name in ("ok", "weak", "fail", "verdict")] == [9, 3, 0, 2]
+    assert [values[f"{name}_rate"].value for name in ("ok", "weak", "fail")] == [0.75, 0.25, 0]
+    assert values["ok_rate"].of == ("ok", "texts")
+    assert (values["ok_rate"].low or 0) < 0.75 < (values["ok_rate"].high or 0)
+    even = verdicts(*[(LOOPING, GOOD)] * 6)["ok_rate"]  # every prompt has one: that is no certainty
+    assert (even.low or 0) < 0.3 < 0.7 < (even.high or 0)
+    assert verdicts((GOOD, GOOD), (LOOPING, GOOD), (LOOPING, GOOD))["verdict"].value == 1
+    assert verdicts(*[(GOOD, GOOD)] * 20, (GOOD, NOTHING))["verdict"].value == 0
+    assert bound().aggregate([]) == {}
+
+
+def test_the_prompts_are_six() -> None:
+    rows = load_rows("smoke", load_plugins().registry.get("datasets", "prompts/english-python"), None).rows
+    assert len(rows) == 6
+    assert len([request for row in rows for request in bound().requests(row)]) == 12
+
+
+def test_faults_of_the_verdict_are_named() -> None:
+    with pytest.raises(DataError, match="verdict scores prompts, not documents"):
+        bound().requests(Document("d", "text"))
+    with pytest.raises(PluginError, match="'p' was not answered by 2 Generated"):
+        bound().score(Prompt("p", "x"), [Generated("x", 1, True)])

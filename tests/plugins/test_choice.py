@@ -10,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tilbench.data.rows import Document, Question
-from tilbench.errors import ConfigError, DataError
+from tilbench.data import rows
+from tilbench.data.rows import Pair, Question
+from tilbench.errors import ConfigError, DataError, PluginError
 from tilbench.kinds.language import Cues, Language
 from tilbench.kinds.metric import ItemScore, Metric, TaskContext
-from tilbench.kinds.requests import Continuation, Likelihood
+from tilbench.kinds.requests import Continuation, Document, Likelihood
 from tilbench_choice import prompt
 from tilbench_choice.choice import Choice, ChoiceSettings
+from tilbench_choice.minimal_pairs import MinimalPairs, MinimalPairsSettings
 
 KAZAKH = Language(
     tag="kk-Cyrl",
@@ -68,6 +70,15 @@ def test_cues_can_be_replaced() -> None:
     assert first == Continuation("Сұрақ: Астана?\nА) Алматы\nБ) Астана\nВ) Ақтау\nДұрысы:", " А")
 
 
+def test_an_empty_cue_is_not_printed_and_options_have_the_mark() -> None:
+    (first, *_) = metric(cues={"question": ""}, option_mark=".").requests(ROW)
+    assert first == Continuation("Астана?\nA. Алматы\nB. Астана\nC. Ақтау\nЖауап:", " A")
+    (first, *_) = metric(form="cloze", cues={"question": "", "answer": ""}).requests(ROW)
+    assert first == Continuation("Астана?", " Алматы")
+    with pytest.raises(ValidationError, match="option_mark"):
+        metric(option_mark="-")
+
+
 @pytest.mark.parametrize("form", ["letter", "cloze"])
 def test_solved_examples_have_the_same_form(form: str) -> None:
     request = metric(TaskContext(KAZAKH, POOL, shots=2), form=form).requests(ROW)[0]
@@ -80,13 +91,44 @@ def test_solved_examples_have_the_same_form(form: str) -> None:
         assert block == asked[example.answer].context + asked[example.answer].continuation
 
 
-def test_examples_depend_on_seed_and_row_alone() -> None:
-    def shown(seed: int, row: Question, pool: list[Question]) -> Any:
-        return metric(TaskContext(KAZAKH, pool, shots=3, seed=seed)).requests(row)
+def before(row: Question, pool: list[Question], shots: int = 3, seed: int = 0, **settings: Any) -> str:
+    """Return what stands in the prompt before the question's own block."""
+    request = metric(TaskContext(KAZAKH, pool, shots=shots, seed=seed), **settings).requests(row)[0]
+    assert isinstance(request, Continuation)
+    return request.context.rpartition("\n\n")[0]
 
-    assert shown(0, ROW, POOL) == shown(0, ROW, POOL[::-1])
-    assert len({shown(seed, ROW, POOL)[0] for seed in range(20)}) > 10
-    assert len({str(shown(0, Question(f"r{index}", "?", ("a", "b"), 0), POOL)[0]) for index in range(20)}) > 10
+
+def test_examples_depend_on_the_seed_and_not_on_the_order_of_the_pool() -> None:
+    assert before(ROW, POOL) == before(ROW, POOL[::-1])
+    assert len({before(ROW, POOL, seed=seed) for seed in range(20)}) > 10
+
+
+def test_rows_share_their_examples_unless_one_may_not_be_shown() -> None:
+    rows = [Question(f"r{index}", "?", ("a", "b"), 0) for index in range(20)]
+    (shared,) = {before(row, POOL) for row in rows}
+    of_the_pool = [before(row, POOL) for row in POOL]
+    assert len([prefix for prefix in of_the_pool if prefix == shared]) == len(POOL) - 3
+    fourth = prompt.ordered_pool(POOL, 0)[3].question
+    assert all(prefix == shared or fourth in prefix for prefix in of_the_pool)
+
+
+SUBJECTS = [
+    Question(f"{subject}-{index}", f"{subject} {index}?", ("иә", "жоқ"), 0, subject=subject)
+    for subject in ("тарих", "физика", "логика")
+    for index in range(4 if subject != "логика" else 2)
+]
+
+
+def test_examples_are_of_the_rows_own_subject_where_the_pool_has_enough() -> None:
+    def subjects(subject: str, **settings: Any) -> set[str]:
+        shown = before(Question("q", "?", ("a", "b"), 0, subject=subject), SUBJECTS, **settings)
+        return {example.subject for example in SUBJECTS if example.question in shown}
+
+    assert subjects("тарих") == {"тарих"}
+    assert subjects("физика") == {"физика"}
+    assert subjects("логика") == subjects("химия") == subjects("") == subjects("тарих", same_subject=False)
+    assert subjects("логика", shots=2) == {"логика"}
+    assert len(subjects("логика")) > 1
 
 
 NEIGHBOURS = [
@@ -100,10 +142,10 @@ NEIGHBOURS = [
 
 @pytest.mark.parametrize(("row", "allowed"), [(ROW, {"p#1", "p#2", "elsewhere"}), (PASSAGE, {"q1", "copy of q1"})])
 def test_a_row_is_never_its_own_example_nor_one_of_its_passage(row: Question, allowed: set[str]) -> None:
-    picked = prompt.pick_examples(row, NEIGHBOURS, len(allowed), 0)
+    picked = prompt.pick_examples(row, NEIGHBOURS, len(allowed))
     assert {example.id for example in picked} == allowed
     with pytest.raises(DataError, match=f"{len(allowed)} of 5 can be shown"):
-        prompt.pick_examples(row, NEIGHBOURS, len(allowed) + 1, 0)
+        prompt.pick_examples(row, NEIGHBOURS, len(allowed) + 1)
 
 
 def test_normalisations_agree_with_lm_eval() -> None:
@@ -203,9 +245,57 @@ def test_faults_are_named() -> None:
         metric(cues={"letters": "AB"}).requests(ROW)
     assert len(metric(form="cloze", cues={"letters": "AB"}).requests(ROW)) == 3
     with pytest.raises(DataError, match="scores questions, not documents"):
-        metric().requests(Document("d", "text"))
+        metric().requests(rows.Document("d", "text"))
     with pytest.raises(ValidationError, match="without its colon"):
         metric(cues={"answer": "Жауап:"})
     with pytest.raises(ValidationError, match="twice"):
         metric(cues={"letters": "AAB"})
     assert metric().aggregate([]) == {}
+
+
+# Minimal pairs
+
+PAIR = Pair("p1", "Біз барамыз.", "Біз барамын, рас.")
+PAIRS = MinimalPairs(MinimalPairsSettings(), TaskContext())
+
+
+def test_the_sentences_of_a_pair_stand_alone() -> None:
+    assert isinstance(PAIRS, Metric)
+    assert PAIRS.requests(PAIR) == [Document(PAIR.source), Document(PAIR.target)]
+
+
+def test_a_pair_is_right_where_the_good_sentence_is_likelier() -> None:
+    score = PAIRS.score(PAIR, [Likelihood(-9.0, 3), Likelihood(-10.0, 5)]).values
+    assert (score["acc"], score["acc_char"], score["acc_byte"], score["acc_token"]) == (1, 0, 0, 0)
+    assert (score["tied"], len(PAIR.source), len(PAIR.target)) == (0, 12, 17)
+
+
+def test_a_pair_that_cannot_be_told_apart_is_wrong() -> None:
+    """Taking the first of two equals, as an argmax does, would give a model that knows nothing full marks."""
+    score = PAIRS.score(PAIR, answers(-9.0, -9.0))
+    assert (score.values["acc"], score.values["tied"]) == (0, 1)
+    values = PAIRS.aggregate([score])
+    assert (values["acc"].value, values["acc"].chance, values["tied"].value) == (0, 0.5, 1)
+    assert values["centred"].value == -1
+
+
+def test_pairs_agree_with_lm_eval_but_for_ties() -> None:
+    """The argmaxes of its `multiblimp`: label 0, acc_norm by characters."""
+    generator = random.Random(0)
+    for _ in range(200):
+        texts = ["".join(generator.choices("аәб🙂 x", k=generator.randint(3, 9))) + "." for _ in range(2)]
+        logprobs = [generator.uniform(-20, -1) for _ in texts]
+        score = PAIRS.score(Pair("p", texts[0], texts[1]), answers(*logprobs)).values
+        lls = np.array(logprobs)
+        assert score["acc"] == float(np.argmax(lls) == 0)
+        assert score["acc_char"] == float(np.argmax(lls / np.array([float(len(text)) for text in texts])) == 0)
+
+
+def test_pairs_without_tokens_or_rows() -> None:
+    score = PAIRS.score(PAIR, answers(-1.0, -2.0, tokens=None))
+    assert "acc_token" not in PAIRS.aggregate([score])
+    assert PAIRS.aggregate([]) == {}
+    with pytest.raises(DataError, match="minimal_pairs scores pairs, not questions"):
+        PAIRS.requests(ROW)
+    with pytest.raises(PluginError, match="2 texts were not answered"):
+        PAIRS.score(PAIR, answers(-1.0))

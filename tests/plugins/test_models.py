@@ -332,8 +332,8 @@ def test_data_directory_ids_hold_what_they_are_registered_as(data_dir: Path) -> 
 
 
 def test_options_left_empty_are_no_choices(tmp_path: Path) -> None:
-    name = "kz-transformers/kazakh-unified-national-testing-mc/biology"
-    file = tmp_path / f"{name}.jsonl"
+    name = "kk_unt_biology"
+    file = tmp_path / "kz-transformers/kazakh-unified-national-testing-mc/biology.jsonl"
     file.parent.mkdir(parents=True)
     options = ", ".join(
         f'"{letter}": {option}'

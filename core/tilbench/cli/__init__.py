@@ -15,9 +15,12 @@ __all__ = ["cli"]
 _COMMANDS = {
     "run": ("tilbench.cli.run:run", "Score models on a suite."),
     "train": ("tilbench.cli.train:train", "Train a model spec."),
+    "decode": ("tilbench.cli.decode:decode", "Find decoding settings, and confirm them on other prompts."),
     "tokenizer": ("tilbench.cli.tokenizer:tokenizer", "Train a tokenizer, or compare several."),
     "leaderboard": ("tilbench.cli.leaderboard:leaderboard", "Show records on a page, or as a table."),
     "compare": ("tilbench.cli.compare:compare", "Say which of two models is better, and whether it can be believed."),
+    "contamination": ("tilbench.cli.contamination:contamination", "Look for a suite's rows in a training text."),
+    "lint": ("tilbench.cli.lint:lint", "Say what is wrong with suites and datasets."),
     "records": ("tilbench.cli.records:records", "Verify records."),
     "list": ("tilbench.cli.catalogue:list_names", "List what is registered."),
     "show": ("tilbench.cli.catalogue:show", "Show one registered thing whole."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,13 @@ __all__ = ["run"]
 )
 @click.option("--prefix", type=click.Choice(["bos", "eos", "none"]), help="Override the prefix token of every model.")
 @click.option("--executor", default="local", show_default=True, help="Where models are run.")
-@click.option("--trust-remote-code", is_flag=True, help="Run Python that comes with a Hub model.")
+@click.option("--trust-remote-code", is_flag=True, help="Run Python of a Hub model or a task file.")
+@click.option(
+    "--check-contamination",
+    default="",
+    metavar="WHAT",
+    help="Look for the rows in a training text: datasets, files, folders or runs, with commas between them.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would run: rows, requests, first prompts. Computes nothing.")
 @set_option
 @data_option
@@ -82,6 +89,13 @@ def run(
         return
     from tilbench.cli.progress import RunProgress
 
+    if texts := names(options["check_contamination"]):
+        from tilbench.run.contamination import check_tasks
+
+        check = check_tasks(planned.tasks, texts, registry, options["data_dir"])
+        planned = replace(planned, contamination=check)
+        for line in check.lines(planned.tasks):
+            click.echo(line, err=True)
     records: list[Record] = []
     made = reused = scored = 0
     for source in planned.sources:
@@ -112,11 +126,12 @@ def _plan(
     from tilbench.run.options import open_options, thread_count
     from tilbench.run.plan import plan_tasks, select_tasks
     from tilbench.run.suite import SuiteRun
-    from tilbench.run.suites import find_suite
+    from tilbench.run.suites import expand_suite, find_suite
     from tilbench.run.train import train_if_needed
 
     RecordStore(out)
     suite = find_suite(reference, registry, given["overrides"])
+    suite = expand_suite(suite, registry, trust_remote_code=given["trust_remote_code"])
     chosen = [*(models or suite.models), *suite.baselines]
     if not chosen:
         raise ConfigError(f"suite {suite.name} names no models; name some with --models")

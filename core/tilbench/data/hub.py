@@ -9,7 +9,7 @@ from typing import Any
 from tilbench.data.dataset import Dataset
 from tilbench.errors import MissingDataset, MissingDependency
 
-__all__ = ["hub_rows"]
+__all__ = ["hub_rows", "prefer_cache"]
 
 _BUFFER = 10_000
 _PATIENCE = 5.0
@@ -28,11 +28,9 @@ def hub_rows(
     """
     try:
         import datasets
-        from huggingface_hub import constants
     except ImportError:
         raise MissingDependency("datasets", "hf", f"dataset {name!r} on the Hub") from None
-    if not _reachable():  # what is cached is used, and nothing is tried five times over half a minute
-        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    prefer_cache()
     place = f"hf:{dataset.hub}"
     try:
         loaded = datasets.load_dataset(
@@ -52,6 +50,18 @@ def hub_rows(
             f"dataset {name!r} ({place}@{dataset.revision}) cannot be had from the Hub: {reason.rstrip('.')}; with a "
             f"network run again, or put the split at DIR/{name}.parquet (or .jsonl) and pass --data DIR"
         ) from None
+
+
+def prefer_cache() -> None:
+    """Let the Hub's clients use what is cached, where the Hub is out of reach.
+
+    They would try everything five times over half a minute.
+    """
+    import datasets
+    from huggingface_hub import constants
+
+    if not _reachable():
+        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
 
 
 @functools.cache

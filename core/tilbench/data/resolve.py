@@ -10,21 +10,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tilbench.data.dataset import Dataset
+from tilbench.data.dataset import Dataset, Prepare
 from tilbench.data.files import EXTENSIONS, read_rows
 from tilbench.data.hub import hub_rows
 from tilbench.data.rows import Question, Row, kind_of, parse_row
-from tilbench.errors import DataError, MissingDataset
+from tilbench.errors import DataError, MissingDataset, PluginError
 from tilbench.paths import package_file, within
 
-__all__ = ["Rows", "find_file", "fingerprint", "load_rows", "sample", "unregistered"]
+__all__ = ["Rows", "find_file", "fingerprint", "load_rows", "sample", "source_rows", "stream_rows", "unregistered"]
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Rows that were read, with the digest of exactly these rows.
 
-    origin: where they came from, for people. equal_options: ids of questions two of whose choices have one text.
+    total: rows of the dataset, of which `rows` may be a sample. source_total: rows of its source, which differ from
+    these where the dataset prepares them. origin: where they came from, for people. equal_options: ids of questions
+    two of whose choices have one text.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Rows:
     total: int
     origin: str
     fingerprint: str
+    source_total: int
     language: str = ""
     equal_options: tuple[str, ...] = ()
 
@@ -43,14 +46,17 @@ def load_rows(name: str, dataset: Dataset, data_dir: Path | None, *, limit: int 
     name: what it is called in messages and in the data directory.
     Raises MissingDataset where it is nowhere on this machine, DataError for a bad row.
     """
-    origin, raw_rows = _open(name, dataset, data_dir, limit, seed)
+    origin, source = _source(name, dataset, data_dir, limit if dataset.prepare is None else None, seed)
+    source_total: int | None = None
+    if dataset.prepare is not None:
+        raw_rows = [raw for _, raw in source]
+        source_total = len(raw_rows)
+        source = _prepared(name, dataset.prepare, raw_rows, origin)
     rows: list[Row] = []
     kind: str = dataset.kind or ""
     ids: set[str] = set()
-    for place, raw in raw_rows:
-        if any(str(raw.get(column)) != value for column, value in dataset.where.items()):
-            continue
-        columns = _rename(raw, dataset.columns, place)
+    for place, raw in source:
+        columns = _rename(raw, dataset, place)
         kind = kind or kind_of(columns)
         row = parse_row(kind, columns, place)
         if row.id in ids:
@@ -67,9 +73,24 @@ def load_rows(name: str, dataset: Dataset, data_dir: Path | None, *, limit: int 
         total=len(rows),
         origin=origin,
         fingerprint=fingerprint(chosen),
+        source_total=len(rows) if source_total is None else source_total,
         language=dataset.language,
         equal_options=tuple(row.id for row in chosen if isinstance(row, Question) and _equal_options(row)),
     )
+
+
+def source_rows(name: str, dataset: Dataset, data_dir: Path | None) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return `(place, columns)` of each row of the dataset's source, as it was read: before `prepare` and `columns`.
+
+    `where` is applied. What a dataset made of these rows is what `load_rows` returns.
+    Raises MissingDataset where the source is nowhere on this machine, DataError for a file that cannot be read.
+    """
+    return list(stream_rows(name, dataset, data_dir))
+
+
+def stream_rows(name: str, dataset: Dataset, data_dir: Path | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Return the rows of `source_rows` one at a time, for sources that do not fit into memory."""
+    return _source(name, dataset, data_dir, None, 0)[1]
 
 
 def _equal_options(question: Question) -> bool:
@@ -104,6 +125,29 @@ def find_file(root: Path, name: str) -> Path | None:
     return found[0] if found else None
 
 
+def _source(
+    name: str, dataset: Dataset, data_dir: Path | None, limit: int | None, seed: int
+) -> tuple[str, Iterator[tuple[str, Mapping[str, Any]]]]:
+    """Return where the rows come from, and those that `where` lets pass."""
+    origin, rows = _open(dataset.stored_as or name, dataset, data_dir, limit, seed)
+    wanted = dataset.where.items()
+    return origin, (row for row in rows if all(str(row[1].get(column)) == value for column, value in wanted))
+
+
+def _prepared(
+    name: str, prepare: Prepare, rows: Sequence[Mapping[str, Any]], origin: str
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the prepared rows; a place counts these, since one of them may come of several rows of the source."""
+    try:
+        prepared = prepare(rows)
+    except DataError as error:
+        raise DataError(f"{origin}: {error}") from None
+    except Exception as error:  # a plugin's code may raise anything
+        raise PluginError(f"dataset {name!r} cannot prepare its rows: {type(error).__name__}: {error}") from error
+    for number, row in enumerate(prepared, start=1):
+        yield f"{origin}, prepared row {number}", row
+
+
 def _open(
     name: str, dataset: Dataset, data_dir: Path | None, limit: int | None, seed: int
 ) -> tuple[str, Iterator[tuple[str, Mapping[str, Any]]]]:
@@ -135,20 +179,39 @@ def _local_names(name: str, dataset: Dataset) -> list[str]:
     return names
 
 
-def _rename(raw: Mapping[str, Any], columns: Mapping[str, str | tuple[str, ...]], place: str) -> Mapping[str, Any]:
-    """Return the row under our column names; several source columns make a list without its empty ends."""
-    if not columns:
-        return raw
+def _rename(raw: Mapping[str, Any], dataset: Dataset, place: str) -> Mapping[str, Any]:
+    """Return the row under our field names, choices without empty ends, and an answer that counts from 0."""
+    columns = dataset.columns
+    sources = {ours: (theirs,) if isinstance(theirs, str) else theirs for ours, theirs in columns.items()}
+    missing = [column for names in sources.values() for column in names if column not in raw]
+    if missing and all(ours in raw for ours in columns):
+        return raw  # a file with our fields, in the place of the source
+    if missing:
+        raise DataError(f"{place}: no column {missing[0]!r}; has {', '.join(raw)}")
     renamed = {key: value for key, value in raw.items() if key not in columns}
-    for ours, theirs in columns.items():
-        names = (theirs,) if isinstance(theirs, str) else theirs
-        if missing := [each for each in names if each not in raw]:
-            raise DataError(f"{place}: no column {missing[0]!r}; has {', '.join(raw)}")
-        if isinstance(theirs, str):
-            renamed[ours] = raw[theirs]
+    for ours, names in sources.items():
+        values = [raw[column] for column in names]
+        if isinstance(columns[ours], str):
+            renamed[ours] = values[0]
+        elif ours == "id":
+            renamed[ours] = "#".join(map(str, values))
         else:
-            renamed[ours] = [raw[each] for each in theirs if raw[each] not in (None, "")]
+            while values and values[-1] in (None, ""):
+                values.pop()
+            # an empty one before others stays and is refused: without it the answer's letter would mean another
+            renamed[ours] = ["" if value is None else value for value in values]
+    if dataset.answers_from:
+        renamed["answer"] = _from_zero(renamed.get("answer"), dataset.answers_from, place)
     return renamed
+
+
+def _from_zero(answer: Any, first: int, place: str) -> int:
+    """Return the index from 0 of an answer that counts from `first`."""
+    if isinstance(answer, str) and answer.strip().isdecimal():
+        answer = int(answer)
+    if not isinstance(answer, int) or isinstance(answer, bool) or answer < first:
+        raise DataError(f"{place}: 'answer' is {answer!r}, and the first choice is number {first}")
+    return answer - first
 
 
 def unregistered(name: str, data_dir: Path | None) -> Dataset | None:

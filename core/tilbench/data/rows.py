@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -12,10 +13,12 @@ __all__ = [
     "KINDS",
     "Conversation",
     "Document",
+    "Item",
     "Pair",
     "Probe",
     "Prompt",
     "Question",
+    "Reading",
     "Row",
     "kind_of",
     "parse_row",
@@ -123,8 +126,42 @@ class Probe:
         return self.id
 
 
-Row = Document | Question | Pair | Conversation | Prompt | Probe
-KINDS: dict[str, type[Row]] = {row.kind: row for row in (Document, Question, Pair, Conversation, Prompt, Probe)}
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A question on a text, with every answer that is accepted, in the words of the text."""
+
+    kind: ClassVar[str] = "readings"
+    required: ClassVar[tuple[str, ...]] = ("context", "question", "answers")
+    id: str
+    context: str
+    question: str
+    answers: tuple[str, ...]
+
+    @property
+    def cluster(self) -> str:
+        """The text, by its digest: questions on one text are sampled together."""
+        return f"context-{hashlib.sha256(self.context.encode()).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A document of another harness, as JSON text: only the metric that brings it can read it. No file holds these."""
+
+    kind: ClassVar[str] = "items"
+    required: ClassVar[tuple[str, ...]] = ("content",)
+    id: str
+    content: str
+
+    @property
+    def cluster(self) -> str:
+        """Another harness says nothing of what was sampled together."""
+        return self.id
+
+
+Row = Document | Question | Pair | Conversation | Prompt | Probe | Reading | Item
+KINDS: dict[str, type[Row]] = {
+    row.kind: row for row in (Document, Question, Pair, Conversation, Prompt, Probe, Reading)
+}
 
 
 def kind_of(columns: Mapping[str, Any]) -> str:
@@ -132,7 +169,7 @@ def kind_of(columns: Mapping[str, Any]) -> str:
 
     Raises DataError where none fits.
     """
-    for kind in ("questions", "conversations", "probes", "pairs", "prompts", "documents"):
+    for kind in ("questions", "readings", "conversations", "probes", "pairs", "prompts", "documents"):
         if all(column in columns for column in KINDS[kind].required):
             return kind
     needs = "; ".join(f"{kind}: {', '.join(row.required)}" for kind, row in KINDS.items())
@@ -153,6 +190,8 @@ def parse_row(kind: str, raw: Mapping[str, Any], place: str) -> Row:
         return _question(raw, place)
     if row is Conversation:
         return _conversation(raw, place)
+    if row is Reading:
+        return _reading(raw, place)
     known = {item.name for item in fields(row)}
     values = {name: _text(raw[name], name, place) for name in known if raw.get(name) is not None}
     for name in row.required:
@@ -215,3 +254,20 @@ def _conversation(raw: Mapping[str, Any], place: str) -> Conversation:
             raise DataError(f"{place}: a turn needs 'role' (system, user or assistant) and 'content'")
         turns.append((turn["role"], _text(turn.get("content"), "content", place)))
     return Conversation(_text(raw["id"], "id", place), tuple(turns))
+
+
+def _reading(raw: Mapping[str, Any], place: str) -> Reading:
+    """Make a reading; its answers are a list, or SQuAD's `{"text": [...], "answer_start": [...]}`."""
+    answers = raw["answers"]
+    if isinstance(answers, Mapping):
+        answers = answers.get("text")
+    if isinstance(answers, str):
+        answers = [answers]
+    if not isinstance(answers, list | tuple) or not answers:
+        raise DataError(f"{place}: 'answers' must be a list of accepted texts; leave unanswerable questions out")
+    texts = tuple(dict.fromkeys(_text(answer, "answers", place) for answer in answers))
+    identity, context, question = (_text(raw[name], name, place) for name in ("id", "context", "question"))
+    for name, text in (("context", context), ("question", question), *(("answers", text) for text in texts)):
+        if not text.strip():
+            raise DataError(f"{place}: {name!r} is empty; remove the row or fill it in")
+    return Reading(identity, context, question, texts)

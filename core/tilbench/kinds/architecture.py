@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -13,9 +14,29 @@ __all__ = ["Architecture", "Cache", "Decoder"]
 
 
 class Cache(Protocol):
-    """Keys and values of the tokens seen so far, for a fixed batch. `length`: tokens held per row."""
+    """Keys and values of the tokens seen so far, for a batch of rows. `length`: slots filled per row."""
 
     length: int
+
+    @property
+    def bytes(self) -> int:
+        """Size of what is kept for attention, slots that are not filled yet included."""
+
+    def keep(self, slots: Tensor) -> None:
+        """Keep the slots at the places `slots`, ascending int64 [new length], of every row; forget the others.
+
+        Raises Unsupported where single tokens cannot be forgotten.
+        """
+
+    def select(self, rows: Tensor) -> None:
+        """Keep the rows at the places `rows`, int64 [B], in this order; a row may be kept more than once."""
+
+    def join(self, others: Sequence[Any]) -> None:
+        """Put the rows of other caches of the same decoder below its own, all from slot 0.
+
+        `length` becomes that of the longest. Slots that a shorter cache has not filled are finite, and a mask has to
+        leave them out. Raises Unsupported where rows of different lengths cannot go on together.
+        """
 
 
 @runtime_checkable

@@ -30,6 +30,8 @@ class Language:
     tag: BCP-47 with script, such as `kk-Cyrl`; a domain has a plain name such as `code`.
     script: ISO 15924 code (`Cyrl`, `Latn`), or `Zyyy` where the text is of no single script.
     alphabet: the lower-case letters of the language, in order.
+    profile: `package/file` of running text in the language, UTF-8, from which `tilbench.data.language_id` learns
+    to tell it from others; a `.jsonl` file is read by the `text` of its rows. Empty: letters alone tell.
     """
 
     __pydantic_config__ = {"extra": "forbid"}
@@ -41,3 +43,4 @@ class Language:
     alphabet: str
     cues: Cues
     domain: bool = False
+    profile: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from tilbench.data.rows import Row
@@ -19,12 +19,14 @@ Direction = Literal["lower", "higher", "none"]
 class ItemScore:
     """What one row scored: numbers that `Metric.aggregate` can turn into values on their own.
 
-    cluster: rows of one cluster (a passage) are not independent and are resampled together.
+    cluster: rows of one cluster (a passage) are not independent and are resampled together. texts: what else
+    `aggregate` needs, where it is no number, under names that no number has.
     """
 
     item: str
     cluster: str
     values: Mapping[str, float]
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +52,17 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class TaskContext:
-    """What a metric is made from besides its settings: the task's language, example rows and seed."""
+    """What a metric is made from besides its settings: the task's language, example rows and seed.
+
+    languages: all that are registered, sorted by tag, for metrics that tell languages apart. Empty where values are
+    only recomputed from item scores.
+    """
 
     language: Language | None = None
     examples: Sequence[Row] = ()
     shots: int = 0
     seed: int = 0
+    languages: Sequence[Language] = ()
 
 
 @runtime_checkable
@@ -64,7 +71,8 @@ class Metric(Protocol):
 
     rows: kinds of rows it can score. headline: the value shown first. version: raised when a prompt or a
     definition changes, so that old and new records do not mix. Settings: a pydantic model of the task's
-    `settings`, which forbids unknown fields.
+    `settings`, which forbids unknown fields. A metric may also have `notes`, a sequence of texts that belong beside its
+    values in the record, such as the signature of the tool behind them.
     """
 
     rows: ClassVar[frozenset[str]]
@@ -82,4 +90,8 @@ class Metric(Protocol):
         """Reduce the answers to the requests of `row`, in the same order, to numbers."""
 
     def aggregate(self, scores: Sequence[ItemScore]) -> Mapping[str, Value]:
-        """Reduce the scores of all rows, in any order, to named values with intervals."""
+        """Reduce the scores of all rows, in any order, to named values with intervals.
+
+        Raises Refused where the answers must not become a number: the record reads "n/a" with the reason, and the
+        other tasks go on. What is odd about a few rows is a value of its own and no reason to refuse the others.
+        """

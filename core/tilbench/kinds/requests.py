@@ -1,4 +1,4 @@
-"""The five questions a model can be asked, and their answers. Metrics are written in these terms only.
+"""The six questions a model can be asked, and their answers. Metrics are written in these terms only.
 
 Log-probabilities are natural logarithms. Texts are as the user sees them: which tokens they become is the
 model's own business.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -25,6 +24,8 @@ __all__ = [
     "Ranked",
     "Request",
     "RequestKind",
+    "Timed",
+    "Timing",
     "TokenIds",
     "Tokens",
     "answer_from_json",
@@ -34,13 +35,19 @@ __all__ = [
 
 
 class RequestKind(StrEnum):
-    """The five questions."""
+    """The six questions."""
 
     CONTINUATION = "continuation"
     DOCUMENT = "document"
     GENERATION = "generation"
     NEXT_WORD = "next_word"
+    TIMING = "timing"
     TOKENS = "tokens"
+
+    @property
+    def lasting(self) -> bool:
+        """Whether an answer holds for another run: the model and the request alone decide it, and not the machine."""
+        return self is not RequestKind.TIMING
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +118,23 @@ class Tokens:
     text: str
 
 
-Request = Continuation | Document | Generation | NextWord | Tokens
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long does it take to generate? Answered by `Timed`, measured when it is asked.
+
+    `batch` rows have a prompt of `prompt_tokens` tokens each, the text over and over, and are given `new_tokens` more,
+    each the likeliest; nothing ends them before. It is done once, and then measured `repeats` times.
+    """
+
+    kind: ClassVar[RequestKind] = RequestKind.TIMING
+    text: str
+    prompt_tokens: int
+    new_tokens: int
+    batch: int = 1
+    repeats: int = 3
+
+
+Request = Continuation | Document | Generation | NextWord | Timing | Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +177,25 @@ class TokenIds:
     round_trip: bool = True
 
 
-Answer = Likelihood | Generated | Ranked | TokenIds
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """What generating took, of every repeat; nothing where the model or the memory is too small for it.
 
-_ANSWERS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Likelihood, Generated, Ranked, TokenIds)}
+    first: seconds to the first new token of all rows. rest: seconds from there to the last. text_tokens: tokens that
+    the text of the request is. cache_bytes: size of the cache, which had room for prompt and new tokens of all rows.
+    peak_memory_bytes: the most that was allocated on the device (CPU: the largest size of the process so far).
+    """
+
+    first: tuple[float, ...] = ()
+    rest: tuple[float, ...] = ()
+    text_tokens: int = 0
+    cache_bytes: int = 0
+    peak_memory_bytes: int = 0
+
+
+Answer = Likelihood | Generated | Ranked | Timed | TokenIds
+
+_ANSWERS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Likelihood, Generated, Ranked, Timed, TokenIds)}
 
 
 def request_key(request: Request) -> str:
@@ -173,7 +212,6 @@ def answer_to_json(answer: Answer) -> str:
 def answer_from_json(text: str) -> Answer:
     """Read an answer written by `answer_to_json`."""
     name, values = json.loads(text)
-    if isinstance(values, Mapping) and "ids" in values:
-        values = {**values, "ids": tuple(values["ids"])}
+    values = {field: tuple(value) if isinstance(value, list) else value for field, value in values.items()}
     answer: Answer = _ANSWERS[name](**values)
     return answer

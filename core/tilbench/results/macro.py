@@ -1,4 +1,4 @@
-"""The plain mean of one value over several tasks, with the interval that independent tasks give it."""
+"""The mean of one value over several tasks, with the interval that independent tasks give it."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ def _part(score: Score) -> Mapping[str, float]:
     return {"value": score.value, "n": float(score.n), **spread}
 
 
-def macro_score(items: Items, unit: str, direction: str) -> Score:
-    """Return the mean of the parts' values.
+def macro_score(items: Items, unit: str, direction: str, weight: str = "task") -> Score:
+    """Return the mean of the parts' values: every task counts once, or ("row") as often as it has rows.
 
-    The standard error is √Σ se² / k, for tasks whose rows were drawn independently; there is none
+    The standard error is √Σ (w se)² / Σ w, for tasks whose rows were drawn independently; there is none
     where a part has none.
     """
     parts = [values for _, _, values in items]
-    count = len(parts)
-    mean = math.fsum(part["value"] for part in parts) / count
-    errors = [part["stderr"] for part in parts if "stderr" in part]
-    stderr = math.sqrt(math.fsum(error**2 for error in errors)) / count if len(errors) == count else None
+    weights = [part["n"] if weight == "row" else 1.0 for part in parts]
+    total = math.fsum(weights)
+    mean = math.fsum(part["value"] * each for part, each in zip(parts, weights, strict=True)) / total
+    errors = [part["stderr"] * each for part, each in zip(parts, weights, strict=True) if "stderr" in part]
+    stderr = math.sqrt(math.fsum(error**2 for error in errors)) / total if len(errors) == len(parts) else None
     return Score.model_validate(
         {
             "value": mean,

@@ -9,7 +9,9 @@ from pydantic import Field
 from tilbench.config.base import Schema
 
 __all__ = [
+    "CONTAMINATED",
     "SCHEMA_VERSION",
+    "Contamination",
     "DatasetUsed",
     "Environment",
     "Measured",
@@ -20,6 +22,10 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+
+
+CONTAMINATED = "contaminated"
+"""Name, among the numbers of an item, of the share of it that was found in a training text."""
 
 
 class Score(Schema):
@@ -115,11 +121,33 @@ class Measured(Schema):
     peak_memory_bytes: int
 
 
-class Record(Schema):
-    """One model on one task. Written once, never edited.
+class Contamination(Schema):
+    """What of the scored rows stands in a training text (`tilbench.contamination.overlap` says how it is found)."""
 
-    A task that could not be run has `status` "not run" (its data is missing) or "n/a" (the model cannot answer) with
-    the `reason`, and no values.
+    against: str
+    """Datasets, files or runs that were read."""
+    fingerprint: str
+    """SHA-256 of their text."""
+    documents: int
+    bytes: int
+    rule: str
+    """What of a row must be found for it to be flagged."""
+    n: int
+    flagged: int
+    """Rows of which something was found."""
+    too_short: int = 0
+    """Rows too short to be looked for; they count as clean."""
+    parts: dict[str, int] = {}
+    """Part of a row (question, passage …) → rows of which that part was found."""
+    clean: dict[str, Score] = {}
+    """The values of the rows that are not flagged."""
+
+
+class Record(Schema):
+    """One model on one task. Written once; only what was found of its rows in a training text is added later.
+
+    A task that could not be run has `status` "not run" (its data is missing) or "n/a" (the model cannot answer, or its
+    answers must not be scored) with the `reason`, and no values.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -136,6 +164,8 @@ class Record(Schema):
     citation: str = ""
     """For a reported figure: where it is printed."""
     notes: list[str] = Field(default=[])
+    contamination: Contamination | None = None
+    """What was found of its rows, where somebody looked."""
 
     @property
     def headline(self) -> Score | None:

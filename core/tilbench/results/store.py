@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -20,6 +21,8 @@ __all__ = ["Items", "RecordStore"]
 
 Items = Sequence[tuple[str, str, Mapping[str, float]]]
 """Of each row: item id, cluster, and named numbers."""
+
+_KEYS = ("item", "cluster")
 
 
 class RecordStore:
@@ -50,13 +53,16 @@ class RecordStore:
         same = record.task.fingerprint == task_fingerprint and record.model.fingerprint == fingerprint
         return record if same else None
 
-    def write(self, record: Record, items: Items) -> Path:
-        """Write items, then the record that carries their digest; both appear whole or not at all."""
+    def write(self, record: Record, items: Items, texts: Sequence[Mapping[str, str]] = ()) -> Path:
+        """Write items, then the record that carries their digest; both appear whole or not at all.
+
+        texts: of each item, its named texts.
+        """
         path = self.place(record)
         digest = ""
         if items:
             with atomic_path(path.with_suffix(".parquet")) as aside:
-                pyarrow.parquet.write_table(_table(items), aside)
+                pyarrow.parquet.write_table(_table(items, texts), aside)
                 digest = file_digest(aside)
         filled = record.model_copy(update={"items": digest})
         with atomic_path(path) as aside:
@@ -88,19 +94,34 @@ class RecordStore:
 
     def items(self, path: Path) -> Items:
         """Return the per-item numbers beside the record at `path`. Raises DataError."""
-        file = path.with_suffix(".parquet")
-        try:
-            table = pyarrow.parquet.read_table(file)
-        except (OSError, pyarrow.ArrowException) as error:
-            raise DataError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from None
-        names = [name for name in table.column_names if name not in ("item", "cluster")]
-        return [
-            (row["item"], row["cluster"], {name: row[name] for name in names if row[name] is not None})
-            for row in table.to_pylist()
-        ]
+        table = _read(path)
+        names = [name for name in table.column_names if name not in _KEYS and not _holds_text(table, name)]
+        return [(row["item"], row["cluster"], _present(row, names)) for row in table.to_pylist()]
+
+    def texts(self, path: Path) -> Sequence[Mapping[str, str]]:
+        """Return each item's named texts beside the record at `path`, in the order of `items`. Raises DataError."""
+        table = _read(path)
+        names = [name for name in table.column_names if name not in _KEYS and _holds_text(table, name)]
+        return [_present(row, names) for row in table.to_pylist()]
 
 
-def _table(items: Items) -> pyarrow.Table:
+def _read(path: Path) -> pyarrow.Table:
+    file = path.with_suffix(".parquet")
+    try:
+        return pyarrow.parquet.read_table(file)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _holds_text(table: pyarrow.Table, name: str) -> bool:
+    return bool(pyarrow.types.is_string(table.schema.field(name).type))
+
+
+def _present(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: row[name] for name in names if row[name] is not None}
+
+
+def _table(items: Items, texts: Sequence[Mapping[str, str]]) -> pyarrow.Table:
     names = sorted({name for _, _, values in items for name in values})
     columns: dict[str, pyarrow.Array] = {
         "item": pyarrow.array([item for item, _, _ in items], pyarrow.string()),
@@ -108,4 +129,6 @@ def _table(items: Items) -> pyarrow.Table:
     }
     for name in names:
         columns[name] = pyarrow.array([values.get(name) for _, _, values in items], pyarrow.float64())
+    for name in sorted({name for each in texts for name in each}):
+        columns[name] = pyarrow.array([each.get(name) for each in texts], pyarrow.string())
     return pyarrow.table(columns)

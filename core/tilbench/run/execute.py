@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from tilbench.errors import MissingDataset, TilbenchError
+from tilbench.errors import MissingDataset, Refused, TilbenchError
 from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions
 from tilbench.kinds.metric import ItemScore, Value
-from tilbench.kinds.requests import Answer, Generated, Likelihood, Ranked, Request, TokenIds
+from tilbench.kinds.requests import Answer, Generated, Likelihood, Ranked, Request, Timed, TokenIds
 from tilbench.results.record import Environment, Measured, ModelUsed, Record, Score
 from tilbench.results.store import RecordStore
 from tilbench.run.faults import metric_faults
@@ -56,8 +56,8 @@ def run_model(
 ) -> Share:
     """Score one model on every task that has no record of it yet, and record the results.
 
-    Answers are journalled batch by batch. A task that the model cannot answer is recorded as "n/a", one
-    whose data is missing as "not run".
+    Answers are journalled batch by batch. A task that the model cannot answer, or whose answers its metric refuses to
+    score, is recorded as "n/a", one whose data is missing as "not run".
     """
     try:
         card = source.card(options)
@@ -91,7 +91,8 @@ def run_model(
         _ask(model, card, missing, known, journal, timing, progress)
     for task in open_tasks:
         record, items = _score(task, card, known, timing, environment, command)
-        store.write(record, [(item.item, item.cluster, item.values) for item in items])
+        numbers = [(item.item, item.cluster, item.values) for item in items]
+        store.write(record, numbers, [item.texts for item in items])
         found[task.used.name] = record
     share.records = [found[task.used.name] for task in tasks]
     share.made = len(open_tasks) + len(blanks)
@@ -135,7 +136,12 @@ def _score(
     assert task.metric is not None
     with metric_faults(task.used.metric):
         items = [task.metric.score(row, [known[request] for request in task.requests[row.id]]) for row in task.rows]
-        values = task.metric.aggregate(items)
+        values: Mapping[str, Value] = {}
+        refusal = ""
+        try:
+            values = task.metric.aggregate(items)
+        except Refused as error:  # these answers only: other tasks and models go on
+            refusal = str(error)
     requests = {request for each in task.requests.values() for request in each}
     measured = _measured(
         command,
@@ -145,6 +151,8 @@ def _score(
         tokens=sum(_tokens(known[request]) for request in requests),
     )
     record = Record(
+        status="n/a" if refusal else "done",
+        reason=refusal,
         task=task.used,
         model=_model(card),
         values={name: as_score(value) for name, value in values.items()},
@@ -157,7 +165,8 @@ def _score(
 
 def _notes(task: PlannedTask) -> list[str]:
     count = len(task.used.dataset.equal_options)
-    return [f"{count} questions have two options of equal text, as published"] if count else []
+    equal = [f"{count} questions have two options of equal text, as published"] if count else []
+    return [*equal, *getattr(task.metric, "notes", ())]
 
 
 def _blank(task: PlannedTask, card: ModelCard, environment: Environment, unopened: str, command: str) -> Record | None:
@@ -223,3 +232,5 @@ def _tokens(answer: Answer) -> int:
             return answer.tokens or 0
         case TokenIds():
             return len(answer.ids)
+        case Timed():
+            return answer.text_tokens

@@ -44,7 +44,7 @@ def _record(suite: Suite, macro: Macro, parts: Sequence[Record], store: RecordSt
     record = Record(
         task=task,
         model=model,
-        values={macro.value: macro_score(items, first.unit, first.direction)},
+        values={macro.value: macro_score(items, first.unit, first.direction, macro.weight)},
         environment=parts[0].environment,
         measured=parts[0].measured.model_copy(update={"wall_seconds": 0.0, "requests": 0, "reused": 0, "tokens": 0}),
     )
@@ -53,7 +53,8 @@ def _record(suite: Suite, macro: Macro, parts: Sequence[Record], store: RecordSt
 
 
 def _task(suite: Suite, macro: Macro, parts: Sequence[Record]) -> TaskUsed:
-    text = "\n".join([macro.value, *(part.task.fingerprint for part in parts)])
+    by_rows = ["weighted by rows"] if macro.weight == "row" else []
+    text = "\n".join([macro.value, *by_rows, *(part.task.fingerprint for part in parts)])
     fingerprint = hashlib.sha256(text.encode()).hexdigest()
     rows = sum(part.task.dataset.rows for part in parts)
     return TaskUsed(
@@ -65,7 +66,7 @@ def _task(suite: Suite, macro: Macro, parts: Sequence[Record]) -> TaskUsed:
         metric=MACRO,
         metric_version=1,
         headline=macro.value,
-        settings={"tasks": macro.tasks, "value": macro.value},
+        settings={"tasks": macro.tasks, "value": macro.value, "weight": macro.weight},
         seed=suite.seed,
         dataset=DatasetUsed(name="+".join(macro.tasks), origin="macro", fingerprint=fingerprint, rows=rows, total=rows),
         fingerprint=fingerprint,

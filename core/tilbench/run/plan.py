@@ -12,11 +12,12 @@ from typing import Any
 
 import pydantic
 
-from tilbench.config.suite import Suite, Task
+from tilbench.config.suite import HarnessTask, Suite, Task
 from tilbench.config.yaml import validate
 from tilbench.data.resolve import Rows
 from tilbench.data.rows import Row
-from tilbench.errors import ConfigError, DataError, MissingDataset
+from tilbench.errors import ConfigError, DataError, MissingDataset, MissingDependency, Unsupported
+from tilbench.kinds.harness import Bound
 from tilbench.kinds.language import Language
 from tilbench.kinds.metric import Metric, TaskContext
 from tilbench.kinds.requests import Request
@@ -76,6 +77,8 @@ def _plan(suite: Suite, task: Task, registry: Registry, data_dir: Path | None, l
     where = f"suite {suite.name}, task {task.name}"
     settings = validate(task.settings, metric_class.Settings, f"{where}: settings of {task.metric}")
     limit = limit or task.limit
+    if isinstance(task, HarnessTask):
+        return _plan_borrowed(suite, task, registry, data_dir, limit, settings)
     name, dataset = find_dataset(task.dataset, registry, data_dir)
     tag = task.language or dataset.language
     language: Language | None = registry.get("languages", tag) if tag else None
@@ -89,7 +92,8 @@ def _plan(suite: Suite, task: Task, registry: Registry, data_dir: Path | None, l
     if rows.kind not in metric_class.rows:
         takes = " or ".join(sorted(metric_class.rows))
         raise ConfigError(f"{where}: metric {task.metric!r} scores {takes}, and dataset {name!r} holds {rows.kind}")
-    context = TaskContext(language, examples.rows if examples else (), task.shots, suite.seed)
+    languages = [each for _, each in registry.all("languages")]
+    context = TaskContext(language, examples.rows if examples else (), task.shots, suite.seed, languages)
     try:
         with metric_faults(task.metric):
             metric: Metric = metric_class(settings, context)
@@ -98,6 +102,33 @@ def _plan(suite: Suite, task: Task, registry: Registry, data_dir: Path | None, l
         raise type(error)(f"{where}: {error}") from None
     used = _used(suite, task, metric_class, metric.headline, settings, tag, rows, examples, name, language)
     return PlannedTask(used, metric, rows.rows, requests, distributions=frozenset({entry.distribution}))
+
+
+def _plan_borrowed(
+    suite: Suite,
+    task: HarnessTask,
+    registry: Registry,
+    data_dir: Path | None,
+    limit: int | None,
+    settings: pydantic.BaseModel,
+) -> PlannedTask:
+    """Plan a task of another harness, which reads its own documents."""
+    harness = registry.get("metrics", task.metric)
+    language: Language | None = registry.get("languages", task.language) if task.language else None
+    context = TaskContext(language, (), task.shots, suite.seed)
+    try:
+        with metric_faults(task.metric):
+            bound: Bound = harness.bind(settings, context, data_dir, limit)
+            metric, rows = bound.metric, bound.rows
+            requests = {row.id: tuple(metric.requests(row)) for row in rows.rows}
+    except (MissingDataset, MissingDependency, Unsupported) as error:
+        used = _used(suite, task, harness, "", settings, task.language, None, None, task.dataset)
+        return PlannedTask(used, None, missing=str(error))
+    except (ConfigError, DataError) as error:
+        raise type(error)(f"suite {suite.name}, task {task.name}: {error}") from None
+    used = _used(suite, task, harness, metric.headline, bound.settings, task.language, rows, None, rows.name, language)
+    distribution = registry.entry("metrics", task.metric).distribution
+    return PlannedTask(used, metric, rows.rows, requests, distributions=frozenset({distribution}))
 
 
 def _used(

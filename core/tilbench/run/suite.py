@@ -14,6 +14,7 @@ from tilbench.kinds.language_model import OpenOptions
 from tilbench.registry import Registry
 from tilbench.results.record import Environment
 from tilbench.results.store import RecordStore
+from tilbench.run.contamination import ContaminationCheck, with_contamination
 from tilbench.run.datasets import documents
 from tilbench.run.execute import Progress, Share, run_model
 from tilbench.run.macros import record_macros
@@ -64,6 +65,7 @@ class SuiteRun:
     environment: Environment
     out: Path
     command: str = ""
+    contamination: ContaminationCheck | None = None
 
 
 def run_suite(run: SuiteRun, executor: Executor, progress: Progress) -> Iterator[Share]:
@@ -81,5 +83,10 @@ def run_suite(run: SuiteRun, executor: Executor, progress: Progress) -> Iterator
             command=run.command,
         )
         for share in executor.map(work, run.sources):
+            if run.contamination is not None:
+                share.records = [
+                    with_contamination(record, task, run.contamination, store)
+                    for record, task in zip(share.records, run.tasks, strict=True)
+                ]
             share.records += record_macros(run.suite, share.records, store)
             yield share

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tilbench.config.suite import Suite
-from tilbench.config.yaml import load
+from tilbench.config.yaml import load, validate
 from tilbench.errors import ConfigError, UnknownName
+from tilbench.kinds.harness import Harness
 from tilbench.paths import package_file, suites_folder
 from tilbench.registry import Registry
 
-__all__ = ["find_suite", "suite_names"]
+__all__ = ["expand_suite", "find_suite", "suite_names"]
 
 
 def suite_names(registry: Registry) -> list[str]:
@@ -38,4 +39,23 @@ def find_suite(reference: str, registry: Registry, overrides: Sequence[str] = ()
         path = suites_folder() / path.name  # `suites/kazakh.yaml` from anywhere, as the documentation writes it
     if not path.exists():
         raise UnknownName("suite file", reference, [f"suites/{name}.yaml" for name in suite_names(registry)])
-    return load(path, Suite, overrides)
+    suite = load(path, Suite, overrides)
+    folders = [str(path.parent / Path(folder).expanduser()) for folder in suite.lm_eval_include]
+    return suite.model_copy(update={"lm_eval_include": folders}) if folders else suite
+
+
+def expand_suite(suite: Suite, registry: Registry, *, trust_remote_code: bool = False) -> Suite:
+    """Return the suite with the tasks of other harnesses in the place of the entries that stand for them.
+
+    Raises UnknownName for an entry that its harness does not know, ConfigError where the result is no suite.
+    """
+    fields = dict(suite)
+    for metric, (entries, folders) in suite.borrowed.items():
+        if not entries:
+            continue
+        harness: Harness = registry.get("metrics", metric)
+        tasks, macros = harness.expand(entries, [Path(each) for each in folders], trust_remote_code=trust_remote_code)
+        fields.update(tasks=[*fields["tasks"], *tasks], macros=[*fields["macros"], *macros])
+        fields[metric] = []
+    expanded: Suite = validate(fields, Suite, f"suite {suite.name}")
+    return expanded

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from tilbench.kinds.metric import ItemScore, Metric, TaskContext
 from tilbench.paths import file_digest
 from tilbench.registry import Registry
 from tilbench.results.macro import macro_score
-from tilbench.results.record import Record, Score
+from tilbench.results.record import CONTAMINATED, Record, Score
 from tilbench.results.store import Items, RecordStore
+from tilbench.run.contamination import clean_values
 from tilbench.run.execute import as_score
 from tilbench.run.macros import MACRO
 
@@ -53,21 +54,31 @@ def _fault(store: RecordStore, path: Path, registry: Registry) -> str:
         return f"its items {file.name} are missing"
     if file_digest(file) != record.items:
         return f"{file.name} is not the file that was recorded: its SHA-256 differs"
-    computed = _recompute(record, store.items(path), registry)
-    if set(computed) != set(record.values):
-        return f"has the values {', '.join(sorted(record.values))}, and its items give {', '.join(sorted(computed))}"
+    computed = _recompute(record, store.items(path), store.texts(path), registry)
+    recorded = _recorded(record)
+    if set(computed) != set(recorded):
+        return f"has the values {', '.join(sorted(recorded))}, and its items give {', '.join(sorted(computed))}"
     return "; ".join(
         f"{name}.{field} is {stated}, and its items give {found}"
-        for name, score in record.values.items()
+        for name, score in recorded.items()
         for field, stated, found in _differences(score, computed[name])
     )
 
 
-def _recompute(record: Record, items: Items, registry: Registry) -> Mapping[str, Score]:
+def _recorded(record: Record) -> Mapping[str, Score]:
+    """Return the record's values, and those of its clean rows under names of their own."""
+    clean = record.contamination.clean if record.contamination else {}
+    return {**record.values, **{f"clean {name}": score for name, score in clean.items()}}
+
+
+def _recompute(
+    record: Record, items: Items, texts: Sequence[Mapping[str, str]], registry: Registry
+) -> Mapping[str, Score]:
     if record.task.metric == MACRO:
         name = record.task.headline
         stated = record.values[name]
-        return {name: macro_score(items, stated.unit, stated.direction)}
+        weight = record.task.settings.get("weight", "task")
+        return {name: macro_score(items, stated.unit, stated.direction, weight)}
     metric_class = registry.get("metrics", record.task.metric)
     if metric_class.version != record.task.metric_version:
         raise DataError(
@@ -78,8 +89,20 @@ def _recompute(record: Record, items: Items, registry: Registry) -> Mapping[str,
     tag = record.task.dataset.language
     language = registry.get("languages", tag) if tag else None
     metric: Metric = metric_class(settings, TaskContext(language, (), 0, record.task.seed))
-    scores = [ItemScore(item, cluster, values) for item, cluster, values in items]
-    return {name: as_score(value) for name, value in metric.aggregate(scores).items()}
+    scores = [
+        ItemScore(item, cluster, _own(values), named)
+        for (item, cluster, values), named in zip(items, texts, strict=True)
+    ]
+    computed = {name: as_score(value) for name, value in metric.aggregate(scores).items()}
+    if record.contamination is None:
+        return computed
+    clean = clean_values(metric, items, texts)
+    return {**computed, **{f"clean {name}": as_score(value) for name, value in clean.items()}}
+
+
+def _own(values: Mapping[str, float]) -> Mapping[str, float]:
+    """Return the numbers that the metric gave an item."""
+    return {name: value for name, value in values.items() if name != CONTAMINATED}
 
 
 def _differences(stated: Score, found: Score) -> Iterator[tuple[str, object, object]]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["CHUNK_BYTES", "cross_entropy", "token_logprobs"]
+__all__ = ["CHUNK_BYTES", "cross_entropy", "target_ranks", "token_logprobs"]
 
 CHUNK_BYTES = 64 * 2**20
 
@@ -23,25 +23,52 @@ Project = Callable[[Tensor], Tensor]
 
 @torch.no_grad()
 def token_logprobs(
-    project: Project, hidden: Tensor, targets: Tensor, *, chunk_bytes: int = CHUNK_BYTES
+    project: Project,
+    hidden: Tensor,
+    targets: Tensor,
+    *,
+    rows: Tensor | None = None,
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> tuple[Tensor, Tensor]:
     """Return log p(target), fp32 [N], in nats, and whether the target is the greedy choice, bool [N].
 
-    project: states [n, D] → logits [n, V]. hidden: [N, D]. targets: int64 [N], each in 0 … V - 1.
+    project: states [n, D] → logits [n, V]. hidden: [R, D]. targets: int64 [N], each in 0 … V - 1.
+    rows: int64 [N], ascending: which state predicts each target; None: R = N, one each.
     chunk_bytes: bound on the temporaries (one row's are the least that is possible).
     Greedy is the largest logit; among equal logits it is the lowest id, whatever the chunk size, as
     `torch.argmax` has it. Raises ValueError for shapes that do not fit. No gradient flows.
     """
-    _check(hidden, targets)
+    if rows is None:
+        _check(hidden, targets)
+        rows = torch.arange(len(targets), device=hidden.device)
+    if targets.ndim != 1 or rows.shape != targets.shape:
+        raise ValueError(f"rows and targets must both be [N], not {list(rows.shape)} and {list(targets.shape)}")
     logprobs = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
     greedy = torch.empty(len(targets), dtype=torch.bool, device=hidden.device)
     for start, stop in _chunks(project, hidden, chunk_bytes):
-        logits = project(hidden[start:stop])
-        wanted = targets[start:stop, None]
-        greedy[start:stop] = logits.argmax(-1) == wanted[:, 0]
-        logits = logits.float()
-        logprobs[start:stop] = logits.gather(1, wanted)[:, 0] - logits.logsumexp(-1)
+        logits = project(hidden[start:stop]).float()
+        first, last = torch.searchsorted(rows, torch.tensor([start, stop], device=rows.device)).tolist()
+        of, wanted = rows[first:last] - start, targets[first:last]
+        picked = logits[of, wanted]
+        logprobs[first:last] = picked - logits.logsumexp(-1)[of]
+        best = (picked == logits.max(-1).values[of]).nonzero()[:, 0]
+        greedy[first:last] = False
+        greedy[first + best] = logits[of[best]].argmax(-1) == wanted[best]  # the lowest id among equals
     return logprobs, greedy
+
+
+@torch.no_grad()
+def target_ranks(project: Project, hidden: Tensor, targets: Tensor, *, chunk_bytes: int = CHUNK_BYTES) -> Tensor:
+    """Return the rank of each target among all V, int64 [N]: 1 is the likeliest, and equal logits share a rank.
+
+    project: states [n, D] → logits [n, V]. hidden: [N, D]. targets: int64 [N]. chunk_bytes: bound on the temporaries.
+    """
+    _check(hidden, targets)
+    ranks = torch.empty(len(targets), dtype=torch.int64, device=hidden.device)
+    for start, stop in _chunks(project, hidden, chunk_bytes):
+        logits = project(hidden[start:stop])
+        ranks[start:stop] = 1 + (logits > logits.gather(1, targets[start:stop, None])).sum(-1)
+    return ranks
 
 
 def cross_entropy(

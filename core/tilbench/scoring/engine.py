@@ -1,19 +1,19 @@
-"""Answers requests with a causal decoder on a device, in batches of similar length and bounded memory.
+"""Answers requests with a causal decoder on a device, in bounded memory.
 
-Every decoder here is causal, so padding on the right changes nothing to its left, and inputs that are equal are
-computed once: the letters of a question's options are one forward pass.
+Requests become segments of tokens, and segments that begin alike are scored together, so that each distinct token is
+computed once: the solved examples before all questions, a question before its options.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 
 import torch
 
-from tilbench.errors import DataError, TilbenchError, Unsupported
+from tilbench.errors import DataError, TilbenchError
 from tilbench.kinds.architecture import Decoder
 from tilbench.kinds.language_model import ModelCard, OpenOptions
 from tilbench.kinds.requests import (
@@ -26,47 +26,41 @@ from tilbench.kinds.requests import (
     Ranked,
     Request,
     RequestKind,
+    Timing,
     TokenIds,
     Tokens,
 )
 from tilbench.kinds.tokenizer import Tokenizer
-from tilbench.scoring.chunked import token_logprobs
-from tilbench.scoring.generate import generate
+from tilbench.scoring.generate import Job, generate
+from tilbench.scoring.likelihood import Scored, Segment, SegmentScorer
 from tilbench.scoring.prefix import Prefix
+from tilbench.scoring.states import Budget
+from tilbench.scoring.timing import time_generation
+from tilbench.scoring.trie import as_ids, shared_length, sort_key
 from tilbench.scoring.windows import windows
 
 __all__ = ["SUPPORTED", "TorchLanguageModel"]
 
 SUPPORTED = frozenset(RequestKind)
+_LIKELIHOODS = (RequestKind.CONTINUATION, RequestKind.DOCUMENT, RequestKind.NEXT_WORD)
 _TEXTS = 256
 """Texts encoded at a time."""
+_GROUP = 8
+"""Forward passes' worth of tokens that are scored together and journalled together. What two groups share at the
+beginning is computed twice, so a group is many times longer than a few-shot prefix."""
 
 
 @dataclass(slots=True)
-class _Scored:
-    """A likelihood under way. segments: `(context ids, target ids)` of each forward pass that it takes."""
+class _Planned:
+    """A request with the segments that its answer is the sum of."""
 
     request: Request
-    segments: list[tuple[list[int], list[int]]]
-    logprob: float = 0.0
-    greedy: bool = True
+    segments: list[Segment]
 
     @property
-    def tokens(self) -> int:
-        return sum(len(targets) for _, targets in self.segments)
-
-    @property
-    def order(self) -> tuple[int, list[tuple[list[int], list[int]]]]:
-        """Longest first, and the requests about one context side by side."""
-        return -max((len(context) + len(targets) for context, targets in self.segments), default=0), self.segments
-
-
-@dataclass(slots=True)
-class _Pass:
-    """One input sequence; wanted: `(position, id it must predict, for whom)`."""
-
-    ids: tuple[int, ...]
-    wanted: list[tuple[int, int, _Scored]] = field(default_factory=list)
+    def order(self) -> list[bytes]:
+        """Requests that begin alike stand side by side."""
+        return [sort_key(segment.ids) for segment in self.segments]
 
 
 class TorchLanguageModel:
@@ -85,7 +79,9 @@ class TorchLanguageModel:
         self._tokenizer = tokenizer
         self._prefix = prefix
         self._device = torch.device(options.device)
-        self._batch_tokens = options.batch_tokens
+        self._budget = Budget(options.batch_tokens)
+        self._scorer = SegmentScorer(decoder, self._device, self._budget, card.name)
+        self._group_tokens = _GROUP * options.batch_tokens
 
     def answer(self, requests: Sequence[Request]) -> Iterator[Sequence[tuple[Request, Answer]]]:
         """Answer each request once, in batches, the longest inputs first."""
@@ -94,13 +90,16 @@ class TorchLanguageModel:
             by_kind[request.kind].append(request)
         with torch.inference_mode():
             yield from self._tokens(by_kind[RequestKind.TOKENS])
-            yield from self._likelihoods(by_kind[RequestKind.CONTINUATION] + by_kind[RequestKind.DOCUMENT])
-            for request in by_kind[RequestKind.NEXT_WORD]:
-                yield [(request, self._rank(request))]
-            for request in by_kind[RequestKind.GENERATION]:
-                assert isinstance(request, Generation)
-                prompt = self._prefixed(request.prompt)
-                yield [(request, generate(self._decoder, self._tokenizer, prompt, request, self._device))]
+            yield from self._likelihoods([request for kind in _LIKELIHOODS for request in by_kind[kind]])
+            jobs = [
+                Job(request, self._prefixed(request.prompt))
+                for request in by_kind[RequestKind.GENERATION]
+                if isinstance(request, Generation)
+            ]
+            yield from generate(self._decoder, self._tokenizer, jobs, self._device, self._budget.tokens)
+            for request in by_kind[RequestKind.TIMING]:
+                assert isinstance(request, Timing)
+                yield [(request, time_generation(self._decoder, self._tokenizer, request, self._device))]
 
     def _tokens(self, requests: Sequence[Request]) -> Iterator[Sequence[tuple[Request, Answer]]]:
         tokenizer = self._tokenizer
@@ -145,85 +144,56 @@ class TorchLanguageModel:
 
         So a run that was killed between two groups finds the same groups again.
         """
-        scored = sorted(
-            (_Scored(request, self._segments(request)) for request in requests), key=lambda each: each.order
+        planned = sorted(
+            (_Planned(request, self._segments(request)) for request in requests), key=lambda each: each.order
         )
-        while scored:
-            width = -scored[0].order[0]
-            passes = 0
-            for count, each in enumerate(scored, start=1):  # noqa: B007
-                passes += len(each.segments)
-                if passes * width >= self._batch_tokens:
-                    break
-            group, scored = scored[:count], scored[count:]
-            self._run(group)
-            yield [(each.request, Likelihood(each.logprob, each.tokens, each.greedy)) for each in group]
+        while planned:
+            count = _group(planned, self._group_tokens)
+            group, planned = planned[:count], planned[count:]
+            scored = iter(self._scorer.score([segment for each in group for segment in each.segments]))
+            yield [(each.request, _answer(each, list(islice(scored, len(each.segments))))) for each in group]
 
-    def _segments(self, request: Request) -> list[tuple[list[int], list[int]]]:
-        """Return `(context ids, target ids)` of each forward pass that a request takes."""
+    def _segments(self, request: Request) -> list[Segment]:
+        """Return what must be computed for a request: one segment, or several windows of a long text."""
         limit = self._decoder.max_length
-        if isinstance(request, Continuation):
-            context, targets = self._split(request.context, request.continuation)
-            if len(targets) > limit:  # more than one pass: each token after as much text as fits
-                return windows(targets, context[-1] if context else None, limit)
-            if not context:
-                context, targets = targets[:1], targets[1:]
-            return [(context[-(limit + 1 - len(targets)) :], targets)]
-        assert isinstance(request, Document)
-        window = min(request.window or limit, limit)
-        return windows(self._tokenizer.encode(request.text), self._prefix.id, window, request.overlap)
+        if isinstance(request, Document):
+            window = min(request.window or limit, limit)
+            ids = self._tokenizer.encode(request.text)
+            return [_segment(*pair) for pair in windows(ids, self._prefix.id, window, request.overlap)]
+        assert isinstance(request, Continuation | NextWord)
+        ranked = isinstance(request, NextWord)
+        continuation = f" {request.target}" if isinstance(request, NextWord) else request.continuation
+        context, targets = self._split(request.context, continuation)
+        if len(targets) > limit:  # more than one pass: each token after as much text as fits
+            pairs = windows(targets, context[-1] if context else None, limit)
+            return [_segment(*pair, ranked=ranked) for pair in pairs]
+        if not context and ranked:
+            raise DataError(f"the context of {continuation!r} is empty, and {self.card.name} has no prefix token")
+        if not context:
+            context, targets = targets[:1], targets[1:]
+        return [_segment(context[-(limit + 1 - len(targets)) :], targets, ranked=ranked)]
 
-    def _run(self, group: Sequence[_Scored]) -> None:
-        """Compute a group's log-probabilities; equal inputs are computed once."""
-        distinct: dict[tuple[int, ...], _Pass] = {}
-        for each in group:
-            for context, targets in each.segments:
-                ids = tuple((context + targets)[:-1])
-                entry = distinct.setdefault(ids, _Pass(ids))
-                first = len(context) - 1
-                entry.wanted += [(first + place, target, each) for place, target in enumerate(targets)]
-        passes = sorted(distinct.values(), key=lambda entry: (-len(entry.ids), entry.ids))
-        start = 0
-        while start < len(passes):
-            rows = max(1, self._batch_tokens // len(passes[start].ids))
-            batch = passes[start : start + rows]
-            try:
-                logprobs, greedy = self._forward(batch)
-            except torch.OutOfMemoryError:
-                self._shrink(rows, len(batch[0].ids))
-                continue
-            start += len(batch)
-            owners = [each for entry in batch for _, _, each in entry.wanted]
-            for each, logprob, best in zip(owners, logprobs, greedy, strict=True):
-                each.logprob += logprob
-                each.greedy &= best
 
-    def _shrink(self, rows: int, width: int) -> None:
-        if rows == 1:
-            raise Unsupported(f"{self.card.name}: one sequence of {width} tokens does not fit into memory")
-        self._batch_tokens = max(1, rows // 2 * width)
-        warnings.warn(f"out of memory: going on with {self._batch_tokens} tokens a batch", stacklevel=3)
+def _segment(context: Sequence[int], targets: Sequence[int], *, ranked: bool = False) -> Segment:
+    return Segment.of(as_ids(context), as_ids(targets), ranked=ranked)
 
-    def _forward(self, batch: Sequence[_Pass]) -> tuple[list[float], list[bool]]:
-        width = len(batch[0].ids)
-        ids = torch.zeros(len(batch), width, dtype=torch.long)
-        for row, entry in enumerate(batch):
-            ids[row, : len(entry.ids)] = torch.tensor(entry.ids)
-        hidden = self._decoder.hidden(ids.to(self._device))  # [B, T, D]
-        rows = torch.tensor([row for row, entry in enumerate(batch) for _ in entry.wanted])
-        places = torch.tensor([place for entry in batch for place, _, _ in entry.wanted])
-        targets = torch.tensor([target for entry in batch for _, target, _ in entry.wanted])
-        wanted = hidden[rows.to(self._device), places.to(self._device)]  # [N, D]
-        logprobs, greedy = token_logprobs(self._decoder.project, wanted, targets.to(self._device))
-        return logprobs.double().tolist(), greedy.tolist()
 
-    def _rank(self, request: Request) -> Ranked:
-        assert isinstance(request, NextWord)
-        context, targets = self._split(request.context, f" {request.target}")
-        context = context[-(self._decoder.max_length + 1 - len(targets)) :]
-        ids = torch.tensor([(context + targets)[:-1]], device=self._device)
-        hidden = self._decoder.hidden(ids)[0, len(context) - 1 :]  # [targets, D]
-        first = self._decoder.project(hidden[:1])[0].float()  # [V]
-        rank = int((first > first[targets[0]]).sum()) + 1
-        logprobs, _ = token_logprobs(self._decoder.project, hidden, torch.tensor(targets, device=self._device))
-        return Ranked(rank, float(logprobs.double().sum()), len(targets))
+def _group(planned: Sequence[_Planned], tokens: int) -> int:
+    """Return how many requests from the first on make a group of about `tokens` distinct tokens."""
+    before, total = as_ids([]), 0
+    for count, each in enumerate(planned, start=1):
+        total += sum(len(segment.ids) for segment in each.segments)
+        if each.segments:
+            total -= shared_length(before, each.segments[0].ids)
+            before = each.segments[0].ids
+        if total >= tokens:
+            return count
+    return len(planned)
+
+
+def _answer(planned: _Planned, scored: Sequence[Scored]) -> Answer:
+    tokens = sum(len(segment.targets) for segment in planned.segments)
+    logprob = sum(each.logprob for each in scored)
+    if isinstance(planned.request, NextWord):
+        return Ranked(scored[0].rank, logprob, tokens)
+    return Likelihood(logprob, tokens, all(each.greedy for each in scored))

@@ -1,87 +1,327 @@
-"""Generates text with a KV cache, one prompt at a time, from a random state of its own.
+"""Generates text in batches with a KV cache.
 
-What a prompt yields depends on the prompt, the settings and the seed, and on nothing generated beside it.
+What a prompt yields depends on the prompt, its settings and its seed, and on nothing generated beside it: every row
+has its own positions and mask, its own settings, and draws from a random state of its own.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from tilbench.kinds.architecture import Decoder
+from tilbench.errors import DataError, Unsupported
+from tilbench.kinds.architecture import Cache, Decoder
 from tilbench.kinds.requests import Decoding, Generated, Generation, request_key
 from tilbench.kinds.tokenizer import Tokenizer
+from tilbench.scoring.sampling import choose, needs_history
 
-__all__ = ["choose", "generate"]
+__all__ = ["Job", "generate"]
+
+_HELD = 8
+"""Tokens that the cache of a group may hold, for each token of a forward pass."""
+_STEP = 1 / 32
+"""Rows that go on together, for each token of a forward pass."""
+_PADDING = 1 / 8
+"""Share of the prompts' tokens in one forward pass that may be padding."""
+_GONE = 1 / 8
+"""Share of the rows that may be finished before the others go on without them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A request with the ids of its prompt, prefix included."""
+
+    request: Generation
+    prompt: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Row:
+    """A job cut to the model's length: `limit` tokens may follow `ids`. A prompt is cut on the left."""
+
+    request: Generation
+    ids: tuple[int, ...]
+    limit: int
+
+    @property
+    def order(self) -> tuple[int, int, tuple[int, ...], str]:
+        """Longest first; equal prompts side by side."""
+        return -self.limit, -len(self.ids), self.ids, request_key(self.request)
 
 
 def generate(
-    decoder: Decoder, tokenizer: Tokenizer, prompt: Sequence[int], request: Generation, device: torch.device
-) -> Generated:
-    """Continue `prompt` (ids, prefix included) until a stop, the end-of-text token or the length limit.
+    decoder: Decoder, tokenizer: Tokenizer, jobs: Sequence[Job], device: torch.device, batch_tokens: int
+) -> Iterator[Sequence[tuple[Generation, Generated]]]:
+    """Continue each prompt until a stop, the end-of-text token or its length limit; answers come in groups.
 
-    A prompt that leaves no room for new tokens is cut on the left.
+    The jobs alone decide the groups and their order, so a run that was killed between two groups finds the same ones
+    again. batch_tokens: tokens a forward pass; out of memory halves it. A decoder that takes no mask over prompts of
+    different lengths is given prompts of one length at a time, with a warning.
+    Raises DataError for a prompt without tokens, Unsupported where a single one does not fit into memory.
     """
-    decoding = request.decoding
-    room = max(1, decoder.max_length - decoding.max_new_tokens)
-    ids = list(prompt)[-room:]
-    limit = min(decoding.max_new_tokens, decoder.max_length - len(ids))
-    seed = hashlib.sha256(request_key(request).encode()).digest()
-    random = torch.Generator(device="cpu").manual_seed(int.from_bytes(seed[:7], "big"))
-    cache = decoder.new_cache(1, len(ids) + limit)
-    hidden = decoder.hidden(torch.tensor([ids], device=device), cache=cache)
-    new: list[int] = []
-    for _ in range(limit):
-        logits = decoder.project(hidden[:, -1])[0].float().cpu()  # [V]
-        token = choose(logits, ids + new, decoding, random)
-        if token == tokenizer.special.eos:
-            return Generated(tokenizer.decode(new), len(new), True)
-        new.append(token)
-        if request.stop:
-            text = tokenizer.decode(new)
-            places = [place for stop in request.stop if (place := text.find(stop)) >= 0]
-            if places:
-                return Generated(text[: min(places)], len(new), True)
-        if len(new) < limit:
-            hidden = decoder.hidden(torch.tensor([[token]], device=device), cache=cache)
-    return Generated(tokenizer.decode(new), len(new), False)
+    yield from _Generator(decoder, tokenizer, device, batch_tokens).run(jobs)
 
 
-def choose(logits: Tensor, seen: Sequence[int], decoding: Decoding, random: torch.Generator) -> int:
-    """Pick the next id from `logits` [V] under `decoding`; `seen` are the ids so far.
+class _Generator:
+    def __init__(self, decoder: Decoder, tokenizer: Tokenizer, device: torch.device, batch_tokens: int) -> None:
+        self._decoder = decoder
+        self._tokenizer = tokenizer
+        self._device = device
+        self._batch_tokens = batch_tokens
+        self._ragged = True
+        """Whether prompts of different lengths go on together."""
 
-    The repetition penalty divides positive and multiplies negative logits of seen ids (Keskar et al., CTRL, 2019);
-    top-k is applied before top-p (Holtzman et al., 2020), as in Transformers.
+    def run(self, jobs: Sequence[Job]) -> Iterator[Sequence[tuple[Generation, Generated]]]:
+        """Yield the answers of one group after another."""
+        waiting = sorted((self._row(job) for job in jobs), key=lambda row: row.order)
+        while waiting:
+            count = self._fitting(waiting)
+            group, waiting = waiting[:count], waiting[count:]
+            yield [(row.request, answer) for row, answer in self._group(group)]
+
+    def _row(self, job: Job) -> _Row:
+        if not job.prompt:
+            raise DataError("an empty prompt has no token to go on from; give the model a prefix with --prefix")
+        wanted = job.request.decoding.max_new_tokens
+        if wanted < 1:
+            raise DataError(f"max_new_tokens is {wanted}; ask for 1 or more")
+        ids = tuple(job.prompt)[-max(1, self._decoder.max_length - wanted) :]
+        return _Row(job.request, ids, max(1, min(wanted, self._decoder.max_length - len(ids))))
+
+    def _fitting(self, rows: Sequence[_Row]) -> int:
+        """Return how many of the first rows make a group."""
+        most = max(1, int(self._batch_tokens * _STEP))
+        width = 0
+        for count, row in enumerate(rows[:most]):
+            width = max(width, len(row.ids))
+            if count and (count + 1) * (width + rows[0].limit) > self._batch_tokens * _HELD:
+                return count
+            if count and not self._ragged and len(row.ids) * (count + 1) > self._batch_tokens:
+                return count
+        return min(most, len(rows))
+
+    def _group(self, rows: Sequence[_Row]) -> list[tuple[_Row, Generated]]:
+        """Answer a group, in smaller ones where it does not fit into memory or lengths may not be mixed."""
+        done: list[tuple[_Row, Generated]] = []
+        waiting = self._apart(rows)
+        while waiting:
+            part = waiting.pop(0)
+            try:
+                done += self._together(part)
+                continue
+            except torch.OutOfMemoryError:
+                fault = ""
+            except Unsupported as error:
+                if not self._ragged or len({len(row.ids) for row in part}) == 1:
+                    raise
+                fault = str(error)
+            # Outside of the handlers, whose traceback would keep the tensors.
+            if fault:
+                self._ragged = False
+                warnings.warn(f"{fault}; going on with prompts of one length at a time", stacklevel=4)
+                waiting = self._apart(part) + [more for each in waiting for more in self._apart(each)]
+            else:
+                self._shrink(len(part), max(len(row.ids) for row in part))
+                half = (len(part) + 1) // 2
+                waiting[:0] = [part[:half], part[half:]]
+        return done
+
+    def _apart(self, rows: Sequence[_Row]) -> list[Sequence[_Row]]:
+        """Return the rows in groups that may go on together."""
+        if self._ragged:
+            return [rows]
+        lengths: dict[int, list[_Row]] = defaultdict(list)
+        for row in rows:
+            lengths[len(row.ids)].append(row)
+        groups: list[Sequence[_Row]] = []
+        for length, equal in lengths.items():
+            most = max(1, self._batch_tokens // length)
+            groups += [equal[start : start + most] for start in range(0, len(equal), most)]
+        return groups
+
+    def _shrink(self, rows: int, width: int) -> None:
+        if rows == 1:
+            raise Unsupported(f"a prompt of {width} tokens with what follows it does not fit into memory")
+        self._batch_tokens = max(1, self._batch_tokens // 2)
+        warnings.warn(f"out of memory: going on with {self._batch_tokens} tokens a batch", stacklevel=4)
+
+    def _together(self, rows: Sequence[_Row]) -> list[tuple[_Row, Generated]]:
+        """Generate for rows side by side."""
+        cache, hidden = self._prefill(rows)  # [B, D]
+        batch = _Batch(rows, self._tokenizer, self._device)
+        while True:
+            tokens = batch.choose(self._decoder.project(hidden))  # [B]
+            batch.take(tokens.tolist())
+            if len(batch.answers) == len(rows):
+                return [(row, batch.answers[row]) for row in rows]
+            if (left := batch.compact()) is not None:
+                cache.select(left)
+                tokens = tokens[left]
+            positions, mask = batch.place(cache.length + 1)
+            hidden = self._decoder.hidden(tokens[:, None], positions=positions, mask=mask, cache=cache)[:, 0]
+
+    def _prefill(self, rows: Sequence[_Row]) -> tuple[Cache, Tensor]:
+        """Return a cache of the rows' prompts, each at the beginning of its slots, and their last states [B, D].
+
+        Equal prompts are computed once. Prompts of similar lengths are padded on the right and computed together:
+        what comes later changes no state of a causal decoder, so this takes neither mask nor positions.
+        """
+        distinct = sorted({row.ids for row in rows}, key=lambda ids: (-len(ids), ids))
+        room = max(row.limit for row in rows)
+        parts = _passes(distinct, self._batch_tokens)
+        caches: list[Any] = []
+        states: list[Tensor] = []
+        for part in parts:
+            width = len(part[0])
+            ids = torch.tensor([[*each, *[0] * (width - len(each))] for each in part], device=self._device)
+            last = torch.tensor([len(each) - 1 for each in part], device=self._device)
+            # A cache that takes in the others has the room for what follows.
+            caches.append(self._decoder.new_cache(len(part), width if caches else width + room))
+            whole = self._decoder.hidden(ids, cache=caches[-1])  # [b, T, D]
+            states.append(whole[torch.arange(len(part), device=self._device), last])
+        cache: Cache = caches[0]
+        hidden = torch.cat(states)
+        if len(caches) > 1:
+            cache.join(caches[1:])
+        place = {ids: number for number, ids in enumerate(distinct)}
+        order = [place[row.ids] for row in rows]
+        if order != list(range(len(distinct))):
+            chosen = torch.tensor(order, device=self._device)
+            cache.select(chosen)
+            hidden = hidden[chosen]
+        return cache, hidden
+
+
+def _passes(prompts: Sequence[tuple[int, ...]], batch_tokens: int) -> list[Sequence[tuple[int, ...]]]:
+    """Cut prompts, longest first, where a forward pass would have too many tokens or too much padding."""
+    parts: list[Sequence[tuple[int, ...]]] = []
+    start = tokens = 0
+    for place, ids in enumerate(prompts):
+        size = len(prompts[start]) * (place - start + 1)
+        if place > start and (size > batch_tokens or size - tokens - len(ids) > _PADDING * size):
+            parts.append(prompts[start:place])
+            start = place
+            tokens = 0
+        tokens += len(ids)
+    return [*parts, prompts[start:]]
+
+
+class _Batch:
+    """Rows that go on together: what each has generated, and what the next step needs to know of it.
+
+    The prompts fill the slots of the cache from the left, up to the longest; there, `_width`, the new tokens begin.
     """
-    logits = logits.clone()
-    if decoding.repetition_penalty != 1.0 and seen:
-        ids = torch.tensor(sorted(set(seen)))
-        values = logits[ids]
-        penalty = decoding.repetition_penalty
-        logits[ids] = torch.where(values > 0, values / penalty, values * penalty)
-    if banned := _banned(seen, decoding.no_repeat_ngram):
-        logits[torch.tensor(sorted(banned))] = -torch.inf
-    if decoding.temperature == 0.0:
-        return int(logits.argmax())
-    logits = logits / decoding.temperature
-    if 0 < decoding.top_k < len(logits):
-        logits[logits < logits.topk(decoding.top_k).values[-1]] = -torch.inf
-    probabilities = logits.softmax(0)
-    if decoding.top_p < 1.0:
-        ordered, places = probabilities.sort(descending=True)
-        beyond = ordered.cumsum(0) - ordered >= decoding.top_p  # the token that crosses top_p stays
-        probabilities[places[beyond]] = 0.0
-    return int(torch.multinomial(probabilities / probabilities.sum(), 1, generator=random))
+
+    def __init__(self, rows: Sequence[_Row], tokenizer: Tokenizer, device: torch.device) -> None:
+        self.answers: dict[_Row, Generated] = {}
+        self._rows = list(rows)
+        self._new: list[list[int]] = [[] for _ in rows]
+        self._tails = [_tail(row.request.stop) for row in rows]
+        self._tokenizer = tokenizer
+        self._steps = 0
+        self._width = max(len(row.ids) for row in rows)
+        room = max(row.limit for row in rows)
+        self._lengths = torch.tensor([len(row.ids) for row in rows], device=device)  # [B]
+        self._even = all(len(row.ids) == self._width for row in rows)
+        slots = torch.arange(self._width + room, device=device)
+        self._filled = ((slots < self._lengths[:, None]) | (slots >= self._width))[:, None, None]  # [B, 1, 1, S]
+        self._seen = _history(rows, self._width, room).to(device)  # [B, S], or [B, 0] where no settings need it
+        self._uniforms = _uniforms(rows, room).to(device)  # [B, room]
+        self._settings = self._by_settings()
+
+    def choose(self, logits: Tensor) -> Tensor:
+        """Return the next id [B] of each row."""
+        seen, uniform = self._seen[:, : self._width + self._steps], self._uniforms[:, self._steps]
+        if len(self._settings) == 1:
+            return choose(logits, seen, self._settings[0][0], uniform)
+        tokens = torch.empty(len(logits), dtype=torch.int64, device=logits.device)
+        for decoding, which in self._settings:
+            tokens[which] = choose(logits[which], seen[which], decoding, uniform[which])
+        return tokens
+
+    def take(self, tokens: Sequence[int]) -> None:
+        """Note the next id of each row, and the answers that are now complete."""
+        if self._seen.shape[1]:
+            self._seen[:, self._width + self._steps] = torch.tensor(tokens, device=self._seen.device)
+        self._steps += 1
+        end = self._tokenizer.special.eos
+        for row, new, tail, token in zip(self._rows, self._new, self._tails, tokens, strict=True):
+            if row in self.answers:
+                continue
+            if token == end:
+                self._answer(row, new, True)
+                continue
+            new.append(token)
+            if tail and any(stop in self._tokenizer.decode(new[-tail:]) for stop in row.request.stop):
+                self._answer(row, new, False, unless_whole=True)
+            if len(new) == row.limit and row not in self.answers:
+                self._answer(row, new, False)
+
+    def _answer(self, row: _Row, new: Sequence[int], complete: bool, *, unless_whole: bool = False) -> None:
+        """Note the text up to its first stop; where it has none and `unless_whole`, the row goes on."""
+        text = self._tokenizer.decode(new)
+        places = [place for stop in row.request.stop if (place := text.find(stop)) >= 0]
+        if places or not unless_whole:
+            self.answers[row] = Generated(text[: min(places, default=None)], len(new), complete or bool(places))
+
+    def compact(self) -> Tensor | None:
+        """Leave out the rows that are answered, once they are many; return the places [B] of the others."""
+        left = [place for place, row in enumerate(self._rows) if row not in self.answers]
+        if len(self._rows) - len(left) <= _GONE * len(self._rows):
+            return None
+        places = torch.tensor(left, device=self._lengths.device)
+        self._rows = [self._rows[place] for place in left]
+        self._new = [self._new[place] for place in left]
+        self._tails = [self._tails[place] for place in left]
+        self._lengths, self._filled, self._seen, self._uniforms = (
+            each[places] for each in (self._lengths, self._filled, self._seen, self._uniforms)
+        )
+        self._settings = self._by_settings()
+        return places
+
+    def place(self, slots: int) -> tuple[Tensor | None, Tensor | None]:
+        """Return positions [B, 1] and mask [B, 1, 1, slots] of the tokens just taken; none where all rows are even."""
+        if self._even:
+            return None, None
+        return (self._lengths + self._steps - 1)[:, None], self._filled[..., :slots]
+
+    def _by_settings(self) -> list[tuple[Decoding, Tensor]]:
+        places: dict[Decoding, list[int]] = defaultdict(list)
+        for place, row in enumerate(self._rows):
+            places[replace(row.request.decoding, max_new_tokens=0)].append(place)
+        device = self._lengths.device
+        return [(decoding, torch.tensor(which, device=device)) for decoding, which in places.items()]
 
 
-def _banned(seen: Sequence[int], size: int) -> set[int]:
-    """Return the ids that would complete an n-gram of `size` ids that is already there."""
-    if size < 1 or len(seen) < size:
-        return set()
-    tail = tuple(seen[len(seen) - size + 1 :])
-    return {
-        seen[start + size - 1] for start in range(len(seen) - size + 1) if tuple(seen[start : start + size - 1]) == tail
-    }
+def _tail(stops: Sequence[str]) -> int:
+    """Return how many of the last tokens can hold the end of a stop that has just come; 0 without stops.
+
+    A token has a byte of it at least. The first tokens of a text may be decoded to less than they are inside of one,
+    so there are some more.
+    """
+    return max((len(stop.encode("utf-8", "surrogatepass")) for stop in stops), default=-8) + 8
+
+
+def _history(rows: Sequence[_Row], width: int, room: int) -> Tensor:
+    """Return the ids so far [B, width + room], with -1 on the left of shorter prompts; [B, 0] where none need them."""
+    if not any(needs_history(row.request.decoding) for row in rows):
+        return torch.zeros(len(rows), 0, dtype=torch.int64)
+    return torch.tensor([[-1] * (width - len(row.ids)) + [*row.ids] + [-1] * room for row in rows])
+
+
+def _uniforms(rows: Sequence[_Row], room: int) -> Tensor:
+    """Return what each row draws at each step, [B, room] from [0, 1), from a state that its request alone decides."""
+    drawn = torch.zeros(len(rows), room)
+    for row, numbers in zip(rows, drawn, strict=True):
+        if row.request.decoding.temperature:
+            seed = hashlib.sha256(request_key(row.request).encode()).digest()
+            random = torch.Generator().manual_seed(int.from_bytes(seed[:7], "big"))
+            numbers[: row.limit] = torch.rand(row.request.decoding.max_new_tokens, generator=random)[: row.limit]
+    return drawn

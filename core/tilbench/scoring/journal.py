@@ -15,7 +15,7 @@ from tilbench.kinds.requests import Answer, Request, answer_from_json, answer_to
 
 __all__ = ["ENGINE_VERSION", "Journal"]
 
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 """Raised when the engine would answer a request differently."""
 
 _SCHEMA = """
@@ -48,7 +48,8 @@ class Journal:
             self._connection.close()
 
     def add(self, model: str, answers: Sequence[tuple[Request, Answer]]) -> None:
-        """Keep a batch of answers of one model."""
+        """Keep a batch of answers of one model, those that hold for another run."""
+        answers = [(request, answer) for request, answer in answers if request.kind.lasting]
         self._connection = connection = self._connection or _open(self._path)
         rows = [(model, request_key(request), ENGINE_VERSION, answer_to_json(answer)) for request, answer in answers]
         connection.execute("BEGIN")

@@ -69,8 +69,12 @@ class DatasetConformance(Conformance):
 def on_this_machine(name: str, dataset: Dataset, data_dir: Path | None) -> Dataset | None:
     """Return the dataset as it can be read without a network; None where it cannot."""
     if data_dir is not None:
-        hub = "/".join(part for part in (dataset.hub, dataset.config, dataset.split) if part) if dataset.hub else name
-        for local in (name, hub):
+        hub = (
+            "/".join(part for part in (dataset.hub, dataset.config, dataset.split) if part)
+            if dataset.hub
+            else dataset.stored_as or name
+        )
+        for local in (dataset.stored_as or name, hub):
             plain = not Path(local).is_absolute() and not local.startswith(".")
             if plain and (file := find_file(data_dir, local)):
                 return replace(dataset, hub="", package="", file="", path=str(file))
@@ -153,15 +157,19 @@ class SuiteConformance(Conformance):
 
         Rows are read where they are on this machine; nothing is fetched.
         """
+        from tilbench.config.suite import HarnessTask
         from tilbench.config.yaml import validate
         from tilbench.run.datasets import find_dataset
         from tilbench.run.plan import plan_tasks
-        from tilbench.run.suites import find_suite
+        from tilbench.run.suites import expand_suite, find_suite
 
-        suite = find_suite(self.name, self.registry)
+        suite = expand_suite(find_suite(self.name, self.registry), self.registry)
         for task in suite.tasks:
             metric = self.registry.get("metrics", task.metric)
             validate(task.settings, metric.Settings, f"task {task.name}: settings of {task.metric}")
+            if isinstance(task, HarnessTask):
+                plan_tasks(suite, [task], self.registry, self.data_dir, limit=2)
+                continue
             used = [each for each in (task.dataset, task.examples) if each is not None]
             found = [find_dataset(each, self.registry, self.data_dir) for each in used]
             if tag := task.language or found[0][1].language:

@@ -114,6 +114,54 @@ class MemoryChecks(Conformance):
                 what = f"the branch to {leaf} after a cached trunk and alone"
                 require_equal(branches[:, path[trunk:] - trunk], alone, self.tolerance, what)
 
+    def test_cache_keep(self) -> None:
+        """Once the slots of one branch are forgotten, another goes on from the trunk as it would have alone."""
+        module, ids = self.decoder(), token_ids(self.sizes())
+        trunk, branch = ids.shape[1] // 2, ids.shape[1] // 4
+        left, right = ids[:, : trunk + branch], torch.cat([ids[:, :trunk], ids[:, trunk + branch :]], dim=1)
+        kept = torch.arange(trunk)
+        with torch.no_grad(), declining():
+            wanted = module.hidden(right)[:, trunk:]
+            cache = module.new_cache(len(ids), ids.shape[1])
+            module.hidden(left, cache=cache)
+            cache.keep(kept)
+            require(cache.length == trunk, f"after keeping {trunk} slots, a cache holds {cache.length}")
+            found = module.hidden(right[:, trunk:], cache=cache)
+            require_equal(found, wanted, self.tolerance, "a second branch from a trunk that was kept and alone")
+
+    def test_cache_select(self) -> None:
+        """Rows that are kept in a cache, in another order or twice, go on as they would have."""
+        module, ids = self.decoder(), token_ids(self.sizes(), rows=3)
+        half, rows = ids.shape[1] // 2, torch.tensor([2, 0, 2])
+        with torch.no_grad(), declining():
+            whole, chosen = (module.new_cache(len(ids), ids.shape[1]) for _ in range(2))
+            for cache in (whole, chosen):
+                module.hidden(ids[:, :half], cache=cache)
+            wanted = module.hidden(ids[:, half:], cache=whole)[rows]
+            chosen.select(rows)
+            found = module.hidden(ids[rows, half:], cache=chosen)
+            require_equal(found, wanted, self.tolerance, "states after a choice of rows and without it")
+
+    def test_cache_join(self) -> None:
+        """Caches of different lengths that are joined go on, with positions and a mask, as they would have alone."""
+        module, ids = self.decoder(), token_ids(self.sizes(), rows=3)
+        total = ids.shape[1]
+        lengths, width = torch.tensor([total // 2, total // 3, total // 3]), total // 2
+        with torch.no_grad(), declining():
+            wanted = module.hidden(ids)
+            cache, other = module.new_cache(1, total), module.new_cache(2, total // 3)
+            module.hidden(ids[:1, :width], cache=cache)
+            module.hidden(ids[1:, : total // 3], cache=other)
+            cache.join([other])
+            require(cache.length == width, f"joined of {width} and {total // 3}, a cache holds {cache.length}")
+            for step in range(total - width):
+                place = (lengths + step)[:, None]  # [3, 1]
+                slots = torch.arange(width + step + 1)
+                mask = ((slots < lengths[:, None]) | (slots >= width))[:, None, None]  # [3, 1, 1, S]
+                states = module.hidden(ids.gather(1, place), positions=place, mask=mask, cache=cache)[:, 0]
+                what = f"states {step + 1} after joined caches and alone"
+                require_equal(states, wanted[torch.arange(3), place[:, 0]], self.tolerance, what)
+
 
 def _tree(length: int) -> list[int]:
     """Return the parent of each token: a trunk of a third, two branches on it, the second forking in two."""

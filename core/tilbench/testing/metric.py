@@ -121,8 +121,8 @@ class MetricConformance(Conformance):
             metric = self.metric()
             used = [metric.score(row, answers) for row, answers in _answered(metric, rows)]
             wanted = metric.aggregate(used)
-            stored = json.loads(json.dumps([[each.item, each.cluster, dict(each.values)] for each in scores]))
-            read = [ItemScore(item, cluster, values) for item, cluster, values in stored]
+            stored = json.loads(json.dumps([_plain(each) for each in scores]))
+            read = [ItemScore(*each) for each in stored]
             _require_same(self.metric().aggregate(read), wanted, "from stored scores")
 
     def test_values_are_sound(self) -> None:
@@ -162,8 +162,8 @@ def _answered(metric: Any, rows: Sequence[Row]) -> list[tuple[Row, list[Answer]]
     return [(row, [model.one(request) for request in requests]) for row, requests in asked]
 
 
-def _plain(score: ItemScore) -> tuple[str, str, dict[str, float]]:
-    return score.item, score.cluster, dict(score.values)
+def _plain(score: ItemScore) -> tuple[str, str, dict[str, float], dict[str, str]]:
+    return score.item, score.cluster, dict(score.values), dict(score.texts)
 
 
 def _finite(value: Any) -> bool:

@@ -52,9 +52,14 @@ def _made(kind: str, name: str, registry: Registry, data_dir: Path | None) -> Co
 
             return _with(HardwareConformance(), subject=hardware_subject(registry, name))
         case "metrics":
+            from tilbench.kinds.harness import Harness
+            from tilbench.testing.base import NotApplicable
             from tilbench.testing.metric import MetricConformance
 
-            return _with(MetricConformance(), subject=registry.get(kind, name))
+            metric = registry.get(kind, name)
+            if isinstance(metric, Harness):
+                raise NotApplicable("it scores tasks of another harness only; 'tilbench check SUITE' plans them")
+            return _with(MetricConformance(), subject=metric)
         case "tokenizers":
             from tilbench.testing.tokenizer import TokenizerConformance
 

@@ -5,6 +5,7 @@ It is what a new architecture can be compared with, and what the broken ones in 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -33,8 +34,43 @@ class ToyCache:
 
     def __init__(self) -> None:
         self.length = 0
-        self.positions: Tensor | None = None
+        self.positions: Tensor | None = None  # [1 or B, length]
         self.layers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def keep(self, slots: Tensor) -> None:
+        """Keep these slots of every row."""
+        self.layers = {layer: (k[:, :, slots], v[:, :, slots]) for layer, (k, v) in self.layers.items()}
+        self.positions = None if self.positions is None else self.positions[:, slots]
+        self.length = len(slots)
+
+    @property
+    def bytes(self) -> int:
+        """Size of keys and values."""
+        return sum(each.nbytes for pair in self.layers.values() for each in pair)
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows."""
+        self.layers = {layer: (k[rows], v[rows]) for layer, (k, v) in self.layers.items()}
+        if self.positions is not None and len(self.positions) > 1:
+            self.positions = self.positions[rows]
+
+    def join(self, others: Sequence[ToyCache]) -> None:
+        """Put the rows of others below its own; what a shorter one lacks is 0."""
+        caches = [self, *others]
+        length = max(cache.length for cache in caches)
+        places = []
+        for cache in caches:
+            assert cache.positions is not None
+            places.append(F.pad(cache.positions.expand(len(cache.layers[0][0]), -1), (0, length - cache.length)))
+        self.positions = torch.cat(places)
+        for layer in self.layers:
+            pairs = [cache.layers[layer] for cache in caches]
+            k, v = (
+                torch.cat([F.pad(each, (0, 0, 0, length - each.shape[2])) for each in tensors])
+                for tensors in zip(*pairs, strict=True)
+            )
+            self.layers[layer] = (k, v)
+        self.length = length
 
 
 class ToyBlock(nn.Module):
@@ -82,7 +118,10 @@ class ToyDecoder(nn.Module):
             positions = torch.arange(start, start + tokens, device=ids.device)
         queries = keys = positions.view(-1, tokens)
         if cache is not None:
-            keys = queries if cache.positions is None else torch.cat((cache.positions, queries), -1)
+            keys = queries
+            if cache.positions is not None:
+                held_at = cache.positions.expand(max(len(cache.positions), len(queries)), -1)
+                keys = torch.cat((held_at, queries.expand(len(held_at), -1)), -1)
             cache.positions = keys
         allowed = torch.ones(tokens, held + tokens, dtype=torch.bool, device=ids.device).tril(held)
         bias = self.bias(queries, keys, allowed if mask is None else mask)

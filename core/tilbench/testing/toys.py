@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tilbench.config.base import Schema
-from tilbench.data.rows import Conversation, Document, Pair, Probe, Prompt, Question, Row
+from tilbench.data.rows import Conversation, Document, Pair, Probe, Prompt, Question, Reading, Row
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
 from tilbench.kinds.language import Cues, Language
 from tilbench.kinds.language_model import ModelCard, OpenOptions
@@ -25,6 +25,8 @@ from tilbench.kinds.requests import (
     Ranked,
     Request,
     RequestKind,
+    Timed,
+    Timing,
     TokenIds,
     Tokens,
     request_key,
@@ -89,6 +91,9 @@ def _row(kind: str, index: int, text: str) -> Row:
             return Prompt(name, text, reference=f"{word} {following}" if index % 2 else "")
         case "probes":
             return Probe(name, f"{text} {word}", following)
+        case "readings":
+            # two questions a context, so that clusters matter
+            return Reading(name, f"Text {index // 2}: {word} {following}", f"{index}?", (word, f"{word} {following}"))
         case _:
             raise ValueError(f"no rows of kind {kind!r}")
 
@@ -188,6 +193,9 @@ class ToyLanguageModel:
             case Generation():
                 words = [_WORDS[int(chance * 10**place) % 12] for place in range(6)]
                 return Generated(" ".join(words), len(words), complete=chance > 0.5)
+            case Timing(text=text, repeats=repeats):
+                seconds = tuple((1 + chance) / (1 + place) for place in range(repeats))
+                return Timed(seconds, seconds, len(text.encode()), 1024, 4096)
             case Tokens(text=text):
                 return TokenIds(tuple(text.encode()), byte_fallback=sum(byte > 127 for byte in text.encode()))
 

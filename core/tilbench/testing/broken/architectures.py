@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tilbench.testing.toy_decoder import ToyArchitecture, ToyConfig, ToyDecoder
+from tilbench.testing.toy_decoder import ToyArchitecture, ToyCache, ToyConfig, ToyDecoder
 
 __all__ = ["ARCHITECTURES"]
 
@@ -54,6 +54,39 @@ class CacheOffByOne(ToyDecoder):
     def start(self, cache: Any | None) -> int:
         """Return one too many where something is cached."""
         return super().start(cache) + (cache is not None and cache.length > 0)
+
+
+class ForgetfulCache(ToyCache):
+    """Keeps the first rows, whichever are asked for."""
+
+    def select(self, rows: Tensor) -> None:
+        """Keep as many rows."""
+        super().select(torch.arange(len(rows)))
+
+
+class ShuffledCache(ToyCache):
+    """Gives the rows of joined caches to one another."""
+
+    def join(self, others: Sequence[ToyCache]) -> None:
+        """Join, then turn the rows round."""
+        super().join(others)
+        self.layers = {layer: (k.roll(1, 0), v.roll(1, 0)) for layer, (k, v) in self.layers.items()}
+
+
+class SelectsWrongRows(ToyDecoder):
+    """Its cache gives up rows that are to be kept."""
+
+    def new_cache(self, batch: int, length: int) -> ToyCache:
+        """Return a forgetful cache."""
+        return ForgetfulCache()
+
+
+class JoinsWrongRows(ToyDecoder):
+    """Its caches mix up whose row is whose when they are joined."""
+
+    def new_cache(self, batch: int, length: int) -> ToyCache:
+        """Return a cache that shuffles."""
+        return ShuffledCache()
 
 
 class IgnoresMask(ToyDecoder):
@@ -159,8 +192,10 @@ ARCHITECTURES: Mapping[str, tuple[Any, set[str]]] = {
     "leak": (_architecture(Leak), _SEES_AHEAD),
     "dead parameter": (_architecture(DeadParameter, 7), {"gradient_in_every_parameter"}),
     "cache off by one": (_architecture(CacheOffByOne), {"cached_token_by_token", "cached_in_chunks"}),
+    "selects wrong rows": (_architecture(SelectsWrongRows), {"cache_select"}),
+    "joins wrong rows": (_architecture(JoinsWrongRows), {"cache_join"}),
     "ignores its mask": (_architecture(IgnoresMask), _PACKED),
-    "rows mix": (_architecture(RowsMix), {"accumulation_equals_large_batch"}),
+    "rows mix": (_architecture(RowsMix), {"accumulation_equals_large_batch", "cache_select", "cache_join"}),
     "loud start": (_architecture(LoudStart), {"initial_loss"}),
     "fixed precision": (_architecture(FixedPrecision), {"dtype_moves"}),
     "wrong formula": (WrongFormula(), {"parameter_count"}),

@@ -1,0 +1,136 @@
+"""`tilbench decode`: which decoding settings suit a model, tuned on some prompts and confirmed on others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tilbench.cli.app import App, console, data_option, json_option, names, print_json, set_option
+
+if TYPE_CHECKING:
+    from tilbench.run.decode import Outcome, SweepPlan
+
+__all__ = ["decode"]
+
+
+@click.command()
+@click.argument("model")
+@click.option("--prompts", required=True, metavar="A,B", help="Datasets of prompts to tune on.")
+@click.option("--holdout", default="", metavar="A,B", help="Datasets to confirm on (default: half of the prompts).")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the results.")
+@click.option("--sweep", "file", type=click.Path(path_type=Path), help="YAML: presets, grid, objective.")
+@click.option("--limit", type=click.IntRange(min=2), help="Use a seeded sample of this many prompts a dataset.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the split and of sampling.")
+@click.option("--runs", type=click.Path(path_type=Path), default="runs", show_default=True, help="Folder of trainings.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True)
+@click.option("--batch-tokens", type=click.IntRange(min=1), default=4096, show_default=True, help="Tokens a pass.")
+@click.option("--prefix", type=click.Choice(["bos", "eos", "none"]), help="Override the model's prefix token.")
+@click.option("--trust-remote-code", is_flag=True, help="Run Python that comes with a Hub model.")
+@click.option("--dry-run", is_flag=True, help="Show presets, prompts and texts to write. Computes nothing.")
+@set_option
+@data_option
+@json_option
+@click.pass_obj
+def decode(
+    app: App,
+    model: str,
+    prompts: str,
+    holdout: str,
+    out: Path,
+    file: Path | None,
+    limit: int | None,
+    seed: int,
+    runs: Path,
+    dry_run: bool,
+    overrides: tuple[str, ...],
+    data_dir: Path | None,
+    as_json: bool,
+    **opening: Any,
+) -> None:
+    """Find decoding settings for MODEL, and write them as Transformers' generation_config.json.
+
+    Every preset continues the tuning prompts; the best and the default continue the hold-out prompts. A sweep that was
+    killed goes on where it was.
+
+    \b
+    Example:
+      tilbench decode runs/a --prompts prompts/kk,prompts/tr --out decoding/a
+    """
+    from tilbench.cli.progress import RunProgress
+    from tilbench.config.decoding import Sweep
+    from tilbench.config.yaml import apply_overrides, load, validate
+    from tilbench.errors import DataError
+    from tilbench.paths import atomic_folder
+    from tilbench.run.decode import plan_sweep, run_sweep, sweep_suite
+    from tilbench.run.decode_files import summary, write_sweep
+    from tilbench.run.models import find_model
+    from tilbench.run.options import open_options
+    from tilbench.scoring.journal import Journal
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out} is not an empty folder; name another with --out")
+    registry = app.host.registry
+    sweep = load(file, Sweep, overrides) if file else validate(apply_overrides({}, overrides), Sweep, "--set")
+    tuning = names(prompts)
+    plan = plan_sweep(sweep, registry, tuning, names(holdout), data_dir=data_dir, limit=limit, seed=seed)
+    source = find_model(model, registry, runs)
+    if dry_run:
+        _describe(plan, source.name, as_json)
+        return
+    suite = sweep_suite(sweep, plan.presets[sweep.default], tuning, seed)
+    options = open_options(registry, suite, {**opening, "data_dir": data_dir})
+    source.check(options)
+    kept = out.with_name(f"{out.name}.journal.sqlite")
+    with Journal(kept) as journal, RunProgress(1) as progress:
+        outcome = run_sweep(plan, source, options, journal, progress.update)
+    special = options.load_tokenizer(source.reference).special
+    with atomic_folder(out) as aside:
+        write_sweep(aside, plan, outcome, special)
+    kept.unlink(missing_ok=True)
+    if as_json:
+        print_json(summary(plan, outcome))
+    else:
+        _report(outcome, out)
+
+
+def _describe(plan: SweepPlan, model: str, as_json: bool) -> None:
+    texts = len(plan.presets) * plan.tuning.count + 2 * plan.holdout.count
+    if as_json:
+        print_json(
+            {
+                "model": model,
+                "presets": {name: preset.model_dump() for name, preset in plan.presets.items()},
+                "default": plan.sweep.default,
+                "objective": plan.sweep.objective,
+                "tuning": plan.tuning.count,
+                "holdout": plan.holdout.count,
+                "texts": texts,
+            }
+        )
+        return
+    out = console()
+    for name, preset in plan.presets.items():
+        set_here = ", ".join(f"{field}={value:g}" for field, value in preset.model_dump(exclude_defaults=True).items())
+        out.print(f"{name}: {set_here or 'the likeliest token'}")
+    out.print(
+        f"{model}: {plan.tuning.count} tuning and {plan.holdout.count} hold-out prompts, at most {texts} texts; "
+        "nothing was computed"
+    )
+
+
+def _report(outcome: Outcome, out: Path) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{outcome.card.name}: tuning prompts", title_justify="left")
+    table.add_column("preset")
+    table.add_column("objective ↑", justify="right")
+    for result in outcome.tuning:
+        table.add_row(result.preset, f"{result.objective:.3f}")
+    printed = console()
+    printed.print(table)
+    for result in outcome.holdout:
+        printed.print(f"hold-out prompts: {result.preset} {result.objective:.3f}")
+    printed.print(f"{outcome.winner.preset}: {outcome.verdict}; settings in {out / 'generation_config.json'}")

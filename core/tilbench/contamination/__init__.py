@@ -1,0 +1,1 @@
+"""Which scored items stand in a training text, word for word."""

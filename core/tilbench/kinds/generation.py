@@ -1,0 +1,106 @@
+"""What metrics that ask for texts share: decoding settings, prompt templates, solved examples and seeds."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import fields, replace
+from string import Formatter
+from typing import Annotated, TypeVar
+
+from pydantic import Field
+
+from tilbench.config.base import Schema
+from tilbench.data.rows import Row
+from tilbench.errors import DataError
+from tilbench.kinds.requests import Decoding, Generation
+
+__all__ = ["GenerativeSettings", "check_template", "few_shot", "pick_examples", "row_seed"]
+
+R = TypeVar("R", bound=Row)
+
+
+class GenerativeSettings(Schema):
+    """How one text a row is asked for: greedily and up to the end of the line, if nothing else is said."""
+
+    instruction: str = ""
+    """Text before the first example, in the task's language."""
+    max_new_tokens: int = Field(default=128, ge=1)
+    """Tokens at most; a text that has more to say is cut."""
+    temperature: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """0 takes the likeliest token."""
+    top_k: int = Field(default=0, ge=0)
+    """0 keeps all."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """1 keeps all."""
+    repetition_penalty: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """1 is none."""
+    no_repeat_ngram: int = Field(default=0, ge=0)
+    """Tokens of the n-grams that may not come twice; 0 forbids none."""
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ("\n",)
+    """A text ends before the first of these."""
+
+    def ask(self, prompt: str, row: Row, seed: int) -> Generation:
+        """Ask for the text after `prompt`, drawn with a seed of the row's own."""
+        decoding = Decoding(**self.model_dump(include={field.name for field in fields(Decoding)}))
+        return Generation(prompt, decoding, self.stop, row_seed(seed, row.id))
+
+
+def row_seed(seed: int, row: str) -> int:
+    """Return the seed of a row, 31 bits: a function of the task's seed and the row's id."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\x00{row}".encode()).digest()[:4], "big") >> 1
+
+
+def check_template(template: str, known: Collection[str], needed: Collection[str]) -> str:
+    """Return `template`, text with `{names}` out of `known`, for `str.format`.
+
+    Raises ValueError for any other name, where one of `needed` is missing, and where it ends in a space: that belongs
+    to what a model writes.
+    """
+    try:
+        parts = [part[1:] for part in Formatter().parse(template) if part[1] is not None]
+    except ValueError as error:
+        raise ValueError(f"{error}; a brace that is no field is written twice") from None
+    for name, spec, conversion in parts:
+        if name not in known or spec or conversion:
+            shown = ", ".join(f"{{{field}}}" for field in known)
+            raise ValueError(f"{{{name}}} is no field of a template; there is {shown}")
+    if missing := [name for name in needed if name not in {part[0] for part in parts}]:
+        raise ValueError(f"the template has no {{{missing[0]}}}")
+    if template.endswith(" "):
+        raise ValueError("the template ends in a space; it belongs to the text that the model writes")
+    return template
+
+
+def few_shot(instruction: str, solved: Sequence[tuple[str, str]], last: str) -> str:
+    """Return a prompt: the instruction, where there is one, solved blocks with their answers, the block to be solved.
+
+    A blank line stands between any two. An answer follows its block after a space, or on the line that it begins.
+
+    >>> few_shot("", [("1 + 1 =", "2")], "1 + 2 =")
+    '1 + 1 = 2\\n\\n1 + 2 ='
+    """
+    blocks = [block + ("" if block.endswith("\n") else " ") + answer for block, answer in solved]
+    return "\n\n".join([*filter(None, [instruction.strip()]), *blocks, last])
+
+
+def pick_examples(row: R, pool: Sequence[R], shots: int, seed: int) -> list[R]:
+    """Return the solved examples shown before `row`: a function of the seed, the row's id and the pool's rows.
+
+    Left out are rows of its cluster and the row itself, under whatever id. Raises DataError where too few are left.
+    """
+    if not shots:
+        return []
+    bare = replace(row, id="")
+    allowed = [
+        each
+        for each in sorted(pool, key=lambda each: each.id)
+        if each.cluster != row.cluster and replace(each, id="") != bare
+    ]
+    if len(allowed) < shots:
+        raise DataError(
+            f"row {row.id!r} wants {shots} solved examples and {len(allowed)} of {len(pool)} can be shown with it; "
+            "lower 'shots' or name a larger dataset in 'examples'"
+        )
+    return random.Random(f"{seed}\x00{row.id}").sample(allowed, shots)

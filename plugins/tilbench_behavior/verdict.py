@@ -1,0 +1,158 @@
+"""OK, WEAK or FAIL: a smoke test of what a base model writes, a dozen texts long."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from tilbench.config.base import Schema
+from tilbench.data.rows import Prompt, Row
+from tilbench.errors import DataError, PluginError
+from tilbench.kinds.metric import Direction, ItemScore, TaskContext, Value
+from tilbench.kinds.requests import Answer, Decoding, Generated, Generation, Request
+from tilbench.results.statistics import proportion_interval
+from tilbench_behavior.texts import distinct, loops, words_of
+
+__all__ = ["LABELS", "Label", "Verdict", "VerdictSettings", "judge", "overall"]
+
+Label = Literal["FAIL", "WEAK", "OK"]
+LABELS: Sequence[Label] = ("FAIL", "WEAK", "OK")
+"""The labels, worst first; a label's place is its number in item scores."""
+
+_LEAST_WORDS = 3
+_LEAST_TEXT = 0.3  # of the characters that are not white space, letters and digits
+_LEAST_DISTINCT = 0.5  # of the pairs of words
+_ENOUGH = 0.75  # of the texts, OK
+
+_DIRECTIONS: Mapping[Label, Direction] = {"OK": "higher", "WEAK": "lower", "FAIL": "lower"}
+
+
+class VerdictSettings(Schema):
+    """How texts are generated; part of the task's fingerprint.
+
+    temperature 0.8, top_k 40 and 120 tokens are those of the samples on the card of auto-g-nano-1b. The card does not
+    print its second temperature; here it is 0, where it says that loops are to be seen.
+    """
+
+    temperatures: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
+        default=(0.0, 0.8), min_length=1
+    )
+    """Each prompt is continued once at each; 0 takes the likeliest token."""
+    max_new_tokens: int = Field(default=120, ge=1)
+    """Tokens at most."""
+    top_k: int = Field(default=40, ge=0)
+    """0 keeps all."""
+
+
+class Verdict:
+    """OK, WEAK or FAIL for each text that a model writes, and for all of them together.
+
+    A text is FAIL where it has fewer than 3 words, a character that is no Unicode text (U+FFFD), or less than 30%
+    letters and digits among its characters, white space left out. Else it is WEAK where it ends in a loop
+    (`texts.loops`) or distinct-2 is below 0.5: more than half of its word pairs were there before. Else it is OK.
+    Whether it is true, or to the point, is not looked at.
+
+    ok, weak and fail count texts; ok_rate, weak_rate and fail_rate are their shares, with Wilson's intervals,
+    prompts as clusters. verdict is 0 (FAIL) where some text is FAIL, else 2 (OK) where three quarters are OK, else 1
+    (WEAK). An item score has the number of the label of each text, in the order of the temperatures.
+
+    The form is that of the smoke test of auto-g-nano-1b: 6 prompts × 2 temperatures, 9 OK / 3 WEAK / 0 FAIL. Its card
+    names "heuristic verdict checks" and does not print them, so the rule is this one's own, and its counts are not
+    comparable with the card's.
+    """
+
+    rows: ClassVar[frozenset[str]] = frozenset({"prompts"})
+    version: ClassVar[int] = 1
+    Settings: ClassVar[type[VerdictSettings]] = VerdictSettings
+
+    def __init__(self, settings: VerdictSettings, context: TaskContext) -> None:
+        self.headline = "ok_rate"
+        self._decodings = [
+            Decoding(settings.max_new_tokens, temperature, settings.top_k) for temperature in settings.temperatures
+        ]
+        self._alphabet = context.language.alphabet if context.language else ""
+        self._seed = context.seed
+
+    def requests(self, row: Row) -> Sequence[Request]:
+        """Ask for one text at each temperature."""
+        if not isinstance(row, Prompt):
+            raise DataError(f"row {row.id!r}: verdict scores prompts, not {row.kind}")
+        return [Generation(row.prompt, decoding, (), self._seed) for decoding in self._decodings]
+
+    def score(self, row: Row, answers: Sequence[Answer]) -> ItemScore:
+        """Return the number of each text's label, and how many texts have each label."""
+        texts = [answer for answer in answers if isinstance(answer, Generated)]
+        if not len(texts) == len(answers) == len(self._decodings):
+            raise PluginError(f"prompt {row.id!r} was not answered by {len(self._decodings)} Generated")
+        labels = [judge(text.text, complete=text.complete, alphabet=self._alphabet) for text in texts]
+        values = {f"label_{place}": float(LABELS.index(label)) for place, label in enumerate(labels, start=1)}
+        values |= {label.lower(): float(labels.count(label)) for label in LABELS}
+        return ItemScore(row.id, row.cluster, {**values, "texts": float(len(labels))})
+
+    def aggregate(self, scores: Sequence[ItemScore]) -> Mapping[str, Value]:
+        """Return counts, shares and the overall verdict."""
+        if not scores:
+            return {}
+        counts = {label: round(sum(score.values[label.lower()] for score in scores)) for label in _DIRECTIONS}
+        number, n = LABELS.index(overall(counts)), len(scores)
+        return {
+            "verdict": Value(value=number, n=n, unit="0 FAIL, 1 WEAK, 2 OK", direction="higher"),
+            **{f"{label.lower()}_rate": _rate(scores, label) for label in _DIRECTIONS},
+            **{
+                label.lower(): Value(value=count, n=n, unit="texts", direction=_DIRECTIONS[label])
+                for label, count in counts.items()
+            },
+        }
+
+
+def _rate(scores: Sequence[ItemScore], label: Label) -> Value:
+    """Return the share of texts with a label; the texts of one prompt are a cluster."""
+    having: list[float] = []
+    clusters: list[str] = []
+    for score in scores:
+        numbers = [value for name, value in score.values.items() if name.startswith("label_")]
+        having += [float(number == LABELS.index(label)) for number in numbers]
+        clusters += [score.cluster] * len(numbers)
+    interval = proportion_interval(having, clusters)
+    return Value(
+        value=math.fsum(having) / len(having),
+        n=len(scores),
+        unit="fraction",
+        direction=_DIRECTIONS[label],
+        stderr=interval.stderr if interval else None,
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+        of=(label.lower(), "texts"),
+    )
+
+
+def judge(text: str, *, complete: bool = True, alphabet: str = "") -> Label:
+    """Return the label of one text (`Verdict`). complete: it ended by itself, and its last word is whole.
+
+    >>> judge("The river runs down to the sea."), judge("so it was and so it was and so it was"), judge("?!")
+    ('OK', 'WEAK', 'FAIL')
+    """
+    words = words_of(text, alphabet)
+    signs = "".join(text.split())
+    if len(words) < _LEAST_WORDS or "\N{REPLACEMENT CHARACTER}" in text:
+        return "FAIL"
+    if sum(map(str.isalnum, signs)) < _LEAST_TEXT * len(signs):
+        return "FAIL"
+    pairs = distinct(words, 2)
+    if loops(text, words, complete) or (pairs is not None and pairs < _LEAST_DISTINCT):
+        return "WEAK"
+    return "OK"
+
+
+def overall(counts: Mapping[Label, int]) -> Label:
+    """Return the verdict on texts of which so many have each label.
+
+    >>> overall({"OK": 9, "WEAK": 3, "FAIL": 0}), overall({"OK": 8, "WEAK": 4, "FAIL": 0})
+    ('OK', 'WEAK')
+    """
+    if counts["FAIL"]:
+        return "FAIL"
+    return "OK" if counts["OK"] >= _ENOUGH * sum(counts.values()) else "WEAK"

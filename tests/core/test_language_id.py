@@ -1,0 +1,190 @@
+"""Which language a text is in, on texts that are in no profile."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tilbench.data.language_id import LEAST_LETTERS, identify, profile_text, segments
+from tilbench.errors import DataError
+from tilbench.kinds.language import Cues, Language
+from tilbench.loader import load_plugins
+
+REGISTRY = load_plugins().registry
+LANGUAGES: Sequence[Language] = [REGISTRY.get("languages", name) for name in REGISTRY.names("languages")]
+
+SENTENCES = {
+    "kk-Cyrl": """Базарда адам көп екен. Сатушылар жеміс-жидек пен көкөністі тізіп қойыпты.
+        Дәрігер науқасқа дәріні күніне үш рет ішуді айтты. Кеше футболдан жарыс өтіп, біздің команда жеңді.
+        Кітапта жазылғандай, бұл көпір жүз жыл бұрын салынған. Егер ертең күн ашық болса, орманға барамыз.
+        Апам пеште нан пісіріп жатыр, үй ішіне хош иіс тарады. Балалар мектептен қайтып келе жатыр.""",
+    "ru-Cyrl": """На рынке сегодня много людей. Продавцы разложили овощи и фрукты на длинных столах.
+        Врач сказал больному принимать лекарство три раза в день. Вчера наша команда выиграла со счётом два ноль.
+        В книге написано, что этот мост построили сто лет назад. Если завтра будет ясно, мы пойдём в лес за грибами.
+        Бабушка печёт хлеб, и по всему дому идёт вкусный запах. Дети возвращаются из школы.""",
+    "ky-Cyrl": """Базарда адам көп экен. Сатуучулар жер-жемиш менен жашылчаларды тизип коюшкан.
+        Доктур оорулууга дарыны күнүнө үч жолу ичүүнү айтты. Кечээ футбол боюнча мелдеш болду, биздин команда утту.
+        Китепте жазылгандай, бул көпүрө жүз жыл мурун курулган. Эгер эртең күн ачык болсо, токойго барабыз.
+        Түндө катуу шамал болуп, эски дарактын бутагы сынып калыптыр. Короодогу ит үрө баштады.""",
+    "tt-Cyrl": """Базарда халык күп иде. Сатучылар җиләк-җимешне һәм яшелчәләрне тезеп куйганнар.
+        Табиб авыруга даруны көнгә өч тапкыр эчәргә кушты. Кичә футбол ярышы булды, безнең команда җиңде.
+        Китапта язылганча, бу күпер йөз ел элек төзелгән. Әгәр иртәгә көн аяз булса, урманга гөмбә җыярга барабыз.
+        Төнлә көчле җил булды, карт агачның ботагы сынып төште. Дәү әни мичтә ипи пешерә.""",
+    "tr-Latn": """Pazarda bugün çok insan vardı. Satıcılar meyve ve sebzeleri tezgâhlara dizmişti.
+        Doktor hastaya ilacı günde üç kez içmesini söyledi. Dün futbol maçı oynandı, bizim takım kazandı.
+        Kitapta yazdığına göre bu köprü yüz yıl önce yapılmış. Yarın hava açık olursa ormana mantar toplamaya gideceğiz.
+        Gece kuvvetli bir rüzgâr çıktı, yaşlı ağacın dalı kırıldı. Çocuklar okuldan dönüyor.""",
+    "az-Latn": """Bazarda bu gün adam çox idi. Satıcılar meyvə və tərəvəzləri piştaxtaların üstünə düzmüşdülər.
+        Həkim xəstəyə dərmanı gündə üç dəfə içməyi tapşırdı. Dünən futbol oyunu oldu, bizim komanda uddu.
+        Kitabda yazıldığı kimi, bu körpü yüz il əvvəl tikilib. Sabah hava açıq olsa, meşəyə göbələk yığmağa gedəcəyik.
+        Gecə güclü külək əsdi, qoca ağacın budağı sındı. Uşaqlar məktəbdən qayıdırlar.""",
+    "uz-Latn": """Bugun bozorda odam koʻp edi. Sotuvchilar meva va sabzavotlarni rastalarga terib qoʻyishgan.
+        Shifokor bemorga dorini kuniga uch mahal ichishni aytdi. Kecha futbol oʻyini boʻldi, bizning jamoa yutdi.
+        Kitobda yozilishicha, bu koʻprik yuz yil oldin qurilgan. Agar ertaga havo ochiq boʻlsa, oʻrmonga boramiz.
+        Kechasi kuchli shamol turdi, keksa daraxtning shoxi sindi. Bolalar maktabdan qaytishyapti.""",
+    "it-Latn": """Al mercato oggi c'era molta gente. I venditori avevano disposto frutta e verdura sui banchi.
+        Il medico ha detto al malato di prendere la medicina tre volte al giorno. Ieri la nostra squadra ha vinto.
+        Nel libro si legge che questo ponte fu costruito cento anni fa. Se domani è sereno, andremo nel bosco.
+        La nonna cuoce il pane e in tutta la casa si sente un buon profumo. I bambini tornano da scuola.""",
+    "en-Latn": """There were many people at the market today. The sellers had set out fruit and vegetables.
+        The doctor told the patient to take the medicine three times a day. Yesterday our team won the match.
+        The book says that this bridge was built a hundred years ago. If it is clear tomorrow, we will go for a walk.
+        Grandmother is baking bread, and the whole house smells of it. The children are coming home from school.""",
+}
+
+REAL = {
+    "kk-Cyrl": ("text/kk/heldout", "text"),
+    "ru-Cyrl": ("text/ru/heldout", "text"),
+    "tr-Latn": ("text/tr/heldout", "text"),
+    "it-Latn": ("text/it/heldout", "text"),
+    "en-Latn": ("text/en/heldout", "text"),
+    "az-Latn": ("mc/tumlu-azerbaijani/test", "question"),
+    "uz-Latn": ("mc/tumlu-uzbek/test", "question"),
+}
+
+
+def pieces(text: str, size: int, count: int) -> list[str]:
+    """Return `count` pieces of `size` characters that begin with a word and are letters for the most part."""
+    text, generator = " ".join(text.split()), random.Random(size)
+    found: list[str] = []
+    while len(found) < count:
+        place = text.find(" ", generator.randrange(len(text) - size - 30)) + 1
+        piece = text[place : place + size]
+        if sum(map(str.isalpha, piece)) >= 0.6 * size:
+            found.append(piece)
+    return found
+
+
+def accuracy(tag: str, text: str, size: int, count: int) -> float:
+    some = pieces(text, size, count)
+    return sum(identify(piece, LANGUAGES) == tag for piece in some) / count
+
+
+@pytest.mark.parametrize("tag", sorted(SENTENCES))
+def test_accuracy_on_sentences_of_the_repository(tag: str) -> None:
+    text = SENTENCES[tag]
+    assert accuracy(tag, text, 50, 60) >= 0.8  # a few Azerbaijani words could be Turkish
+    assert accuracy(tag, text, 100, 30) >= 0.95
+    wrong = [each.text for each in segments(" ".join(text.split()), LANGUAGES) if each.language not in (tag, None)]
+    assert len(wrong) <= 1  # "Bazarda bu gün adam çox idi." is nearly Turkish
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tag", sorted(REAL))
+def test_accuracy_on_real_text(tag: str, data_dir: Path) -> None:
+    name, column = REAL[tag]
+    with gzip.open(data_dir / f"{name}.jsonl.gz", "rt", encoding="utf-8") as file:
+        text = " ".join(json.loads(line)[column] for line in file)
+    # what is undecided counts as wrong; the Russian text is of a manual with much Latin in it
+    assert accuracy(tag, text, 20, 200) >= 0.75
+    assert accuracy(tag, text, 50, 200) >= 0.93
+    assert accuracy(tag, text, 100, 100) >= 0.96
+    assert accuracy(tag, text, 200, 100) >= 0.98
+
+
+@pytest.mark.parametrize("text", ["", "  ", "123 + 4", "Сәлем!", "日本語の文章はここにあります、長いけれど"])
+def test_too_short_or_in_no_candidates_script_is_undecided(text: str) -> None:
+    assert identify(text, LANGUAGES) is None
+
+
+def test_no_candidates_and_domains_decide_nothing() -> None:
+    text = SENTENCES["en-Latn"]
+    assert identify(text, []) is None
+    assert identify(text, [each for each in LANGUAGES if each.domain]) is None
+
+
+def test_only_candidates_are_answered() -> None:
+    turkish = [each for each in LANGUAGES if each.tag in ("az-Latn", "uz-Latn")]
+    assert identify(SENTENCES["tr-Latn"], turkish) in ("az-Latn", "uz-Latn", None)
+
+
+def test_script_decides_before_letters() -> None:
+    assert identify("ئۇيغۇر تىلىدىكى بىر جۈملە", LANGUAGES) == "ug-Arab"
+    mixed = "Бұл мәтінде Windows пен Linux туралы айтылады"
+    assert identify(mixed, LANGUAGES) == "kk-Cyrl"
+
+
+def test_capitals_and_apostrophes_make_no_difference() -> None:
+    text = "Bugun bozorda odam ko‘p edi, sotuvchilar qo'shni qishloqdan kelgan"
+    assert identify(text, LANGUAGES) == identify(text.upper(), LANGUAGES) == "uz-Latn"
+    assert identify("İSTANBUL'DA ÇOK IŞIKLI BİR SOKAK VARDI", LANGUAGES) == "tr-Latn"
+
+
+def test_order_of_candidates_makes_no_difference() -> None:
+    for text in SENTENCES.values():
+        assert identify(text[:60], LANGUAGES) == identify(text[:60], LANGUAGES[::-1])
+
+
+def test_segments_show_where_a_text_turns() -> None:
+    text = "Біз бүгін таңертең ерте тұрып, тауға бардық. Потом мы долго шли по лесной дороге домой.\nЖоқ."
+    assert [segment.language for segment in segments(text, LANGUAGES)] == ["kk-Cyrl", "ru-Cyrl", None]
+
+
+def test_a_switch_inside_a_long_sentence_is_seen() -> None:
+    kazakh = " ".join(SENTENCES["kk-Cyrl"].replace(".", "").split())
+    russian = " ".join(SENTENCES["ru-Cyrl"].replace(".", "").split())
+    found = [segment.language for segment in segments(f"{kazakh} {russian}", LANGUAGES)]
+    assert found[0] == "kk-Cyrl"
+    assert found[-1] == "ru-Cyrl"
+
+
+@settings(max_examples=50)
+@given(st.text(max_size=400))
+def test_segments_lose_nothing_but_white_space(text: str) -> None:
+    assert "".join("".join(part.text for part in segments(text, LANGUAGES[:2])).split()) == "".join(text.split())
+
+
+def test_without_profiles_letters_decide() -> None:
+    cues = Cues(passage="P", question="Q", options="O", answer="A")
+    kazakh, russian = (
+        Language(tag=tag, name=tag, native_name=tag, script="Cyrl", alphabet=letters, cues=cues)
+        for tag, letters in (("kk-Cyrl", "аәбғқңөұүһійлр"), ("ru-Cyrl", "абвгдежзийклмнопр"))
+    )
+    assert identify("әң құрға " * 4, [kazakh, russian]) == "kk-Cyrl"
+    assert identify("а" * (LEAST_LETTERS - 1), [kazakh]) is None
+    assert identify("а" * LEAST_LETTERS, [kazakh]) == "kk-Cyrl"
+
+
+def test_profiles_are_read_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "shelf"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "a.txt").write_text("bir iki", encoding="utf-8")
+    (package / "a.jsonl").write_text('{"text": "bir"}\n{"text": "iki"}\n', encoding="utf-8")
+    (package / "bad.txt").write_bytes(b"\xff\xfe")
+    (package / "bad.jsonl").write_text('{"words": 3}\n', encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert profile_text("shelf/a.txt") == "bir iki"
+    assert profile_text("shelf/a.jsonl") == "bir\niki"
+    for name, reason in (("bad.txt", "not UTF-8"), ("bad.jsonl", "no 'text'"), ("none.txt", "has no file")):
+        with pytest.raises(DataError, match=reason):
+            profile_text(f"shelf/{name}")
+    with pytest.raises(DataError, match="not installed"):
+        profile_text("no_such_shelf/a.txt")

@@ -1,0 +1,111 @@
+"""Efficiency: closed forms of the cache, arithmetic of the rates, and the engine's live answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tilbench.data.rows import Document
+from tilbench.errors import DataError, Refused
+from tilbench.kinds.metric import ItemScore, Metric, TaskContext
+from tilbench.kinds.requests import Timed, Timing, Tokens, answer_from_json, answer_to_json
+from tilbench.loader import Host
+from tilbench.scoring.journal import Journal
+from tilbench.scoring.timing import time_generation
+from tilbench_efficiency.efficiency import Efficiency, EfficiencySettings
+
+SIZES = {"vocab_size": 300, "max_length": 64, "hidden_size": 32, "num_layers": 3, "num_heads": 4}
+GROUPED = {**SIZES, "intermediate_size": 48, "num_kv_heads": 2}
+LATENT = {"q_lora_rank": 16, "kv_lora_rank": 12, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 8}
+THEIRS = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 48,
+}
+CACHES: dict[str, tuple[dict[str, Any], int]] = {  # numbers a token: 2 · layers · key heads · width, or layers · latent
+    "gpt2": ({**SIZES, "intermediate_size": 48}, 2 * 3 * 4 * 8),
+    "llama": (GROUPED, 2 * 3 * 2 * 8),
+    "alibi": (GROUPED, 2 * 3 * 2 * 8),
+    "mla": ({**SIZES, "intermediate_size": 48, **LATENT}, 3 * (12 + 4)),
+    "huggingface": ({"model_type": "llama", "vocab_size": 300, "max_length": 64, "config": THEIRS}, 2 * 3 * 2 * 8),
+}
+CPU = torch.device("cpu")
+ROW = Document("d", "Абай — ақын.")
+METRIC = Efficiency(EfficiencySettings(batch=2, prompt_tokens=10, new_tokens=5, repeats=3), TaskContext())
+
+
+def decoder(host: Host, name: str, dtype: torch.dtype = torch.float32) -> Any:
+    architecture: Any = host.registry.get("architectures", name)
+    return architecture.build(architecture.Config(**CACHES[name][0])).eval().to(dtype)
+
+
+def timed(host: Host, module: Any, request: Timing) -> Timed:
+    with torch.inference_mode():
+        return time_generation(module, host.registry.get("tokenizers", "bytes").load("bytes"), request, CPU)
+
+
+@pytest.mark.parametrize("name", CACHES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_cache_is_of_the_closed_form(host: Host, name: str, dtype: torch.dtype) -> None:
+    (request,) = METRIC.requests(ROW)
+    assert isinstance(request, Timing)
+    score = METRIC.score(ROW, [timed(host, decoder(host, name, dtype), request)])
+    values = METRIC.aggregate([score])
+    assert values["cache_bytes_per_token"].value == CACHES[name][1] * dtype.itemsize
+    assert values["peak_memory"].value > 0
+
+
+def test_the_rates_are_tokens_over_median_seconds() -> None:
+    answer = Timed(first=(0.5, 0.4, 9.0), rest=(2.0, 1.0, 4.0), text_tokens=10, cache_bytes=3000, peak_memory_bytes=7)
+    values = METRIC.aggregate([METRIC.score(ROW, [answer])])
+    assert {name: value.value for name, value in values.items()} == {
+        "tokens_per_second": 2 * 4 / 2.0,
+        "bytes_per_second": 2 * 4 * len(ROW.text.encode()) / 10 / 2.0,
+        "prefill_tokens_per_second": 2 * 10 / 0.5,
+        "time_to_first_token": 0.5,
+        "cache_bytes_per_token": 3000 / 30,
+        "peak_memory": 7.0,
+    }
+    assert isinstance(METRIC, Metric)
+
+
+def test_every_repeat_is_measured(host: Host) -> None:
+    answer = timed(host, decoder(host, "llama"), Timing(ROW.text, 10, 5, 2, repeats=4))
+    assert len(answer.first) == len(answer.rest) == 4
+    assert min(answer.first + answer.rest) > 0
+    assert answer.text_tokens == len(ROW.text.encode())
+    assert answer_from_json(answer_to_json(answer)) == answer
+
+
+def test_a_model_that_is_too_short_is_not_timed_and_the_record_says_so(host: Host) -> None:
+    answer = timed(host, decoder(host, "gpt2"), Timing(ROW.text, 60, 5))
+    assert not answer.first
+    with pytest.raises(Refused, match="more than the model attends over"):
+        METRIC.aggregate([METRIC.score(ROW, [answer]), ItemScore("e", "e", {"rows": 0.0})])
+
+
+def test_out_of_memory_is_not_timed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = decoder(host, "gpt2")
+
+    def fail(*args: Any, **more: Any) -> Any:
+        raise torch.OutOfMemoryError("none left")
+
+    monkeypatch.setattr(module, "hidden", fail)
+    assert not timed(host, module, Timing(ROW.text, 10, 5)).first
+
+
+def test_a_text_without_tokens_is_refused(host: Host) -> None:
+    with pytest.raises(DataError, match="needs a text"):
+        timed(host, decoder(host, "gpt2"), Timing("", 10, 5))
+
+
+def test_timings_are_measured_by_every_run(tmp_path: Path) -> None:
+    request = Timing("a", 1, 2)
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        journal.add("model", [(request, Timed((1.0,), (1.0,)))])
+        assert not journal.known("model", [request, Tokens("a")])
