@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from tilbench.config.suite import HarnessEntry, HarnessTask, Macro
 from tilbench.data.resolve import Rows, fingerprint
 from tilbench.data.rows import Item, Row
-from tilbench.errors import ConfigError, DataError, TilbenchError, UnknownName, Unsupported
+from tilbench.errors import ConfigError, DataError, MissingDataset, TilbenchError, UnknownName, Unsupported
 from tilbench.kinds.harness import Bound
 from tilbench.kinds.metric import ItemScore, TaskContext, Value
 from tilbench.kinds.requests import Answer, Request
@@ -69,11 +69,12 @@ class LmEval:
         """Build the task on its documents and write all its prompts."""
         if settings.leaf is None:
             raise ConfigError(f"list {settings.task!r} under 'lm_eval', not under 'tasks'")
-        with _faults(settings.task):
+        _refuse(settings.leaf.outline)
+        with _faults(settings.task, Unsupported):
             config = settings.leaf.config()
-        _refuse(config)
-        origin, splits = ("", None) if _loads_itself(config) else load_splits(config, context.shots, data_dir)
-        with _faults(settings.task):
+        itself = "class" in config or callable(config.get("custom_dataset"))
+        origin, splits = ("", None) if itself else load_splits(config, context.shots, data_dir)
+        with _faults(settings.task, MissingDataset if itself else DataError):
             task = build(config, splits, context.shots, settings.fewshot_seed, limit)
             used = uses(config, task)
         filled = settings.model_copy(
@@ -198,10 +199,6 @@ def _own_aggregation(metric: str, settings: LmEvalSettings) -> Aggregate:
     return function
 
 
-def _loads_itself(config: Mapping[str, Any]) -> bool:
-    return "class" in config or callable(config.get("custom_dataset"))
-
-
 def _refuse(config: Mapping[str, Any]) -> None:
     """Raise Unsupported for what a text model here cannot be asked, or must not."""
     if config.get("doc_to_image") or config.get("doc_to_audio"):
@@ -229,8 +226,11 @@ def _chance(task: Any, instances: Sequence[Any]) -> Mapping[str, float]:
 
 
 @contextlib.contextmanager
-def _faults(task: str) -> Iterator[None]:
-    """Say what goes wrong inside the harness, or in a task's own Python, in one line with the task's name."""
+def _faults(task: str, kind: type[TilbenchError] = DataError) -> Iterator[None]:
+    """Say what goes wrong inside the harness, or in a task's own Python, in one line with the task's name.
+
+    kind: the error to raise; one that reads "not run" where Python of the task's own may want what is not here.
+    """
     try:
         with quiet():
             yield
@@ -239,4 +239,5 @@ def _faults(task: str) -> Iterator[None]:
     except ImportError as error:
         raise Unsupported(f"lm-eval task {task!r} needs a package that is not installed: {one_line(error)}") from None
     except Exception as error:
-        raise DataError(f"lm-eval task {task!r}: {type(error).__name__}: {one_line(error)}") from None
+        fix = "; it loads its documents itself: with a network run again" if kind is MissingDataset else ""
+        raise kind(f"lm-eval task {task!r}: {type(error).__name__}: {one_line(error).rstrip('.')}{fix}") from None

@@ -91,6 +91,14 @@ def test_what_is_too_short_to_mean_anything_is_said_and_not_looked_for() -> None
     assert len("Біркүні") < SHORTEST
 
 
+def test_no_items_and_items_of_no_letters() -> None:
+    assert _scan({}, "бір екі").items == {}
+    overlap = _scan(
+        {"none": "…", "mark": f"бір{chr(0x10FFFF)}екі үш төрт бес", "own": _text(20, "own")}, _text(20, "own")
+    )
+    assert _found(overlap) == {"own"}
+
+
 def test_case_width_and_punctuation_make_no_difference() -> None:
     item = "Ｔhe ﬁrst law: a body at rest stays at rest, unless a force acts on it (Newton)."
     assert _found(_scan({"item": item}, item.upper().replace(" ", "\n").replace(":", " —"))) == {"item"}

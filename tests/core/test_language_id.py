@@ -131,10 +131,27 @@ def test_script_decides_before_letters() -> None:
     assert identify(mixed, LANGUAGES) == "kk-Cyrl"
 
 
-def test_capitals_and_apostrophes_make_no_difference() -> None:
-    text = "Bugun bozorda odam ko‘p edi, sotuvchilar qo'shni qishloqdan kelgan"
-    assert identify(text, LANGUAGES) == identify(text.upper(), LANGUAGES) == "uz-Latn"
-    assert identify("İSTANBUL'DA ÇOK IŞIKLI BİR SOKAK VARDI", LANGUAGES) == "tr-Latn"
+def test_apostrophes_make_no_difference() -> None:
+    for piece in [piece for size in (18, 24) for piece in pieces(SENTENCES["uz-Latn"], size, 200)]:
+        assert identify(piece, LANGUAGES) == identify(piece.replace("ʻ", "'"), LANGUAGES)
+    assert identify("Bugun bozorda odam ko‘p edi, sotuvchilar qo`shni qishloqdan", LANGUAGES) == "uz-Latn"
+
+
+def test_capitals_make_no_difference() -> None:
+    for piece in pieces(SENTENCES["tr-Latn"], 24, 60):
+        assert identify(piece, LANGUAGES) == identify(piece.replace("i", "İ"), LANGUAGES)
+    for tag, text in SENTENCES.items():
+        assert identify(text.upper(), LANGUAGES) == tag
+
+
+def test_what_two_languages_share_is_undecided() -> None:
+    assert identify("Ата мен бала бар", LANGUAGES) is None  # Kazakh and Kyrgyz
+    kazakh = [each for each in LANGUAGES if each.tag in ("kk-Cyrl", "ru-Cyrl")]
+    assert identify("Ата мен бала бар", kazakh) == "kk-Cyrl"
+
+
+def test_a_language_without_a_profile_does_not_take_texts_of_those_that_have_one() -> None:
+    assert identify("Hâkim, kâtip, lâle", LANGUAGES) == "tr-Latn"  # â is no Turkish letter, and a Crimean Tatar one
 
 
 def test_order_of_candidates_makes_no_difference() -> None:

@@ -131,6 +131,20 @@ def test_answers_lost_by_their_letter_are_named_with_the_test() -> None:
     assert not faults(answers.answers_lost, rows, source=source(rows))
 
 
+def test_an_answer_that_is_a_zero_is_lost_as_an_a_is() -> None:
+    rows = questions()
+    numbers: Any = {row.id: row.answer for row in rows}
+    fault = one(answers.answers_lost, [row for row in rows if row.answer], source=source(rows, numbers))
+    assert "every one of the 25 with answer 0" in fault.message
+
+
+def test_rows_with_ids_of_their_own_cannot_be_told_from_lost_ones() -> None:
+    rows = questions()
+    renamed = [replace(row, id=f"my {row.id}") for row in rows]
+    assert not faults(answers.answers_lost, renamed, source=source(rows))
+    assert not faults(answers.rows_lost, renamed, source=source(rows))
+
+
 def test_rows_lost_whatever_their_answer_are_another_finding() -> None:
     rows = questions()
     fault = one(answers.rows_lost, rows[8:], source=source(rows))
@@ -412,8 +426,9 @@ def test_a_chance_level_that_the_options_do_not_give(tmp_path: Path, found: Call
     test = exam(tmp_path / "a.jsonl", questions())
     for stated in ("chance 20%", "with a chance level of 0.2", "chance 1/5"):
         (finding,) = found(task("a", test, summary=f"Exam, {stated}"))
-        assert finding.rule == "chance-wrong"
-        assert "chance is 20.0% by its summary, and its 100 questions give 25.0%" in finding.message
+        assert finding.rule == "task-chance-wrong"
+        assert "chance is said to be 20.0%, and its 100 questions of 4 options give 25.0%" in finding.message
+        assert one(answers.chance_misstated, questions(), dataset={"summary": stated}).message == finding.message
     assert found(task("a", test, summary="Exam of four options, chance 25 %")) == []
 
 
@@ -457,6 +472,12 @@ def test_what_a_run_would_refuse_is_a_finding_and_the_rest_is_looked_at(
     assert rules(findings) == ["unusable", "answer-repeated", "not-read"]
     assert f"{bad}:1" in findings[0].message
     assert "1 of 3" in findings[2].message
+
+
+def test_what_is_known_of_published_exams_is_found(data_dir: Path, host: Host) -> None:
+    found = {each.rule: each for each in lint("mc/tumlu-kazakh/test", host.registry, data_dir)}
+    assert "the right answer is D in 342 of 896 (38.2%)" in found["unbalanced-answers"].message
+    assert "'бiрiншi' (Latin i)" in found["homoglyphs"].message
 
 
 # The faults of the old Kazakh tasks, in the Hub's own schema

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
@@ -28,6 +29,7 @@ from tilbench.loader import Host
 from tilbench.run.suites import expand_suite, find_suite
 from tilbench.scoring.journal import Journal
 from tilbench.testing import MetricConformance
+from tilbench_lm_eval.catalogue import Catalogue
 
 pytest.importorskip("lm_eval")
 
@@ -316,7 +318,8 @@ def test_a_task_without_its_data_is_not_run_and_the_others_are(llama: Path, tmp_
     (data / "nobody" / "lost" / "en" / "test.jsonl").write_bytes((TASKS / "opposites.jsonl").read_bytes())
     (data / "opposites.jsonl").write_bytes((TASKS / "opposites.jsonl").read_bytes())
     assert tilbench(*arguments, data).status == 0
-    found = {path.parent.name: json.loads(path.read_bytes()) for path in records.folder.glob("gaps/*/*.json")}
+    read = [json.loads(path.read_bytes()) for path in records.folder.glob("gaps/*/*.json")]
+    found = {record["task"]["name"]: record for record in read if record["status"] == "done"}
     assert found["lost"]["values"]["acc,none"] == found["opposites"]["values"]["acc,none"]
 
 
@@ -378,6 +381,43 @@ def test_mistakes_are_one_line(
     with pytest.raises(error, match=message) as found:
         expand(host, tmp_path, {"name": "wrong", "lm_eval_include": ["tasks"], **content})
     assert "\n" not in str(found.value)
+
+
+def test_groups_tags_and_inline_members_are_those_of_the_harness(host: Host, tmp_path: Path) -> None:
+    from lm_eval.tasks import TaskManager
+
+    (tmp_path / "nest").mkdir()
+    base = yaml.safe_load((TASKS / "opposites.yaml").read_text("utf-8"))
+    base["dataset_kwargs"] = {"data_files": {"test": str(TASKS / "opposites.jsonl")}}
+    inline = {**base, "task": "inline", "doc_to_text": "Not {{word}} but"}
+    files = {
+        "a": {**base, "task": "a", "tag": "short"},
+        "b": {**base, "task": "b", "tag": ["short", "long"]},
+        "c": {**base, "task": "c"},
+        "inner": {"group": "inner", "task": "c", "aggregate_metric_list": {"metric": "acc"}},
+        "outer": {
+            "group": "outer",
+            "task": ["short", "inner", {"group": "made", "task": ["c", inline]}, {"task": "c", "num_fewshot": 2}],
+            "aggregate_metric_list": [{"metric": "acc", "weight_by_size": False}],
+            "description": "Opposites. ",
+        },
+    }
+    for name, content in files.items():
+        (tmp_path / "nest" / f"{name}.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    loaded = TaskManager(include_path=str(tmp_path / "nest"), include_defaults=False)
+    for name in ("short", "outer"):
+        found = Catalogue([tmp_path / "nest"]).find(name).leaves
+        tasks = loaded.load([name])["tasks"]
+        assert {leaf.name for leaf in found} == set(tasks)
+        for leaf in found:
+            assert leaf.config()["doc_to_text"] == tasks[leaf.name].config.doc_to_text
+            assert leaf.config().get("description", "") == tasks[leaf.name].config.description
+    content = {"name": "nested", "lm_eval": ["inner", "short"], "lm_eval_include": ["nest"]}
+    suite = expand(host, tmp_path, content)
+    assert [task.name for task in suite.tasks] == ["c", "a", "b"]
+    assert not suite.macros  # the mean over one task is that task's
+    shots = {leaf.outline.get("num_fewshot") for leaf in Catalogue([tmp_path / "nest"]).find("outer").leaves}
+    assert shots == {None, 2}
 
 
 OWN = {
@@ -546,6 +586,9 @@ def test_a_split_that_holds_examples_may_be_missing_where_none_is_shown(tmp_path
     assert origin == str(tmp_path / "o" / "n" / "test.jsonl")
     assert [row["a"] for row in splits["test"]] == ["x", "y"]
     assert len(splits["dev"]) == 0
+    pyarrow.parquet.write_table(pyarrow.table({"a": ["z"], "c": [[1, 2]]}), tmp_path / "o" / "n" / "dev.parquet")
+    assert load_splits(config, 3, tmp_path)[1]["dev"][0] == {"a": "z", "c": [1, 2]}
+    (tmp_path / "o" / "n" / "dev.parquet").unlink()
     with pytest.raises(MissingDataset, match=r"split 'dev' is missing.*o/n/dev\.jsonl"):
         load_splits(config, 3, tmp_path)
 

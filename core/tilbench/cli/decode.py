@@ -36,6 +36,7 @@ __all__ = ["decode"]
 @click.pass_obj
 def decode(
     app: App,
+    /,
     model: str,
     prompts: str,
     holdout: str,
@@ -133,4 +134,5 @@ def _report(outcome: Outcome, out: Path) -> None:
     printed.print(table)
     for result in outcome.holdout:
         printed.print(f"hold-out prompts: {result.preset} {result.objective:.3f}")
-    printed.print(f"{outcome.winner.preset}: {outcome.verdict}; settings in {out / 'generation_config.json'}")
+    printed.print(f"{outcome.winner.preset}: {outcome.verdict}")
+    printed.print(f"recommended: {outcome.recommended.preset}, in {out / 'generation_config.json'}")

@@ -65,9 +65,8 @@ class Overlap:
 class _Table:
     """The windows of one kind and size in the items, by hash."""
 
-    def __init__(self, words: Words, hashes: Hashes, places: Places, begin: Places, end: Places) -> None:
+    def __init__(self, hashes: Hashes, places: Places, begin: Places, end: Places) -> None:
         order = np.argsort(hashes[places], kind="stable")
-        self._words = words
         self._places = places[order]
         self._hashes = hashes[self._places]
         self._begin, self._end = begin, end
@@ -112,7 +111,7 @@ class OverlapIndex:
             for name, text in parts:
                 self._owner.append(len(self._keys))
                 self._names.append(name)
-                texts.append(text)
+                texts.append(text.replace(chr(MARK), " "))
             self._keys.append(key)
         self._hasher = Hasher()
         self._words = normalise("".join(text + BOUNDARY for text in texts))
@@ -126,7 +125,7 @@ class OverlapIndex:
         sums, _ = self._hasher.prefixes(self._words)
         hashes = self._hasher.letter_windows(sums, LETTERS)
         places = np.arange(len(hashes))
-        return _Table(self._words, hashes, self._inside(places, LETTERS), places, places + LETTERS)
+        return _Table(hashes, self._inside(places, LETTERS), places, places + LETTERS)
 
     def _inside(self, places: Places, size: int) -> Places:
         """Return the windows of `size` letters that lie in one text."""
@@ -150,7 +149,7 @@ class OverlapIndex:
             if len(places):
                 hashes = self._hasher.word_windows(sums, size)
                 every = np.arange(len(hashes))
-                yield size, _Table(words, hashes, places, words.starts[every], words.starts[every + size])
+                yield size, _Table(hashes, places, words.starts[every], words.starts[every + size])
 
     def scan(self, pieces: Iterable[str]) -> Overlap:
         """Read a text to its end, and return what of the items stands in it.

@@ -164,7 +164,7 @@ def _normal(text: str, own: regex.Pattern[str]) -> str:
 
     İ and I both become i: which of the two is meant depends on the language, which is not known yet.
     """
-    text = unicodedata.normalize("NFC", text).lower()
+    text = unicodedata.normalize("NFC", text).replace("İ", "i").lower()
     text = _APOSTROPHES.sub("'", text)
     kept = [char if own.match(char) or char == "'" or unicodedata.combining(char) else " " for char in text]
     return f" {' '.join(''.join(kept).split())} "

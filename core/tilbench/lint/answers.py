@@ -20,6 +20,7 @@ __all__ = [
     "options_vary",
     "rows_lost",
     "source_unanswered",
+    "task_chance_misstated",
     "unbalanced",
 ]
 
@@ -29,9 +30,14 @@ _ALPHA = 0.001
 
 
 def _lost(subject: DatasetSubject) -> tuple[list[Mapping[str, Any]], str]:
-    """Return the source's rows that the dataset has not, and the column of answers ("" where none is sure)."""
+    """Return the source's rows that the dataset has not, and the column of answers ("" where none is sure).
+
+    None are lost where preparation gives rows ids of its own: then nobody can tell.
+    """
     kept = {row.id for row in subject.rows}
     lost = [raw for raw in subject.source if str(raw.get("id")) not in kept]
+    if len(lost) == len(subject.source):
+        return [], ""
     return lost, answer_column(subject.source, option_columns(subject)) if lost else ""
 
 
@@ -79,7 +85,7 @@ def source_unanswered(subject: DatasetSubject) -> Iterator[Fault]:
         str(raw.get("id"))
         for raw in subject.source
         if (label := label_of(raw[column])) is None
-        or (options and _LETTERS.index(label) < len(options) and not raw.get(options[_LETTERS.index(label)]))
+        or (label in _LETTERS[: len(options)] and raw.get(options[_LETTERS.index(label)]) in (None, ""))
     ]
     if bad:
         yield Fault(
@@ -132,27 +138,41 @@ def length_gives_away(subject: DatasetSubject) -> Iterator[Fault]:
             )
 
 
+_ROUNDED = 0.005
 _CHANCE = re.compile(
     r"chance(?: level)?(?: is| of|:|,| =)?\s*"
     r"(?:(?P<above>\d+)\s*/\s*(?P<below>\d+)|(?P<number>\d+(?:[.,]\d+)?)\s*(?P<percent>%?))"
 )
 
 
-def chance_misstated(subject: TaskSubject) -> Iterator[Fault]:
-    """A chance level in a task's settings, or in a summary, that its options do not give."""
-    if subject.scored is None or not (questions := subject.scored.questions):
-        return
-    chance = math.fsum(1 / len(question.choices) for question in questions) / len(questions)
-    stated = [("its settings", subject.task.settings.get("chance"))]
-    for where, text in (("its summary", subject.task.summary), ("the dataset's", subject.scored.dataset.summary)):
-        stated += [(where, _number(match)) for match in _CHANCE.finditer(text)]
-    for where, value in stated:
-        if isinstance(value, int | float) and abs(value - chance) > 0.005:
+def chance_misstated(subject: DatasetSubject) -> Iterator[Fault]:
+    """A chance level in a dataset's summary that its options do not give."""
+    yield from _misstated(subject, _stated(subject.dataset.summary))
+
+
+def task_chance_misstated(subject: TaskSubject) -> Iterator[Fault]:
+    """A chance level in a task's settings or summary that its options do not give."""
+    setting = subject.task.settings.get("chance")
+    stated = [*_stated(subject.task.summary), *([setting] if isinstance(setting, int | float) else [])]
+    if subject.scored is not None:
+        yield from _misstated(subject.scored, stated)
+
+
+def _misstated(subject: DatasetSubject, stated: Sequence[float]) -> Iterator[Fault]:
+    questions = subject.questions
+    chance = math.fsum(1 / len(question.choices) for question in questions) / len(questions) if questions else 0.0
+    for value in stated:
+        if questions and abs(value - chance) > _ROUNDED:
+            numbers = sorted({len(question.choices) for question in questions})
             yield Fault(
-                f"chance is {value:.1%} by {where}, and its {len(questions):,} questions give {chance:.1%} "
-                f"(the mean of 1 / options, of which there are {_spread(questions)})",
+                f"chance is said to be {value:.1%}, and its {len(questions):,} questions of "
+                f"{listed([str(number) for number in numbers])} options give {chance:.1%}",
                 "state the mean of 1 / options, or nothing: records have it beside every accuracy",
             )
+
+
+def _stated(text: str) -> list[float]:
+    return [_number(match) for match in _CHANCE.finditer(text)]
 
 
 def _number(match: re.Match[str]) -> float:
@@ -173,8 +193,3 @@ def options_vary(subject: DatasetSubject) -> Iterator[Fault]:
             f"the number of options varies ({spread}), so chance is the mean of 1 / options, {chance:.1%}",
             "take the chance level from the record, not from the number of letters",
         )
-
-
-def _spread(questions: Sequence[Any]) -> str:
-    numbers = sorted({len(question.choices) for question in questions})
-    return listed([str(number) for number in numbers])

@@ -23,6 +23,7 @@ DATASET_RULES: tuple[Rule[DatasetSubject], ...] = (
     Rule("answer-alike", "warning", options.answer_alike),
     Rule("options-repeated", "warning", options.options_repeated),
     Rule("option-missing", "warning", options.no_text),
+    Rule("chance-wrong", "error", answers.chance_misstated),
     Rule("contradiction", "error", texts.contradictions),
     Rule("duplicate-rows", "warning", texts.duplicates),
     Rule("unbalanced-answers", "warning", answers.unbalanced),
@@ -37,7 +38,7 @@ DATASET_RULES: tuple[Rule[DatasetSubject], ...] = (
 TASK_RULES: tuple[Rule[TaskSubject], ...] = (
     Rule("examples-scored", "error", tasks.examples_from_scored_split),
     Rule("examples-repeat", "error", tasks.examples_repeat_rows),
-    Rule("chance-wrong", "error", answers.chance_misstated),
+    Rule("task-chance-wrong", "error", answers.task_chance_misstated),
     Rule("prompt-language", "error", tasks.cues_in_other_language),
     Rule("prompt-homoglyphs", "error", tasks.prompt_homoglyphs),
     Rule("prompt-space", "error", tasks.prompt_ends_in_space),

@@ -9,13 +9,13 @@ from tilbench.lint.subjects import DatasetSubject
 
 __all__ = ["answer_column", "label_of", "option_columns"]
 
-_LABELS = {letter: letter for letter in "ABCDEFGHIJKL"} | {"А": "A", "Б": "B", "С": "C", "Д": "D"}
-"""Letters of options; Cyrillic ones stand for the first four in published exams."""
+_LABELS = {label: label for label in "ABCDEFGHIJKL0123456789"} | {"А": "A", "Б": "B", "С": "C", "Д": "D"}
+"""Letters and numbers of options; Cyrillic letters stand for the first four in published exams."""
 _MOSTLY = 0.9
 
 
 def label_of(value: Any) -> str | None:
-    """Return the Latin letter of an answer; None where it is no label."""
+    """Return the Latin letter or the digit of an answer; None where it is no label."""
     return _LABELS.get(str(value).strip().upper().rstrip(").")) if value is not None else None
 
 
@@ -32,11 +32,16 @@ def option_columns(subject: DatasetSubject) -> list[str]:
 
 
 def answer_column(source: Sequence[Mapping[str, Any]], options: Sequence[str]) -> str:
-    """Return the column whose values are nearly all labels of options; "" where there is none or more than one."""
-    found: list[str] = []
+    """Return the column whose values are nearly all labels of options; "" where there is none or more than one.
+
+    Letters are surer than digits, which may be anything.
+    """
+    letters: list[str] = []
+    digits: list[str] = []
     for column in source[0] if source else ():
         values = [raw.get(column) for raw in source if raw.get(column) is not None]
         labels = [label for value in values if (label := label_of(value)) is not None]
-        if column not in options and len(set(labels)) > 1 and len(labels) >= _MOSTLY * len(values):
-            found.append(column)
+        if column not in {*options, "id"} and len(set(labels)) > 1 and len(labels) >= _MOSTLY * len(values):
+            (letters if all(label.isalpha() for label in labels) else digits).append(column)
+    found = letters or digits
     return found[0] if len(found) == 1 else ""

@@ -127,9 +127,10 @@ def homoglyphs(subject: DatasetSubject) -> Iterator[Fault]:
     counts = Counter(word for _, words in rows for word in words & wrong)
     if counts:
         bad = [row.id for row, words in rows if words & wrong]
+        named = sorted(counts, key=lambda word: (-counts[word], word))
         yield Fault(
             f"{share(len(bad), len(rows))} rows have words with look-alike letters of another script: "
-            f"{listed([spelled(word, subject.language) for word, _ in counts.most_common()])}",
+            f"{listed([spelled(word, subject.language) for word in named])}",
             "write each word in one script: to a tokenizer these are other letters",
             bad,
         )

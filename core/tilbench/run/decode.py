@@ -99,12 +99,19 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """What the hold-out prompts say."""
+        """What the hold-out prompts say of winner and default."""
         if self.difference is None:
             return "the default won"
         if self.interval is not None and self.interval.low > 0:
             return "confirmed"
-        return "not confirmed" if self.difference <= 0 else "not distinguishable from the default"
+        if self.interval is not None and self.interval.high < 0:
+            return "the default is better"
+        return "not distinguishable from the default"
+
+    @property
+    def recommended(self) -> Result:
+        """The winner, but where the hold-out prompts say that the default is better."""
+        return self.holdout[-1] if self.verdict == "the default is better" else self.holdout[0]
 
 
 def sweep_suite(sweep: Sweep, preset: Preset, datasets: Sequence[str], seed: int) -> Suite:

@@ -25,6 +25,8 @@ def generation_config(preset: Preset, settings: Mapping[str, Any], special: Spec
     config |= {"repetition_penalty": preset.repetition_penalty, "no_repeat_ngram_size": preset.no_repeat_ngram}
     if "max_new_tokens" in settings:
         config["max_new_tokens"] = settings["max_new_tokens"]
+    if settings.get("stop"):
+        config["stop_strings"] = list(settings["stop"])
     ids = {"bos_token_id": special.bos, "eos_token_id": special.eos, "pad_token_id": special.pad}
     return config | {name: token for name, token in ids.items() if token is not None}
 
@@ -37,6 +39,7 @@ def summary(plan: SweepPlan, outcome: Outcome) -> dict[str, Any]:
         "seed": plan.seed,
         "sweep": plan.sweep.model_dump(mode="json"),
         "winner": outcome.winner.preset,
+        "recommended": outcome.recommended.preset,
         "verdict": outcome.verdict,
         "difference": outcome.difference,
         "interval": asdict(outcome.interval) if outcome.interval else None,
@@ -47,12 +50,13 @@ def summary(plan: SweepPlan, outcome: Outcome) -> dict[str, Any]:
 
 def write_sweep(folder: Path, plan: SweepPlan, outcome: Outcome, special: SpecialTokens) -> None:
     """Write all files of a sweep into an existing folder."""
-    winner = outcome.winner
-    _json(folder / "generation_config.json", generation_config(winner.settings, plan.sweep.settings, special))
+    chosen = outcome.recommended
+    _json(folder / "generation_config.json", generation_config(chosen.settings, plan.sweep.settings, special))
     recommended = {
-        "preset": winner.preset,
+        "preset": chosen.preset,
+        "winner": outcome.winner.preset,
         "verdict": outcome.verdict,
-        **winner.settings.model_dump(),
+        **chosen.settings.model_dump(),
         **plan.sweep.settings,
         "model": outcome.card.name,
         "fingerprint": outcome.card.fingerprint,
@@ -117,7 +121,8 @@ def _report(plan: SweepPlan, outcome: Outcome) -> str:
     lines = [
         f"# Decoding of {outcome.card.name}",
         "",
-        f"Winner: **{outcome.winner.preset}**; on the hold-out prompts: **{outcome.verdict}**{_gain(outcome)}.",
+        f"Winner: **{outcome.winner.preset}**; on the hold-out prompts: **{outcome.verdict}**{_gain(outcome)}. "
+        f"Recommended: **{outcome.recommended.preset}**.",
         "",
         f"The objective of a text is the weighted mean of {terms}, each from 0 to 1; where less is better, 1 minus the "
         "value counts. That of a preset is the mean over texts. It does not say whether a text makes sense.",
