@@ -48,7 +48,13 @@ LAYERS, WIDTH, INNER, HEADS, VOCABULARY, LENGTH = 8, 384, 1024, 6, 16_384, 2048
 BATCHES = (1, 2, 4, 8, 16, 32)
 CHOICE = {"metric": "choice", "dataset": "mc/tumlu-kazakh/test", "language": "kk-Cyrl"}
 TASKS: dict[str, dict[str, Any]] = {
-    "letters-5shot": {**CHOICE, "limit": 60, "shots": 5, "examples": "mc/tumlu-kazakh/dev"},
+    "letters-5shot": {
+        **CHOICE,
+        "limit": 60,
+        "shots": 5,
+        "examples": "mc/tumlu-kazakh/dev",
+        "settings": {"same_subject": False},
+    },
     "options-0shot": {**CHOICE, "limit": 100, "settings": {"form": "cloze"}},
     "rolling": {"metric": "bpb", "dataset": "text/kk/heldout", "language": "kk-Cyrl", "limit": 60},
     "rolling-long": {"metric": "bpb", "dataset": "text/ru/heldout", "language": "ru-Cyrl", "limit": 4},
@@ -249,7 +255,9 @@ def run_case(case: str, host: Host, data: Path, folder: Path, repeats: int) -> d
 def main() -> None:
     """Run the cases and print them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="a data directory with text/kk, text/ru and mc/tumlu-kazakh")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="a data directory with text/kk, text/ru and mc/tumlu-kazakh"
+    )
     parser.add_argument("--cases", default=",".join(TASKS), help="comma-separated")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())

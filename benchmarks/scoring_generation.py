@@ -114,7 +114,8 @@ def _peer(folder: Path, prompts: Sequence[str], new_tokens: int) -> Callable[[in
     tokenizer = load(folder, padding_side="left")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    read: Any = AutoModelForCausalLM.from_pretrained
+    model = read(folder, dtype=torch.float32).eval()
 
     def run(rows: int, ordered: bool) -> Texts:
         lengths = [len(ids) for ids in tokenizer(list(prompts))["input_ids"]]

@@ -107,6 +107,13 @@ class Decoder(nn.Module):
             cache.advance(tokens)
         return self.norm(x)  # type: ignore[no-any-return]
 
+    @property
+    def output_weight(self) -> Tensor | None:
+        """The matrix [V, D] that `project` multiplies by; None where it does more than that."""
+        if self.lm_head is None:
+            return self.embedding.weight if type(self.embedding) is nn.Embedding else None
+        return self.lm_head.weight if type(self.lm_head) is nn.Linear else None
+
     def project(self, hidden: Tensor) -> Tensor:
         """Return the logits [..., V] of states [..., D]."""
         return F.linear(hidden, self.embedding.weight) if self.lm_head is None else self.lm_head(hidden)

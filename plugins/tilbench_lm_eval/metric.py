@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from tilbench.config.suite import HarnessEntry, HarnessTask, Macro
 from tilbench.data.resolve import Rows, fingerprint
 from tilbench.data.rows import Item, Row
-from tilbench.errors import ConfigError, DataError, MissingDataset, TilbenchError, UnknownName, Unsupported
+from tilbench.errors import ConfigError, DataError, MissingDataset, Refused, TilbenchError, UnknownName, Unsupported
 from tilbench.kinds.harness import Bound
 from tilbench.kinds.metric import ItemScore, TaskContext, Value
 from tilbench.kinds.requests import Answer, Request
@@ -21,10 +21,10 @@ from tilbench_lm_eval.catalogue import INCLUDE, Catalogue
 from tilbench_lm_eval.expansion import expand
 from tilbench_lm_eval.library import installed_version, one_line, quiet, require
 from tilbench_lm_eval.messages import as_request, as_response
-from tilbench_lm_eval.settings import LmEvalSettings, MetricUse, metric_names, plain, uses
+from tilbench_lm_eval.settings import LmEvalSettings, MetricUse, decisive, metric_names, uses
 from tilbench_lm_eval.sources import dataset_name, load_splits
 from tilbench_lm_eval.tasks import build
-from tilbench_lm_eval.values import CHANCE, Aggregate, keep, value_of
+from tilbench_lm_eval.values import CHANCE, PAIRED, Aggregate, keep, value_of
 
 __all__ = ["LmEval"]
 
@@ -37,7 +37,8 @@ class LmEval:
 
     Its documents, prompts, examples, filters, per-document metrics and aggregations are the harness's own; the requests
     are answered by our models. A value is called as there: metric and filter, `acc,none`. Filters see the responses to
-    one document at a time. Results that are no numbers, such as a pair of texts for a corpus score, are kept with the
+    one document at a time. The headline is the first metric that can be compared pair by pair, else the first. Results
+    that are no numbers, such as a pair of texts for a corpus score, are kept with the
     items as text, so that every value follows from the items.
     """
 
@@ -47,7 +48,8 @@ class LmEval:
 
     def __init__(self, settings: LmEvalSettings, context: TaskContext) -> None:
         require("the metric lm_eval")
-        first = next(iter(settings.metrics), "acc")
+        paired = (name for name, use in settings.metrics.items() if use.aggregation in PAIRED)
+        first = next(paired, None) or next(iter(settings.metrics), "acc")
         self.headline = f"{first},{(settings.filters or ['none'])[0]}"
         filters = ", ".join(settings.filters)
         self.notes = (f"lm-eval {settings.lm_eval}, {settings.task} version {settings.version}, filters {filters}",)
@@ -83,7 +85,7 @@ class LmEval:
                 "lm_eval": installed_version(),
                 "filters": [ensemble.name for ensemble in task._filters],
                 "metrics": used,
-                "config": plain(config),
+                "config": decisive(config),
                 "leaf": None,
             }
         )
@@ -174,6 +176,9 @@ class LmEval:
 
         if name := self._use(metric).aggregation:
             function: Aggregate = get_aggregation(name)
+            made = None if self._task is None else self._task.aggregation().get(metric)
+            if made not in (None, function):
+                raise Refused(f"{self._settings.task} aggregates {metric} otherwise than its configuration says")
             return function
         if self._task is not None:
             function = self._task.aggregation()[metric]
@@ -189,7 +194,7 @@ def _own_aggregation(metric: str, settings: LmEvalSettings) -> Aggregate:
             config = leaf.config()
     except UnknownName:
         config = {}
-    if plain(config) != settings.config:
+    if decisive(config) != settings.config:
         raise DataError(
             f"{metric} is aggregated by a function of lm-eval task {settings.task!r}, which is not here as it was "
             f"then; name the folder of its files in {INCLUDE}"

@@ -12,7 +12,7 @@ from pydantic import Field
 from tilbench.config.base import Schema
 from tilbench_lm_eval.catalogue import Leaf
 
-__all__ = ["FEWSHOT_SEED", "LmEvalSettings", "MetricUse", "filter_names", "metric_names", "plain", "uses"]
+__all__ = ["FEWSHOT_SEED", "LmEvalSettings", "MetricUse", "decisive", "filter_names", "metric_names", "uses"]
 
 FEWSHOT_SEED = 1234
 """lm-evaluation-harness's own default; examples are drawn from it, document by document."""
@@ -54,16 +54,21 @@ class LmEvalSettings(Schema):
     """Where the task is defined on this machine; no part of a record."""
 
 
-def plain(value: Any) -> Any:
+def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a task's configuration decides its result, as JSON data."""
+    return {key: _plain(value) for key, value in config.items() if key not in _LEFT_OUT}
+
+
+def _plain(value: Any) -> Any:
     """Return a part of a configuration as JSON data, functions as their source."""
     if isinstance(value, Mapping):
-        return {str(key): plain(each) for key, each in value.items() if str(key) not in _LEFT_OUT}
+        return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [plain(each) for each in value]
+        return [_plain(each) for each in value]
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if is_dataclass(value) and not isinstance(value, type):
-        return plain({key: each for key, each in asdict(value).items() if each is not None})
+        return _plain({key: each for key, each in asdict(value).items() if each is not None})
     if callable(value):
         try:
             return inspect.getsource(value)

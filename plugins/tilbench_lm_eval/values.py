@@ -16,12 +16,14 @@ from tilbench.results.statistics import LEVEL, Ratio, mean_interval, proportion_
 from tilbench_lm_eval.library import quiet
 from tilbench_lm_eval.settings import MetricUse
 
-__all__ = ["CHANCE", "Aggregate", "keep", "value_of"]
+__all__ = ["CHANCE", "PAIRED", "Aggregate", "keep", "value_of"]
 
 Aggregate = Callable[[Sequence[Any]], Any]
 
 CHANCE = "chance"
 """Of an item with choices: the share of them that are right."""
+PAIRED = frozenset({"mean", "bits_per_byte"})
+"""Aggregations whose value is a ratio of sums over items, and so can be compared pair by pair."""
 _BITS, _WEIGHT, _JSON = "bits", "weight", "json"
 _PER_UNIT = {"bits_per_byte", "weighted_perplexity"}
 """Aggregations of (log-likelihood, length) of a document."""

@@ -65,7 +65,8 @@ class FastTokenizer(BaseTokenizer):
                     f"comes before it leaves it {got}; mend its added_tokens"
                 )
         self.size = max(ids.values()) + 1
-        self.special = SpecialTokens(**{role: self._id(role, ids) for role in ROLES})
+        named = {str(token["content"]): int(token["id"]) for token in added if token["special"]}
+        self.special = SpecialTokens(**{role: self._id(role, ids) for role in ROLES}, named=named)
         self.unknown_ids = _unknown_ids(content["model"], ids)
         self.fallback_ids = _fallback_ids(content, vocabulary) - {int(token["id"]) for token in added}
         decisive = {key: content.get(key) for key in _DECISIVE}

@@ -1,8 +1,10 @@
-"""AdamW over the trainable parameters, and the norm of their gradient."""
+"""AdamW and Muon over the trainable parameters, and the norm of their gradient."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from tilbench.config.model import Optimizer
 from tilbench.errors import ConfigError
 
-__all__ = ["adamw", "clip", "trainable"]
+__all__ = ["Joint", "adamw", "clip", "make_optimizer", "muon", "trainable"]
 
 _FUSED = frozenset({"cpu", "cuda", "mps", "xpu"})
 
@@ -23,13 +25,49 @@ def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     return found
 
 
+def make_optimizer(module: nn.Module, settings: Optimizer) -> torch.optim.Optimizer | Joint:
+    """Return the optimizer that the recipe names. The loop sets the learning rate of each group before each step."""
+    return muon(module, settings) if settings.name == "muon" else adamw(module, settings)
+
+
 def adamw(module: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
     """Return AdamW (Loshchilov & Hutter, 2019) over the trainable parameters, fused where the device has it.
 
     Decoupled weight decay goes to parameters of two or more dimensions: every matrix, embeddings included;
-    not to norms and biases. The learning rate of each group is set before each step by the loop.
+    not to norms and biases.
     """
-    parameters = list(trainable(module).values())
+    return _adamw(list(trainable(module).values()), settings)
+
+
+def muon(module: nn.Module, settings: Optimizer) -> Joint:
+    """Return Muon (Jordan et al., 2024; `torch.optim.Muon`) for the hidden matrices and AdamW for all else.
+
+    Hidden are the matrices that are neither an embedding nor a projection to the vocabulary. Their updates are scaled
+    to the root mean square of AdamW's (Liu et al., Muon is Scalable for LLM Training, 2025), so that one learning
+    rate and one weight decay serve both. Raises ConfigError where there is no such matrix.
+    """
+    parameters = trainable(module).values()
+    outer = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
+    hidden = [
+        each
+        for each in parameters
+        if each.ndim == 2 and id(each) not in outer and len(each) != getattr(module, "vocab_size", None)
+    ]
+    if not hidden:
+        raise ConfigError("optimizer 'muon' is for hidden matrices, and no trainable parameter is one; use 'adamw'")
+    matrices = torch.optim.Muon(
+        hidden,
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        momentum=settings.momentum,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    ours = {id(each) for each in hidden}
+    rest = [each for each in parameters if id(each) not in ours]
+    return Joint([matrices, *([_adamw(rest, settings)] if rest else [])])
+
+
+def _adamw(parameters: Sequence[nn.Parameter], settings: Optimizer) -> torch.optim.AdamW:
     matrices = [parameter for parameter in parameters if parameter.ndim >= 2]
     others = [parameter for parameter in parameters if parameter.ndim < 2]
     groups = [
@@ -43,6 +81,37 @@ def adamw(module: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
         eps=settings.eps,
         fused=all(each.device.type in _FUSED and each.is_floating_point() for each in parameters),
     )
+
+
+class Joint:
+    """Optimizers of disjoint parameters, used as one."""
+
+    def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
+        self._parts = parts
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of all parts."""
+        return list(chain.from_iterable(part.param_groups for part in self._parts))
+
+    def step(self) -> None:
+        """Take a step with each part."""
+        for part in self._parts:
+            part.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+        for part in self._parts:
+            part.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the parts' states by number."""
+        return {str(number): part.state_dict() for number, part in enumerate(self._parts)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put the parts back to what `state_dict` returned."""
+        for number, part in enumerate(self._parts):
+            part.load_state_dict(state[str(number)])
 
 
 def clip(parameters: Sequence[nn.Parameter], largest: float) -> Tensor:

@@ -10,35 +10,35 @@ from __future__ import annotations
 
 import math
 import time
-from functools import partial
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from tilbench.checkpoints.folder import checkpoints
 from tilbench.config.model import Recipe
-from tilbench.data.packing import Stream
-from tilbench.errors import TilbenchError
+from tilbench.data.batch import IGNORED, Batch, Batches
 from tilbench.kinds.architecture import Decoder
 from tilbench.kinds.trainer import TrainingJob
 from tilbench.scoring.chunked import cross_entropy
+from tilbench_trainers.batches import Progress, text_batches
+from tilbench_trainers.board import TENSORBOARD, Board
 from tilbench_trainers.checks import checked_recipe, chosen_device
+from tilbench_trainers.display import Display
+from tilbench_trainers.guard import Guard, check_ids
 from tilbench_trainers.interrupts import StopRequests
 from tilbench_trainers.optimizer import adamw, clip, trainable
 from tilbench_trainers.record import claim, run_record
 from tilbench_trainers.schedule import learning_rate
 from tilbench_trainers.state import State, clean, last_checkpoint, restore, save
-from tilbench_trainers.telemetry import LOG, Display, Log, peak_memory_bytes
-from tilbench_trainers.tokens import token_file, token_path
-from tilbench_trainers.validation import Validator
+from tilbench_trainers.telemetry import LOG, Log, peak_memory_bytes
+from tilbench_trainers.validation import Validation, Validator
+from tilbench_trainers.watch import Watch
 
 __all__ = ["Pretrain"]
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_ROWS_SHOWN = 8
 
 
 class Pretrain:
@@ -63,14 +63,29 @@ class Pretrain:
         accelerators = [] if device.type == "cpu" else [torch.get_device_module(device).current_device()]
         with torch.random.fork_rng(devices=accelerators, device_type=device.type if accelerators else "cuda"):
             torch.manual_seed(recipe.seed)
-            return _Loop(job, recipe, device, record).run(last)
+            return _Loop(self, job, recipe, device, record).run(last)
+
+    def prefix(self, job: TrainingJob) -> int | None:
+        """Return the token that every document begins with, and that stands between documents: eos, else bos."""
+        special = job.tokenizer.special
+        return special.eos if special.eos is not None else special.bos
+
+    def batches(self, job: TrainingJob, separator: int | None, progress: Progress) -> Batches:
+        """Return what the steps read: rows of running text, documents end to end with `separator` between them."""
+        return text_batches(job, separator, progress)
+
+    def validator(self, job: TrainingJob, device: torch.device, separator: int | None) -> Validation:
+        """Return what measures the module on held-out rows."""
+        return Validator(job, device, separator)
 
 
 class _Loop:
-    def __init__(self, job: TrainingJob, recipe: Recipe, device: torch.device, record: dict[str, Any]) -> None:
+    def __init__(
+        self, trainer: Pretrain, job: TrainingJob, recipe: Recipe, device: torch.device, record: dict[str, Any]
+    ) -> None:
+        self.trainer = trainer
         self.job, self.recipe, self.device, self.record = job, recipe, device, record
-        special = job.tokenizer.special
-        separator = special.eos if special.eos is not None else special.bos
+        separator = trainer.prefix(job)
         self.module = job.module.to(device)
         self.decoder = cast("Decoder", self.module)
         self.parameters = list(trainable(self.module).values())
@@ -85,16 +100,22 @@ class _Loop:
         # One process does the passes of every device the recipe names, so that a step is the same step.
         self.passes = recipe.accumulation * recipe.devices
         self.flops_per_token = 6 * sum(parameter.numel() for parameter in self.module.parameters())
-        self.validator = Validator(job, device, separator)
+        self.watch = Watch(job, recipe, device, separator, trainer.validator(job, device, separator))
+        self.guard = Guard(recipe.spike, job.out)
+        self.board = Board(job.out / TENSORBOARD) if recipe.tensorboard else None
 
     def run(self, last: Path | None) -> Path:
         """Train from checkpoint `last` (None: the untrained module) to the end; return the last folder."""
         done = 0 if last is None else restore(self.job, self.state, last)
         with Display(self.job.progress, self.recipe.steps, done) as display:
-            self.stream = self._open_stream(display)
+            self.batches = self.trainer.batches(self.job, self.state.prefix, display.encoding)
             folder = save(self.job, self.recipe, self.state, 0) if last is None else last
             self.module.train()
-            with Log(self.job.out / LOG, done) as log, StopRequests() as stop:
+            with (
+                self.board or nullcontext(),
+                Log(self.job.out / LOG, done, [each for each in (self.guard, display, self.board) if each]) as log,
+                StopRequests() as stop,
+            ):
                 for step in range(done + 1, self.recipe.steps + 1):
                     self._step(step, log, display)
                     if self._due(step, self.recipe.checkpoint_every) or stop.name:
@@ -104,39 +125,11 @@ class _Loop:
                         raise KeyboardInterrupt(f"{stop.name}: {folder} is saved, and the same command goes on from it")
         return folder
 
-    def _open_stream(self, display: Display) -> Stream:
-        tokenizer = self.job.tokenizer
-        ids: dict[str, tuple[float, NDArray[Any]]] = {}
-        for source in self.job.sources:
-            if source.weight > 0:
-                file = token_file(
-                    token_path(self.job.out / "data", source.name),
-                    source.train,
-                    tokenizer.encode_batch,
-                    separator=self.state.prefix,
-                    vocabulary=tokenizer.size,
-                    fingerprint=self._fingerprint(source.name),
-                    progress=partial(display.encoding, source.name),
-                )
-                ids[source.name] = (source.weight, file.ids)
-        recipe = self.recipe
-        return Stream(
-            ids,
-            sequence_length=recipe.sequence_length,
-            rows=recipe.batch_size * self.passes,
-            seed=recipe.seed,
-            mixing=recipe.mixing,
-            packing=recipe.packing,
-        )
-
-    def _fingerprint(self, source: str) -> str:
-        return f"{self.record['data'][source]['fingerprint']} {self.job.tokenizer.fingerprint}"
-
     def _due(self, step: int, every: int) -> bool:
         return step == self.recipe.steps or (every > 0 and step % every == 0)
 
     def _step(self, step: int, log: Log, display: Display) -> None:
-        """Do update `step`, and validate where it is time, and write both down."""
+        """Do update `step`, and look at what it is time for, and write both down."""
         recipe, tokens = self.recipe, self.recipe.tokens_per_step
         began = time.perf_counter()
         lr = learning_rate(step, recipe.steps, recipe.optimizer.learning_rate, recipe.schedule)
@@ -151,53 +144,51 @@ class _Loop:
         # An fp16 step whose scaled gradient overflowed is skipped by the scaler and has no norm.
         shown = norm if math.isfinite(norm) else None
         log.write(step=step, loss=loss, lr=lr, grad_norm=shown, tokens=step * tokens, timing=timing)
-        if self.validator and self._due(step, recipe.validate_every):
-            log.write(step=step, validation=self.validator.measure())
-        display.step(step, loss, lr, tokens / seconds)
+        if found := self.watch.look(step, display.scoring):
+            log.write(step=step, **found)
 
     def _update(self, step: int, lr: float) -> tuple[float, float]:
         """Do one optimizer step; return its tokens' mean loss in nats and the norm before clipping."""
         optimizer, scaler = self.state.optimizer, self.state.scaler
-        batch = self.stream.batch(step - 1)  # [passes * B, T + 1]
-        if self.device.type != "cpu":
-            batch = batch.pin_memory().to(self.device, non_blocking=True)
-        inputs, targets = batch[:, :-1].contiguous(), batch[:, 1:].contiguous()
+        batch = self.batches.batch(step - 1)
+        check_ids(batch.ids, self.decoder.vocab_size, lambda: self.batches.places(step - 1))
+        batch = batch.to(self.device)
         total = torch.zeros((), device=self.device)
-        size = self.recipe.batch_size
-        for ids, wanted in zip(torch.split(inputs, size), torch.split(targets, size), strict=True):
-            loss = self._loss(ids, wanted) / self.passes
+        for part in batch.parts(self.recipe.batch_size):
+            loss = self._loss(part)
             scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         scaler.unscale_(optimizer)
         norm = clip(self.parameters, self.recipe.optimizer.clip)
         numbers: list[float] = torch.stack([total, norm.to(total.dtype)]).tolist()  # the step's one wait for the device
-        self._check(step, *numbers)
+        mean, size = numbers
+        self.guard.check(step, mean, 0.0 if scaler.is_enabled() else size, lambda: self._row_losses(step))
         for group in optimizer.param_groups:
             group["lr"] = lr
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad(set_to_none=True)
-        return numbers[0], numbers[1]
+        return mean, size
 
-    def _loss(self, ids: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean cross-entropy in nats of `targets` [B, T] after `ids` [B, T], without [B, T, V]."""
+    def _loss(self, part: Batch) -> Tensor:
+        """Return the cross-entropy in nats of a part of a step, as its share of the step's mean, without [B, T, V]."""
         precision = self.recipe.precision
         with torch.autocast(self.device.type, dtype=_DTYPES[precision], enabled=precision != "fp32"):
-            hidden = self.decoder.hidden(ids)  # [B, T, D]
-            return cross_entropy(self.decoder.project, hidden.flatten(0, 1), targets.flatten())
+            hidden = self.decoder.hidden(part.ids, positions=part.positions, mask=part.mask)  # [B, T, D]
+            targets = part.targets.flatten()
+            total = cross_entropy(self.decoder.project, hidden.flatten(0, 1), targets, reduction="sum")
+        return total / part.predicted
 
-    def _check(self, step: int, loss: float, norm: float) -> None:
-        """Raise TilbenchError where the step must not be taken; the weights are those of the step before."""
-        if math.isfinite(loss) and (math.isfinite(norm) or self.state.scaler.is_enabled()):
-            return
-        rows = self.stream.places(step - 1)
-        shown = ", ".join(map(str, rows[:_ROWS_SHOWN])) + (
-            f" and {len(rows) - _ROWS_SHOWN} more" if rows[_ROWS_SHOWN:] else ""
-        )
-        raise TilbenchError(
-            f"step {step}: the loss is {loss} and the gradient's norm {norm}; the batch is {shown}; the last "
-            f"good checkpoint is {checkpoints(self.job.out)[-1]}; lower the learning rate or look at these rows"
-        )
+    @torch.no_grad()
+    def _row_losses(self, step: int) -> list[tuple[object, float]]:
+        """Return the place of each row of a step and its mean loss in nats, without dropout."""
+        self.module.eval()
+        losses = []
+        for row in self.batches.batch(step - 1).to(self.device).parts(1):
+            share = row.predicted / max(1, int((row.targets != IGNORED).sum()))
+            losses.append(share * self._loss(row).item())
+        self.module.train()
+        return list(zip(self.batches.places(step - 1), losses, strict=True))
 
     def _mfu(self, tokens_per_second: float) -> float | None:
         """Return the share of the profile's peak that 6N operations a token use; None where it is not known.

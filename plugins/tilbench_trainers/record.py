@@ -14,11 +14,13 @@ from tilbench.config.model import ArchitectureRef
 from tilbench.errors import CheckpointError
 from tilbench.kinds.trainer import Source, TrainingJob
 from tilbench.paths import atomic_path
-from tilbench_trainers.tokens import documents_digest
+from tilbench_trainers.rows import source_fingerprint
 
 __all__ = ["claim", "resolved_architecture", "run_record"]
 
-_FREE = frozenset({"checkpoint_every", "keep", "validate_every"})
+_FREE = frozenset(
+    {"checkpoint_every", "evaluate", "keep", "probe", "sample", "spike", "tensorboard", "validate_every", "workers"}
+)
 """Fields of a recipe that do not touch the weights, and may change from one sitting to the next."""
 
 
@@ -38,6 +40,7 @@ def run_record(job: TrainingJob) -> dict[str, Any]:
         "tilbench": __version__,
         "architecture": resolved_architecture(job).model_dump(mode="json"),
         "tokenizer": {"family": job.tokenizer.family, "fingerprint": job.tokenizer.fingerprint},
+        "start": {"reference": job.start.reference, "lineage": list(job.start.lineage)} if job.start else None,
         "recipe": recipe.model_dump(mode="json") if recipe else None,
         "data": {source.name: _data(source) for source in job.sources},
         "spec": job.spec.model_dump(mode="json"),
@@ -47,12 +50,14 @@ def run_record(job: TrainingJob) -> dict[str, Any]:
 
 
 def _data(source: Source) -> dict[str, Any]:
-    fingerprint = source.fingerprint or documents_digest(source.train)
-    return {"weight": source.weight, "fingerprint": fingerprint, "documents": len(source.train)}
+    record = {"weight": source.weight, "fingerprint": source_fingerprint(source), "documents": len(source.train)}
+    return record | ({"min_tokens": source.min_tokens} if source.min_tokens else {})
 
 
 def _deciding(record: Mapping[str, Any]) -> dict[str, Any]:
     decisive = {key: record.get(key) for key in ("architecture", "tokenizer", "recipe", "data")}
+    if start := record.get("start"):
+        decisive["start"] = start["lineage"]
     recipe = {key: value for key, value in (record.get("recipe") or {}).items() if key not in _FREE}
     return decisive | {"recipe": recipe}
 

@@ -17,8 +17,9 @@ def learning_rate(step: int, steps: int, peak: float, schedule: Schedule) -> flo
         constant   stays
         linear     falls in a straight line
         cosine     falls along half a cosine (Loshchilov & Hutter, SGDR, 2017, without restarts)
-        wsd        stays, then falls in a straight line over the last round(decay · steps) updates
-                   (warmup–stable–decay: Hu et al., MiniCPM, 2024)
+        wsd        stays, then falls over the last round(decay · steps) updates (warmup–stable–decay: Hu et
+                   al., MiniCPM, 2024): with `tail` linear or cosine as above, with sqrt as 1 - √ of the share
+                   of the decay that is done (Hägele et al., 2024)
 
     and the last update has the rate `peak · schedule.final` exactly (except constant, which ignores it).
     """
@@ -32,6 +33,9 @@ def learning_rate(step: int, steps: int, peak: float, schedule: Schedule) -> flo
     if step <= start or start >= steps:
         return peak
     left = (steps - step) / (steps - start)  # 1 at the start of the decay, 0 at the last update
-    if schedule.name == "cosine":
+    shape = schedule.tail if schedule.name == "wsd" else schedule.name
+    if shape == "cosine":
         left = (1 - math.cos(math.pi * left)) / 2
+    elif shape == "sqrt":
+        left = 1 - math.sqrt(1 - left)
     return peak * (schedule.final + (1 - schedule.final) * left)

@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,11 @@ from numpy.typing import NDArray
 from tilbench.data.rows import Document
 from tilbench.errors import DataError
 from tilbench.paths import atomic_path
+from tilbench_trainers.parts import Encode, Parts
 
-__all__ = ["TokenFile", "documents_digest", "token_file", "token_path"]
+__all__ = ["TokenFile", "token_file", "token_path"]
 
 _FORMAT = 1
-_BATCH_CHARACTERS = 1 << 20
-_BATCH_DOCUMENTS = 1024
-
-Encode = Callable[[Sequence[str]], Sequence[Sequence[int]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +41,6 @@ class TokenFile:
     documents: int
     bytes: int
     fingerprint: str
-
-
-def documents_digest(documents: Sequence[Document]) -> str:
-    """Return the SHA-256 of the texts, in order."""
-    digest = hashlib.sha256()
-    for document in documents:
-        text = document.text.encode()
-        digest.update(len(text).to_bytes(8, "little"))
-        digest.update(text)
-    return digest.hexdigest()
 
 
 def token_path(folder: Path, source: str) -> Path:
@@ -72,41 +59,50 @@ def token_file(
     separator: int | None,
     vocabulary: int,
     fingerprint: str,
+    min_tokens: int = 0,
+    workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> TokenFile:
     """Return the token file at `path`, making it unless the one there is of these documents and tokenizer.
 
     separator: id written after every document, or None. vocabulary: ids lie below it. fingerprint: digest
-    of documents and tokenizer. progress: called with (documents done, documents) after each batch. Raises
-    DataError where an id is outside the vocabulary or no document has a token.
+    of documents and tokenizer. min_tokens: shorter documents are left out. workers: processes that encode (0: one a
+    core; `encode` is pickled for them); the file does not depend on it, nor on how often its making was
+    interrupted: parts that were done are kept. progress: called with (documents done, documents) after each part.
+    Raises DataError where an id is outside the vocabulary or no document has (enough) tokens.
     """
-    width = "<u2" if vocabulary <= 1 << 16 else "<u4"
-    wanted = json.dumps([_FORMAT, width, separator, vocabulary, fingerprint])
-    digest = hashlib.sha256(wanted.encode()).hexdigest()
+    dtype = "<u2" if vocabulary <= 1 << 16 else "<u4"
+    wanted = [_FORMAT, dtype, separator, vocabulary, fingerprint, *([min_tokens] if min_tokens else [])]
+    digest = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()
     if (found := _open(path, digest)) is not None:
         return found
     index = path.with_suffix(".json")
     index.unlink(missing_ok=True)  # an old index must never describe the new tokens
-    tokens, used, size = 0, 0, 0
-    with atomic_path(path) as aside:
-        with aside.open("wb") as file:
-            for batch, ids, done in _encoded(documents, encode):
-                flat = _flat(batch, ids, separator, vocabulary)
-                file.write(flat.astype(width).data)
-                tokens += len(flat)
-                used += sum(1 for each in ids if each)
-                size += sum(len(document.text.encode()) for document, each in zip(batch, ids, strict=True) if each)
-                if progress:
-                    progress(done, len(documents))
-        if not used:
-            raise DataError(f"{path.stem}: none of its {len(documents):,} documents has a token; is the file empty?")
-    facts = {"format": _FORMAT, "dtype": width, "tokens": tokens, "documents": used, "bytes": size}
+    folder = path.parent / f"{path.stem}-parts"
+    parts = Parts(folder, digest, encode, separator, vocabulary, dtype, min_tokens)
+    try:
+        made = parts.make(documents, workers, progress)
+        if not sum(part.documents for part in made):
+            few = f" of at least {min_tokens} tokens" if min_tokens > 1 else ""
+            raise DataError(
+                f"{path.stem}: none of its {len(documents):,} documents has a token{few}; is the source empty?"
+            )
+        with atomic_path(path) as aside, aside.open("wb") as file:
+            for part in made:
+                with part.path.open("rb") as source:
+                    shutil.copyfileobj(source, file, 1 << 20)
+    except DataError:
+        shutil.rmtree(folder, ignore_errors=True)  # the same documents would fail again
+        raise
+    facts = {"format": _FORMAT, "dtype": dtype, "tokens": path.stat().st_size // np.dtype(dtype).itemsize}
+    facts |= {"documents": sum(part.documents for part in made), "bytes": sum(part.bytes for part in made)}
     facts |= {"separator": separator, "vocabulary": vocabulary, "fingerprint": digest}
     with atomic_path(index) as aside:
         aside.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    made = _open(path, digest)
-    assert made is not None
-    return made
+    shutil.rmtree(folder, ignore_errors=True)
+    whole = _open(path, digest)
+    assert whole is not None
+    return whole
 
 
 def _open(path: Path, fingerprint: str) -> TokenFile | None:
@@ -120,37 +116,3 @@ def _open(path: Path, fingerprint: str) -> TokenFile | None:
         return TokenFile(ids, int(facts["documents"]), int(facts["bytes"]), fingerprint)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _encoded(
-    documents: Sequence[Document], encode: Encode
-) -> Iterator[tuple[list[Document], Sequence[Sequence[int]], int]]:
-    """Yield (documents, their ids, documents done) in batches of about a megabyte."""
-    batch: list[Document] = []
-    size = 0
-    for done, document in enumerate(documents, start=1):
-        batch.append(document)
-        size += len(document.text)
-        if size >= _BATCH_CHARACTERS or len(batch) >= _BATCH_DOCUMENTS or done == len(documents):
-            yield batch, encode([each.text for each in batch]), done
-            batch, size = [], 0
-
-
-def _flat(
-    batch: Sequence[Document], ids: Sequence[Sequence[int]], separator: int | None, vocabulary: int
-) -> NDArray[np.int64]:
-    """Lay a batch end to end; a document without tokens leaves nothing, not even a separator."""
-    end = () if separator is None else (separator,)
-    flat = np.fromiter(chain.from_iterable(chain(each, end) for each in ids if each), dtype=np.int64)
-    if len(flat) and not (flat.min() >= 0 and flat.max() < vocabulary):
-        document, wrong = next(
-            (document, token)
-            for document, each in zip(batch, ids, strict=True)
-            for token in (*each, *end)
-            if not 0 <= token < vocabulary
-        )
-        raise DataError(
-            f"document {document.id!r} has the token {wrong}, and the vocabulary ends at {vocabulary - 1}: "
-            "the tokenizer and the model do not fit together"
-        )
-    return flat

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import Protocol, cast
 
 import torch
 
@@ -15,8 +15,9 @@ from tilbench.kinds.requests import Document, Likelihood
 from tilbench.kinds.trainer import TrainingJob
 from tilbench.scoring.engine import SUPPORTED, TorchLanguageModel
 from tilbench.scoring.prefix import Prefix
+from tilbench_trainers.rows import documents_of
 
-__all__ = ["BUDGET", "Validator", "heldout_texts"]
+__all__ = ["BUDGET", "Validation", "Validator", "heldout_texts"]
 
 BUDGET = 64 * 1024
 """UTF-8 bytes of each source that are scored."""
@@ -34,11 +35,21 @@ def heldout_texts(documents: Sequence[Row], budget: int = BUDGET) -> list[str]:
     return [text for text in texts if text]
 
 
+class Validation(Protocol):
+    """Measures the module of a run as it stands."""
+
+    def __bool__(self) -> bool:
+        """Say whether there is anything to measure."""
+
+    def measure(self) -> dict[str, dict[str, float]]:
+        """Return by source the measured values, `loss` (nats per token) among them; the module is left as it was."""
+
+
 class Validator:
     """Scores each source's held-out documents with the weights as they are."""
 
     def __init__(self, job: TrainingJob, device: torch.device, prefix: int | None) -> None:
-        self._texts = {source.name: heldout_texts(source.validation) for source in job.sources}
+        self._texts = {source.name: heldout_texts(documents_of(source, heldout=True)) for source in job.sources}
         self._module = job.module
         self._model = TorchLanguageModel(
             ModelCard(name=job.reference or job.spec.name, fingerprint="", supports=SUPPORTED),

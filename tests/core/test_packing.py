@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilbench.data.packing import Stream, block_shares, permuted
-from tilbench.errors import DataError
+from tilbench.errors import ConfigError, DataError
+from tilbench.loader import load_plugins
 
 MIXINGS = ("weighted", "source_balanced", "interleaved")
 
@@ -22,6 +24,13 @@ def stream(sizes: dict[str, int], weights: dict[str, float] | None = None, **opt
     sources = {name: (given_weights[name], np.arange(size, dtype=np.uint32)) for name, size in sizes.items()}
     settings_: dict[str, object] = {"sequence_length": 4, "rows": 2} | options
     return Stream(sources, **settings_)  # type: ignore[arg-type]
+
+
+def rows_of(order: Stream, step: int) -> torch.Tensor:
+    """The rows of a step with their last targets: int64 [rows, T + 1]."""
+    batch = order.batch(step)
+    assert torch.equal(batch.ids[:, 1:], batch.targets[:, :-1])
+    return torch.cat([batch.ids, batch.targets[:, -1:]], dim=1)
 
 
 @given(size=st.integers(1, 3000), key=st.integers(0, 2**64 - 1))
@@ -51,7 +60,7 @@ def test_permuted_refuses_an_index_outside() -> None:
 @settings(max_examples=60, deadline=None)
 def test_an_epoch_has_every_token_once(size: int, length: int, epoch: int, seed: int) -> None:
     rows = size // length
-    read = stream({"a": size}, sequence_length=length, rows=rows, seed=seed).batch(epoch)
+    read = rows_of(stream({"a": size}, sequence_length=length, rows=rows, seed=seed), epoch)
     targets = read[:, 1:].flatten().tolist()
     assert len(set(targets)) == len(targets) == size - size % length
     assert torch.equal(read[:, 1:], (read[:, :1] + torch.arange(1, length + 1)) % size)
@@ -59,12 +68,12 @@ def test_an_epoch_has_every_token_once(size: int, length: int, epoch: int, seed:
 
 def test_what_an_epoch_leaves_out_changes() -> None:
     order = stream({"a": 103}, sequence_length=10, rows=10)
-    left_out = [frozenset(range(103)) - set(order.batch(epoch)[:, 1:].flatten().tolist()) for epoch in range(30)]
+    left_out = [frozenset(range(103)) - set(order.batch(epoch).targets.flatten().tolist()) for epoch in range(30)]
     assert len(set(left_out)) > 20
 
 
 def test_the_first_document_follows_the_last_separator() -> None:
-    first = min(stream({"a": 40}, rows=10).batch(0).tolist(), key=lambda row: row[1])
+    first = min(rows_of(stream({"a": 40}, rows=10), 0).tolist(), key=lambda row: row[1])
     assert first == [39, 0, 1, 2, 3]
 
 
@@ -89,12 +98,12 @@ def test_a_batch_is_a_function_of_seed_and_step(mixing: str, packing: str) -> No
         return stream({"a": 500, "b": 310}, rows=4, seed=seed, mixing=mixing, packing=packing)
 
     order = fresh(1)
-    late_first = order.batch(9000)
+    late_first = rows_of(order, 9000)
     for step in (3, 0, 7):
         order.batch(step)
-    assert torch.equal(late_first, order.batch(9000))
-    assert torch.equal(late_first, fresh(1).batch(9000))
-    assert not torch.equal(late_first, fresh(2).batch(9000))
+    assert torch.equal(late_first, rows_of(order, 9000))
+    assert torch.equal(late_first, rows_of(fresh(1), 9000))
+    assert not torch.equal(late_first, rows_of(fresh(2), 9000))
     assert late_first.dtype == torch.int64
     assert late_first.shape == (4, 5)
 
@@ -150,13 +159,13 @@ def test_interleaved_is_spread_evenly_and_the_same_for_every_seed() -> None:
 
 def test_windows_begin_anywhere() -> None:
     order = stream({"a": 12}, rows=4000, packing="windows")
-    starts = Counter(order.batch(0)[:, 0].tolist())
+    starts = Counter(order.batch(0).ids[:, 0].tolist())
     assert set(starts) == set(range(8))
     assert min(starts.values()) > 400
 
 
 def test_windows_of_the_shortest_source() -> None:
-    assert stream({"a": 5}, packing="windows").batch(0).tolist() == [[0, 1, 2, 3, 4]] * 2
+    assert rows_of(stream({"a": 5}, packing="windows"), 0).tolist() == [[0, 1, 2, 3, 4]] * 2
 
 
 @given(weights=st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=8), size=st.integers(8, 500))
@@ -184,5 +193,74 @@ def test_a_source_of_weight_zero_is_left_out() -> None:
 def test_a_place_is_where_the_row_begins() -> None:
     order = stream({"a": 40, "b": 24}, rows=6)
     batch, places = order.batch(31), order.places(31)
-    assert batch[:, 0].tolist() == [place.offset for place in places]
+    assert batch.ids[:, 0].tolist() == [place.offset for place in places]
     assert str(places[0]).startswith(f"{places[0].source} token {places[0].offset} (epoch ")
+
+
+@given(world=st.sampled_from([1, 2, 3, 4, 6, 12]), step=st.integers(0, 500), mixing=st.sampled_from(MIXINGS))
+@settings(max_examples=30, deadline=None)
+def test_ranks_share_the_rows_of_a_step(world: int, step: int, mixing: str) -> None:
+    order = stream({"a": 500, "b": 310}, rows=12, mixing=mixing)
+    whole = order.batch(step)
+    parts = [order.batch(step, rank, world) for rank in range(world)]
+    assert torch.equal(torch.cat([part.ids for part in parts]), whole.ids)
+    assert torch.equal(torch.cat([part.targets for part in parts]), whole.targets)
+    assert {part.predicted for part in parts} == {whole.predicted} == {12 * 4}
+
+
+def test_rows_that_ranks_cannot_share_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"12 sequences .* which 5 processes cannot share equally"):
+        stream({"a": 500}, rows=12).batch(0, 1, 5)
+
+
+def test_document_masks_follow_the_separators() -> None:
+    ids = np.array([5, 6, 0, 7, 8, 9, 0], dtype=np.uint16)
+    order = Stream({"a": (1.0, ids)}, sequence_length=6, rows=1, separator=0, masked=True)
+    batch = order.batch(0)
+    assert batch.ids.tolist() == [[0, 5, 6, 0, 7, 8]]
+    assert batch.segments is not None
+    assert batch.segments.tolist() == [[1, 1, 1, 2, 2, 2]]
+    assert batch.positions is not None
+    assert batch.positions.tolist() == [[0, 1, 2, 0, 1, 2]]
+    assert batch.mask is not None
+    assert batch.mask[0, 0].int().tolist() == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [0, 0, 0, 1, 0, 0],
+        [0, 0, 0, 1, 1, 0],
+        [0, 0, 0, 1, 1, 1],
+    ]
+    with pytest.raises(ConfigError, match="document_masks needs a separator"):
+        Stream({"a": (1.0, ids)}, sequence_length=6, rows=1, masked=True)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "alibi", "mla"])
+def test_with_masks_documents_cost_what_they_cost_alone(name: str) -> None:
+    """Every architecture, whatever it knows positions by."""
+    sizes: dict[str, object] = {"vocab_size": 40, "max_length": 32, "hidden_size": 16, "num_layers": 2, "num_heads": 2}
+    sizes |= {"intermediate_size": 32, "initializer_range": 0.5}
+    if name == "mla":
+        sizes |= {"q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 8}
+    architecture = load_plugins().registry.get("architectures", name)
+    torch.manual_seed(0)
+    known = architecture.Config.model_fields
+    module = architecture.build(architecture.Config(**{k: v for k, v in sizes.items() if k in known})).eval()
+    generator = np.random.default_rng(0)
+    documents = [generator.integers(1, 40, size=size).tolist() for size in (5, 3, 9, 6)]
+    ring = np.array([token for document in documents for token in (*document, 0)], dtype=np.uint16)
+    batch = Stream({"a": (1.0, ring)}, sequence_length=len(ring) - 1, rows=1, separator=0, masked=True).batch(0)
+    last = torch.tensor([[*batch.ids[0].tolist(), int(batch.targets[0, -1])]])
+    masked = _nats(module, batch.ids, batch.targets, positions=batch.positions, mask=batch.mask)
+    alone = torch.cat(
+        [_nats(module, torch.tensor([[0, *document]]), torch.tensor([[*document, 0]])) for document in documents]
+    )[: last.shape[1] - 1]
+    torch.testing.assert_close(masked, alone, atol=1e-5, rtol=1e-5)
+    plain = _nats(module, batch.ids, batch.targets)
+    assert not torch.allclose(plain, alone, atol=1e-3)
+
+
+@torch.no_grad()
+def _nats(module: Any, ids: torch.Tensor, targets: torch.Tensor, **how: torch.Tensor | None) -> torch.Tensor:
+    logits = module.project(module.hidden(ids, **how))
+    return torch.nn.functional.cross_entropy(logits[0], targets[0], reduction="none")

@@ -21,10 +21,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilbench.errors import ConfigError, DataError, MissingDataset, UnknownName, Unsupported
+from tilbench.errors import ConfigError, DataError, MissingDataset, MissingDependency, Refused, UnknownName, Unsupported
 from tilbench.kinds.harness import Bound
 from tilbench.kinds.metric import ItemScore, TaskContext
-from tilbench.kinds.requests import Continuation, Decoding, Document, Generation
+from tilbench.kinds.requests import Continuation, Decoding, Document, Generated, Generation
 from tilbench.loader import Host
 from tilbench.run.suites import expand_suite, find_suite
 from tilbench.scoring.journal import Journal
@@ -204,6 +204,7 @@ def test_tasks_say_something(reference: dict[str, Any]) -> None:
     assert results["capitals"]["mcc,none"] != 0
     assert any(sample["resps"][0][0] for sample in reference["samples"]["sums"])
     assert results["stories"]["bits_per_byte,none"] > 1
+    assert results["sums"]["chrf,as-written"] > 0
 
 
 @pytest.mark.parametrize(
@@ -287,7 +288,7 @@ def test_two_models_are_compared_item_by_item(ours: Records, llama: Path, tmp_pa
     assert done.status == 0, done.err
     compared = tilbench("compare", llama, "uniform-bytes", "--records", tmp_path / "records", "--json")
     assert compared.status == 0, compared.err
-    assert "stories" in compared.out
+    assert "bits_per_byte,none" in compared.out
     assert "capitals" in compared.out
 
 
@@ -544,6 +545,41 @@ def test_requests_are_those_of_the_harness() -> None:
         as_request("generate_until", ("a", {"length_penalty": 2}))
     with pytest.raises(Unsupported, match="multiple_wishes"):
         as_request("multiple_wishes", ("a",))
+
+
+def test_repeats_are_sampled_apart_and_go_to_the_filters_together(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    config = yaml.safe_load((TASKS / "sums.yaml").read_text("utf-8"))
+    vote = {"name": "vote", "filter": [{"function": "majority_vote"}, {"function": "take_first"}]}
+    options = {"until": ["."], "max_gen_toks": 4, "do_sample": True, "temperature": 0.7}
+    config |= {"task": "votes", "repeats": 3, "filter_list": [vote], "generation_kwargs": options}
+    (tmp_path / "own" / "votes.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    content = {"name": "one", "lm_eval": ["votes"], "lm_eval_include": ["own"]}
+    metric = host.registry.get("metrics", "lm_eval")
+    (task,) = expand(host, tmp_path, content).tasks
+    bound = metric.bind(metric.Settings(**task.settings), TaskContext(), TASKS, 1)
+    (row,) = bound.rows.rows
+    asked = bound.metric.requests(row)
+    assert [(request.seed, request.decoding.temperature) for request in asked] == [(0, 0.7), (1, 0.7), (2, 0.7)]
+    answers = [Generated(text, 2, True) for text in ("8", "The answer is 7.", "The answer is 7.")]
+    assert bound.metric.score(row, answers).values["exact_match,vote"] == 1
+    assert bound.metric.score(row, answers[:2] + answers[:1]).values["exact_match,vote"] == 0
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
+    metric = host.registry.get("metrics", "lm_eval")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingDependency, match=r"pip install 'tilbench\[lm-eval\]'"):
+        metric.expand([], [], trust_remote_code=False)
+
+
+def test_a_result_that_is_aggregated_otherwise_than_declared_is_refused(host: Host, tmp_path: Path) -> None:
+    metric: Any = bind(host, tmp_path, "sums").metric
+    scores = [ItemScore("0", "0", {"pass@1,none": 1.0}), ItemScore("1", "1", {"pass@1,none": 0.0})]
+    assert metric.aggregate(scores)["pass@1,none"].value == 0.5  # the harness takes the mean of what none declares
+    metric._task.aggregation()["pass@1"] = max
+    with pytest.raises(Refused, match="pass@1"):
+        metric.aggregate(scores)
 
 
 @given(st.lists(st.tuples(st.floats(-1e4, 0), st.integers(1, 1000)), min_size=1, max_size=8))

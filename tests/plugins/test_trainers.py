@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -31,7 +30,7 @@ from tilbench_trainers.interrupts import StopRequests
 from tilbench_trainers.optimizer import adamw, clip
 from tilbench_trainers.pretrain import Pretrain
 from tilbench_trainers.schedule import learning_rate
-from tilbench_trainers.telemetry import Display, peak_memory_bytes
+from tilbench_trainers.telemetry import peak_memory_bytes
 from tilbench_trainers.tokens import token_file, token_path
 from tilbench_trainers.validation import heldout_texts
 
@@ -377,7 +376,7 @@ def test_it_equals_a_loop_written_out(tmp_path: Path) -> None:
     norms = []
     for step, rate in enumerate(rates):
         batch = stream.batch(step)
-        loss = nn.functional.cross_entropy(plain(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
+        loss = nn.functional.cross_entropy(plain(batch.ids).flatten(0, 1), batch.targets.flatten())
         loss.backward()  # type: ignore[no-untyped-call]
         norms.append(nn.utils.clip_grad_norm_(plain.parameters(), 0.5).item())
         for group in adam.param_groups:
@@ -788,31 +787,6 @@ def test_heldout_texts_stop_at_the_budget() -> None:
     assert heldout_texts(rows, 100) == ["abc", "üüü", "d"]
     assert heldout_texts(rows, 6) == ["abc", "ü"]
     assert heldout_texts(rows, 3) == ["abc"]
-
-
-def test_display_says_a_plain_line_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = io.StringIO()
-    monkeypatch.setattr("sys.stderr", stream)
-    with Display(True, 20, 10) as display:
-        display.step(11, 1.5, 1e-3, 1234.5)
-        assert stream.getvalue() == ""
-        monkeypatch.setattr("tilbench_trainers.telemetry._SECONDS", 0.0)
-        display.step(15, 1.5, 1e-3, 1234.5)
-    assert stream.getvalue().startswith("step 15/20 loss 1.5000 lr 1.00e-03 1,23")
-    assert stream.getvalue().endswith("ETA 0:00:01\n")
-
-
-def test_display_is_live_on_a_terminal_and_silent_if_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = io.StringIO()
-    stream.isatty = lambda: True  # type: ignore[method-assign]
-    monkeypatch.setattr("sys.stderr", stream)
-    monkeypatch.setenv("TERM", "xterm")
-    with Display(False, 20, 0) as display:
-        display.step(20, 1.5, 1e-3, 1234.5)
-    assert stream.getvalue() == ""
-    with Display(True, 20, 0) as display:
-        display.step(20, 1.5, 1e-3, 1234.5)
-    assert "loss 1.5000" in stream.getvalue()
 
 
 def test_peak_memory_is_that_of_the_process() -> None:

@@ -60,7 +60,7 @@ def new() -> None:
 
     \b
     Example:
-      tilbench new language ky-Cyrl --name Kyrgyz
+      tilbench new language ba-Cyrl --name Bashkir
     """
 
 
@@ -72,11 +72,11 @@ def new() -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write [default: tilbench-NAME].")
 @click.pass_obj
 def language(app: App, tag: str, name: str, native_name: str, alphabet: str, out: Path | None) -> None:
-    """Write a plugin for the language TAG, such as ky-Cyrl (BCP-47 with its script).
+    """Write a plugin for the language TAG, such as ba-Cyrl (BCP-47 with its script).
 
     \b
     Example:
-      tilbench new language ky-Cyrl --name Kyrgyz --alphabet абвгдеёжзийклмнңоөпрстуүфхцчшщъыьэюя
+      tilbench new language ba-Cyrl --name Bashkir --alphabet аәбвгғдҙеёжзийкҡлмнңоөпрсҫтуүфхһцчшщъыьэюя
     """
     subtag, script = read_tag(tag)
     letters = letters_of(script, alphabet)
@@ -164,11 +164,11 @@ def _write(
 
 
 def read_tag(tag: str) -> tuple[str, str]:
-    """Return language and script of a tag such as `ky-Cyrl`. Raises ConfigError that says what to write."""
+    """Return language and script of a tag such as `ba-Cyrl`. Raises ConfigError that says what to write."""
     found = regex.fullmatch(r"([a-z]{2,3})-([A-Z][a-z]{3})", tag)
     if found is None:
         parts = tag.replace("_", "-").split("-")
-        hint = f"{parts[0].lower()}-{parts[1].title()}" if len(parts) == 2 and len(parts[1]) == 4 else "ky-Cyrl"
+        hint = f"{parts[0].lower()}-{parts[1].title()}" if len(parts) == 2 and len(parts[1]) == 4 else "ba-Cyrl"
         raise ConfigError(f"tag {tag!r}: write a language and its script, such as {hint} (BCP-47)")
     language, script = found[1], found[2]
     if script not in SCRIPTS and not scripts_of(script):

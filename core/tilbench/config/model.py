@@ -11,13 +11,18 @@ from tilbench.config.base import Schema
 __all__ = [
     "Adapter",
     "ArchitectureRef",
+    "Chat",
     "Data",
+    "Evaluate",
     "GenerationSettings",
     "ModelSpec",
     "Optimizer",
     "Precision",
+    "Probe",
+    "ProbedWord",
     "Recipe",
     "Reported",
+    "Sample",
     "Schedule",
     "TokenizerRef",
 ]
@@ -51,17 +56,36 @@ class Data(Schema):
     """Share of the training tokens, relative to the other sources."""
     heldout: str = ""
     """Documents for validation; never trained on."""
+    validation_ratio: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the rows that is held out by a hash of their ids, where no `heldout` is named."""
+    split: Literal["none", "blank_lines"] = "none"
+    """blank_lines: each paragraph of a document is a document of its own."""
+    min_characters: int = Field(default=0, ge=0)
+    """Shorter documents are left out."""
+    min_tokens: int = Field(default=0, ge=0)
+    """Documents of fewer tokens are left out."""
+    min_answer_words: int = Field(default=0, ge=0)
+    """Conversations with an answer of fewer words (between white space) are left out."""
+    deduplicate: bool = False
+    """Of rows with the same content, the first is kept."""
+    rows: int | None = Field(default=None, ge=1)
+    """Rows drawn from the dataset; of a stream without an end, what is drawn at all."""
     tokens: int | None = None
     """How many tokens the document says were used."""
 
 
 class Optimizer(Schema):
-    """AdamW with decoupled weight decay on parameters of two or more dimensions (Loshchilov & Hutter, 2019)."""
+    """AdamW with decoupled weight decay on parameters of two or more dimensions (Loshchilov & Hutter, 2019).
 
-    name: Literal["adamw"] = "adamw"
+    muon: Muon (Jordan et al., 2024) for the hidden matrices, with updates of AdamW's size, and AdamW for the rest.
+    """
+
+    name: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = Field(gt=0)
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
+    momentum: float = Field(default=0.95, ge=0, lt=1)
+    """Muon's."""
     weight_decay: float = Field(default=0.1, ge=0)
     clip: float = Field(default=1.0, ge=0)
     """Largest norm of the gradient; 0 leaves it as it is."""
@@ -74,7 +98,9 @@ class Schedule(Schema):
     warmup: int = Field(default=0, ge=0)
     """Steps of linear warm-up."""
     decay: float = Field(default=0.3, ge=0, le=1)
-    """wsd: share of the steps in the final linear decay."""
+    """wsd: share of the steps in the final decay."""
+    tail: Literal["linear", "cosine", "sqrt"] = "linear"
+    """wsd: how the final decay falls; sqrt is 1 - √ of the share that is done (Hägele et al., 2024)."""
     final: float = Field(default=0.0, ge=0)
     """Learning rate at the last step, as a share of the highest."""
 
@@ -90,6 +116,57 @@ class Adapter(Schema):
     train_whole: list[str] = []
     """Modules trained whole and saved with the adapter (peft's `modules_to_save`)."""
     quantization: Literal["none", "nf4"] = "none"
+
+
+class Chat(Schema):
+    """How conversations become sequences."""
+
+    template: Literal["alpaca", "chatml", "gemma", "plain"]
+    """Chat template (`tilbench.data.chat`)."""
+    too_long: Literal["cut", "drop"] = "cut"
+    """cut: the prompt of an example that is too long loses its beginning; drop: the example is left out. An answer is
+    never cut: an example whose answer alone is too long is left out either way, and both are counted."""
+    packed: bool = True
+    """Several examples share a sequence, and none sees another; otherwise each has its own, padded."""
+
+
+class Evaluate(Schema):
+    """A suite that is scored while a model trains, as `tilbench run` would score the checkpoint of that step."""
+
+    suite: str
+    """Name or YAML file."""
+    tasks: list[str] = []
+    """Only these tasks of it."""
+    every: int = Field(default=0, ge=0)
+    """Steps between; 0 scores at the end only."""
+    limit: int | None = Field(default=None, ge=1)
+    """Score a seeded sample of this many rows a task."""
+
+
+class ProbedWord(Schema):
+    """A prompt and the word expected next; neither ends or begins with a space."""
+
+    prompt: str
+    target: str
+
+
+class Probe(Schema):
+    """Prompts whose next word is known: its rank and its probability are logged while a model trains."""
+
+    words: list[ProbedWord] = Field(min_length=1)
+    every: int = Field(default=0, ge=0)
+    """Steps between; 0 asks at the end only."""
+
+
+class Sample(Schema):
+    """Prompts that are continued, and the texts logged, while a model trains."""
+
+    prompts: list[str] = Field(min_length=1)
+    every: int = Field(default=0, ge=0)
+    """Steps between; 0 writes at the end only."""
+    max_new_tokens: int = Field(default=40, ge=1)
+    temperature: float = Field(default=0.0, ge=0)
+    """0 takes the likeliest token; otherwise each prompt draws from a random state of its own."""
 
 
 class Recipe(Schema):
@@ -109,17 +186,41 @@ class Recipe(Schema):
     optimizer: Optimizer
     schedule: Schedule = Schedule()
     precision: Precision = "fp32"
+    compile: bool = False
+    """Compile the decoder with `torch.compile`."""
+    activation_checkpointing: bool = False
+    """Keep only the inputs of the blocks for the backward pass, and compute the rest again."""
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    """Decay of a moving average of the weights, which is then what is validated and saved; 0 keeps none."""
     seed: int = 0
     mixing: Literal["weighted", "source_balanced", "interleaved"] = "weighted"
     packing: Literal["packed", "windows"] = "packed"
     """packed: documents laid end to end, each token once an epoch; windows: random windows of the same stream."""
+    document_masks: bool = False
+    """Tokens attend within their own document only, and positions restart there; otherwise over the whole row."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that turn text into tokens; 0 takes one a core. The result does not depend on it."""
+    chat: Chat | None = None
+    """How conversations are written, for a trainer that learns from them."""
     adapter: Adapter | None = None
     checkpoint_every: int = Field(default=0, ge=0)
     """Steps between checkpoints; 0 keeps the first and the last only."""
     keep: int = Field(default=3, ge=1)
-    """Checkpoints kept besides the first and the last."""
+    """Newest checkpoints kept besides the first and the last."""
+    keep_every: int = Field(default=0, ge=0)
+    """Checkpoints whose step is a multiple of this are kept for good; 0 keeps none for that."""
+    keep_best: Literal["", "bpb", "loss"] = ""
+    """Keep the checkpoint whose validation has the lowest mean of this over the sources."""
     validate_every: int = Field(default=0, ge=0)
     """Steps between validations; 0 validates at the end only."""
+    evaluate: Evaluate | None = None
+    probe: Probe | None = None
+    sample: Sample | None = None
+    spike: float = Field(default=0.0, ge=0)
+    """Stop at a loss of more than the median of the last 100 steps and this many times their spread (1.4826 times the
+    median absolute deviation, which is the standard deviation of normal noise); 0 never does. 10 lets noise pass."""
+    tensorboard: bool = False
+    """Write the log as TensorBoard event files too, into `tensorboard/` in the run's folder."""
 
     @property
     def tokens_per_step(self) -> int:

@@ -118,7 +118,7 @@ class Suite(Schema):
 
     @property
     def borrowed(self) -> Mapping[str, tuple[Sequence[HarnessEntry], Sequence[str]]]:
-        """Entries and folders of other harnesses, by the metric that scores their tasks."""
+        """Entries and folders of other harnesses, by the metric of their tasks, which the field is called like."""
         return {"lm_eval": (self.lm_eval, self.lm_eval_include)}
 
     @field_validator("lm_eval", mode="before")

@@ -24,9 +24,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tilbench.errors import DataError
+from tilbench.data.batch import Batch, rank_rows, restarted
+from tilbench.errors import ConfigError, DataError
 
-__all__ = ["Place", "Stream", "block_shares", "permuted"]
+__all__ = ["Mixture", "Place", "Stream", "block_shares", "key_of", "keyed", "permuted"]
 
 _BLOCK = 10_000
 """Rows in a block of a weighted mixture: shares are exact to one hundredth of a per cent."""
@@ -43,13 +44,13 @@ def _mix(value: int) -> int:
     return value ^ (value >> 31)
 
 
-def _keyed(key: int, counter: int) -> int:
+def keyed(key: int, counter: int) -> int:
     """Return 64 pseudo-random bits for (key, counter): output `counter` of SplitMix64 seeded with `key`."""
     return _mix((key + (counter + 1) * _GOLDEN) & _MASK)
 
 
 def _scrambled(key: int, count: int) -> NDArray[np.uint64]:
-    """Return `_keyed(key, counter)` for each counter below `count`."""
+    """Return `keyed(key, counter)` for each counter below `count`."""
     counters = np.arange(1, count + 1, dtype=np.uint64)
     value = np.uint64(key) + counters * np.uint64(_GOLDEN)
     value = (value ^ (value >> np.uint64(30))) * np.uint64(_FIRST)
@@ -57,7 +58,7 @@ def _scrambled(key: int, count: int) -> NDArray[np.uint64]:
     return value ^ (value >> np.uint64(31))
 
 
-def _key(*parts: object) -> int:
+def key_of(*parts: object) -> int:
     """Return a 64-bit key for a tuple of plain values, the same on every machine."""
     return int.from_bytes(hashlib.sha256("\0".join(map(str, parts)).encode()).digest()[:8], "little")
 
@@ -78,7 +79,7 @@ def permuted(index: int, size: int, key: int) -> int:
         wide, narrow = bits - half, half
         left, right = index >> half, index & ((1 << half) - 1)
         for turn in range(_ROUNDS):
-            left, right = right, left ^ (_keyed(key ^ right, turn) & ((1 << wide) - 1))
+            left, right = right, left ^ (keyed(key ^ right, turn) & ((1 << wide) - 1))
             wide, narrow = narrow, wide
         index = left << half | right
         if index < size:
@@ -103,7 +104,7 @@ def block_shares(weights: Sequence[float], size: int) -> list[int]:
     return shares
 
 
-class _Mixture:
+class Mixture:
     """Says for row r of a run its source, and how many rows of that source come before it."""
 
     def __init__(self, weights: Sequence[float], mixing: str, seed: int) -> None:
@@ -111,7 +112,7 @@ class _Mixture:
         shares = np.array([1] * len(weights) if self._balanced else block_shares(weights, _BLOCK))
         self._shares = shares.tolist()
         self._size = int(shares.sum())
-        self._key = _key(seed, "mixing")
+        self._key = key_of(seed, "mixing")
         self._pattern = np.repeat(np.arange(len(shares)), shares)  # source of each row of a block, sorted
         self._ranks = np.concatenate([np.arange(share) for share in shares])
         # interleaved: the k-th of n rows of a source belongs at (k + 1/2) / n of the block.
@@ -122,7 +123,7 @@ class _Mixture:
         """Return (index of the source, number of the row within the source)."""
         block, place = divmod(row, self._size)
         if self._balanced:
-            return permuted(place, self._size, _keyed(self._key, block)), block
+            return permuted(place, self._size, keyed(self._key, block)), block
         if self._held[0] != block:
             self._held = block, *self._laid(block)
         which, rank = self._held[1][place], self._held[2][place]
@@ -130,7 +131,7 @@ class _Mixture:
 
     def _laid(self, block: int) -> tuple[list[int], list[int]]:
         """Return the source of each row of a block, and its rank among the block's rows of that source."""
-        scores = _scrambled(_keyed(self._key, block), self._size) if self._fixed is None else self._fixed
+        scores = _scrambled(keyed(self._key, block), self._size) if self._fixed is None else self._fixed
         which = self._pattern[np.argsort(scores, kind="stable")]
         ranks = np.empty_like(self._ranks)
         ranks[np.argsort(which, kind="stable")] = self._ranks
@@ -169,11 +170,18 @@ class Stream:
         seed: int = 0,
         mixing: str = "weighted",
         packing: str = "packed",
+        separator: int | None = None,
+        masked: bool = False,
     ) -> None:
         """Mix `sources`: name → (weight, ids of all its documents end to end). rows: sequences in a step.
 
-        A source of weight 0 is left out. Raises DataError where nothing is left or a source is too short.
+        masked: no document sees another. Then a segment begins with the `separator` before its document, as a
+        document alone does when it is scored, and positions restart there.
+        A source of weight 0 is left out. Raises DataError where nothing is left or a source is too short,
+        ConfigError where documents are to be masked and nothing separates them.
         """
+        if masked and separator is None:
+            raise ConfigError("document_masks needs a separator between documents, and the tokenizer has no eos or bos")
         used = {name: (weight, ids) for name, (weight, ids) in sources.items() if weight > 0}
         if not used:
             raise DataError("there is nothing to train on: no source has a weight above 0")
@@ -185,16 +193,26 @@ class Stream:
                     "give it more text or lower sequence_length"
                 )
         self.sequence_length, self.rows = sequence_length, rows
+        self._boundary = separator if masked else None
         self._names = list(used)
         self._ids = [ids for _, ids in used.values()]
         self._packed = packing == "packed"
         self._seed = seed
-        self._keys = [_key(seed, packing, name) for name in used]
-        self._mixture = _Mixture([weight for weight, _ in used.values()], mixing, seed)
+        self._keys = [key_of(seed, packing, name) for name in used]
+        self._mixture = Mixture([weight for weight, _ in used.values()], mixing, seed)
 
-    def batch(self, step: int) -> Tensor:
-        """Return the rows of step `step` (counted from 0): int64 [rows, T + 1]."""
-        return self.read(step * self.rows, self.rows)
+    def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Batch:
+        """Return the rows of step `step` (counted from 0) that fall to `rank` of `world_size` processes.
+
+        Raises ConfigError where the processes cannot share the rows equally.
+        """
+        mine = rank_rows(self.rows, rank, world_size)
+        read = self.read(step * self.rows + mine.start, len(mine))
+        ids, targets = read[:, :-1].contiguous(), read[:, 1:].contiguous()
+        predicted = self.rows * self.sequence_length
+        if self._boundary is None:
+            return Batch(ids, targets, predicted)
+        return Batch(ids, targets, predicted, *restarted(ids.numpy() == self._boundary))
 
     def read(self, first: int, count: int) -> Tensor:
         """Return rows `first` … `first + count - 1` of the run: int64 [count, T + 1]."""
@@ -219,10 +237,10 @@ class Stream:
         which, number = self._mixture.source(row)
         size, key = len(self._ids[which]), self._keys[which]
         if not self._packed:
-            start = _keyed(key, number) % (size - self.sequence_length)
+            start = keyed(key, number) % (size - self.sequence_length)
             return which, start, number * self.sequence_length // size
         epoch, number = divmod(number, size // self.sequence_length)
-        cut = permuted(number, size // self.sequence_length, _keyed(key, epoch))
+        cut = permuted(number, size // self.sequence_length, keyed(key, epoch))
         # Epoch 0 begins at the first document, after the separator that ends the ring.
-        phase = _keyed(key ^ _MASK, epoch) % size if epoch else 0
+        phase = keyed(key ^ _MASK, epoch) % size if epoch else 0
         return which, (phase + cut * self.sequence_length - 1) % size, epoch

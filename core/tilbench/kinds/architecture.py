@@ -43,7 +43,8 @@ class Cache(Protocol):
 class Decoder(Protocol):
     """The interface of a built module (an `nn.Module`). B rows, T tokens, D wide, V vocabulary.
 
-    max_length: tokens it can attend over (its learned positions or trained context).
+    max_length: tokens it can attend over (its learned positions or trained context). A module whose `project` is
+    nothing but the product with a matrix [V, D] may offer it as `output_weight`: training is faster with it.
     """
 
     vocab_size: int

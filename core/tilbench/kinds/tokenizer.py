@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -18,6 +18,8 @@ class SpecialTokens:
     eos: int | None = None
     pad: int | None = None
     unk: int | None = None
+    named: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """Every special token that a chat template may write, by its spelling."""
 
 
 @runtime_checkable

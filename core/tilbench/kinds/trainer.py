@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from tilbench.data.rows import Document
+from tilbench.data.rows import Conversation, Document
 from tilbench.kinds.hardware import HardwareProfile
+from tilbench.kinds.language_model import LanguageModel
 from tilbench.kinds.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -16,18 +17,50 @@ if TYPE_CHECKING:
 
     from tilbench.config.model import ModelSpec
 
-__all__ = ["Source", "Trainer", "TrainingJob"]
+__all__ = ["Evaluation", "Source", "Start", "Trainer", "TrainingJob"]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One part of the data mix: documents for training and for validation, and its weight."""
+    """One part of the data mix: documents or conversations for training and for validation, and its weight.
+
+    fingerprint: digest of the training rows; empty where nobody has taken it. min_tokens: shorter documents are left
+    out. dropped: what was taken out of the dataset before, and how many rows of it, for people.
+    """
 
     name: str
     weight: float
-    train: Sequence[Document]
-    validation: Sequence[Document] = ()
+    train: Sequence[Document] | Sequence[Conversation]
+    validation: Sequence[Document] | Sequence[Conversation] = ()
     fingerprint: str = ""
+    min_tokens: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The checkpoint whose weights a training starts from.
+
+    reference: how it was named. prefix: id that its texts begin with, or None. lineage: fingerprints of it and of what
+    it came from, the oldest first.
+    """
+
+    reference: str
+    prefix: int | None
+    lineage: tuple[str, ...]
+
+
+class Evaluation(Protocol):
+    """The suite that the recipe's `evaluate` names, planned."""
+
+    def __call__(
+        self, model: LanguageModel, records: Path, progress: Callable[[str, int, int], None]
+    ) -> Mapping[str, Mapping[str, float | None]]:
+        """Score `model` on it, keep the records in folder `records`, and return the values by task and name.
+
+        A value that no JSON number can stand for is None. progress: told the model's name, the requests answered and
+        those in all.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +68,7 @@ class TrainingJob:
     """Everything a trainer needs, resolved: nothing in it is a name any more.
 
     architecture: the registered object that built `module` and saves it. out: the run's folder.
+    start: what the module's weights are from; None where they are fresh.
     """
 
     spec: ModelSpec
@@ -46,6 +80,8 @@ class TrainingJob:
     out: Path
     reference: str = ""
     progress: bool = True
+    evaluation: Evaluation | None = None
+    start: Start | None = None
 
 
 @runtime_checkable

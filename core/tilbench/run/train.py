@@ -12,15 +12,18 @@ import pydantic
 from tilbench.checkpoints.folder import is_run
 from tilbench.config.model import Data, ModelSpec, Recipe
 from tilbench.config.references import parse_spec
-from tilbench.data.rows import Document
+from tilbench.data.resolve import Rows, fingerprint
+from tilbench.data.rows import Conversation, Document
 from tilbench.errors import ConfigError, DataError, Unsupported
 from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.kinds.trainer import Source, TrainingJob
 from tilbench.paths import atomic_folder
 from tilbench.registry import Registry
-from tilbench.run.datasets import documents
+from tilbench.run.datasets import rows_of
+from tilbench.run.select import Selection, select
 from tilbench.run.specs import load_spec
+from tilbench.run.watch import SuiteEvaluation, plan_evaluation
 
 __all__ = ["Training", "resolve_training", "train", "train_if_needed"]
 
@@ -36,11 +39,14 @@ class Training:
     hardware: HardwareProfile
     config: Any
     """The architecture's validated config."""
+    evaluation: SuiteEvaluation | None = None
+    """What the recipe's `evaluate` asks for, planned."""
 
     @property
     def documents(self) -> list[str]:
-        """All training texts, source by source."""
-        return [document.text for source in self.sources for document in source.train]
+        """All training texts, source by source; a conversation's turns are texts."""
+        rows = [row for source in self.sources for row in source.train]
+        return [text for row in rows for text in _texts(row)]
 
 
 def resolve_training(
@@ -67,13 +73,16 @@ def resolve_training(
     architecture = registry.get("architectures", spec.architecture.name)
     registry.get("trainers", spec.recipe.trainer)
     registry.get("tokenizers", spec.tokenizer.family)
+    profile = registry.get("hardware", hardware or spec.hardware or "cpu")
+    wanted = spec.recipe.evaluate
     return Training(
         reference=asked.label,
         spec=spec,
         recipe=spec.recipe,
         sources=[_source(data, registry, data_dir) for data in spec.data],
-        hardware=registry.get("hardware", hardware or spec.hardware or "cpu"),
+        hardware=profile,
         config=_config(architecture, spec),
+        evaluation=plan_evaluation(wanted, registry, data_dir, profile) if wanted else None,
     )
 
 
@@ -100,6 +109,7 @@ def train(training: Training, registry: Registry, out: Path, *, progress: bool =
         out=out,
         reference=training.reference,
         progress=progress,
+        evaluation=training.evaluation,
     )
     folder: Path = registry.get("trainers", training.recipe.trainer).fit(job)
     return folder
@@ -127,13 +137,48 @@ def _config(architecture: Any, spec: ModelSpec) -> Any:
 
 
 def _source(data: Data, registry: Registry, data_dir: Path | None) -> Source:
-    rows, texts = documents(data.dataset, registry, data_dir)
-    heldout: list[Document] = []
+    rows = rows_of(data.dataset, registry, data_dir, limit=data.rows)
+    found = _selected(data, rows)
+    if not found.train:
+        why = "; ".join(f"{count:,} {what}" for what, count in found.dropped.items())
+        raise DataError(
+            f"dataset {data.dataset!r}: none of its {len(rows.rows):,} rows is left to train on{why and ': '}{why}"
+        )
+    heldout: Sequence[Document] | Sequence[Conversation] = found.heldout
     if data.heldout:
-        heldout = documents(data.heldout, registry, data_dir)[1]
-    if shared := {text.text for text in texts} & {text.text for text in heldout}:
-        raise DataError(f"{len(shared)} documents of {data.dataset!r} are also in {data.heldout!r}, its held-out text")
-    return Source(data.dataset, data.weight, texts, heldout, rows.fingerprint)
+        if data.validation_ratio:
+            raise ConfigError(f"{data.dataset}: it has heldout and validation_ratio; give it one of them")
+        heldout = _selected(Data(dataset=data.heldout), rows_of(data.heldout, registry, data_dir)).train
+    if shared := {_said(row) for row in found.train} & {_said(row) for row in heldout}:
+        where, fix = (repr(data.heldout), "") if data.heldout else ("the part held out", "; set deduplicate: true")
+        raise DataError(f"{len(shared)} rows of {data.dataset!r} are also in {where}, its held-out text{fix}")
+    untouched = len(found.train) == len(rows.rows) and data.split == "none"
+    return Source(
+        data.dataset,
+        data.weight,
+        found.train,
+        heldout,
+        rows.fingerprint if untouched else fingerprint(found.train),
+        data.min_tokens,
+        found.dropped,
+    )
+
+
+def _selected(data: Data, rows: Rows) -> Selection:
+    """Return the rows of one kind that a trainer can learn from. Raises DataError for other kinds."""
+    if documents := [row for row in rows.rows if isinstance(row, Document)]:
+        return select(documents, data)
+    if conversations := [row for row in rows.rows if isinstance(row, Conversation)]:
+        return select(conversations, data)
+    raise DataError(f"dataset {data.dataset!r} holds {rows.kind}; running text or conversations are needed here")
+
+
+def _texts(row: Document | Conversation) -> list[str]:
+    return [row.text] if isinstance(row, Document) else [content for _, content in row.messages]
+
+
+def _said(row: Document | Conversation) -> object:
+    return row.text if isinstance(row, Document) else row.messages
 
 
 def _tokenizer(training: Training, registry: Registry, out: Path) -> Tokenizer:

@@ -1,15 +1,18 @@
 """Log-probabilities and cross-entropy in bounded memory: the logits of all rows are never held.
 
 Rows are projected to the vocabulary a chunk at a time, the log-softmax is taken in fp32, and only the wanted
-entry of a row survives. For training, a chunk's logits are computed again in the backward pass.
+entry of a row survives. For training, where the projection is a plain matrix, the gradients are computed with the loss
+(Hsu et al., Liger Kernel, 2024); otherwise a chunk's logits are computed again in the backward pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
@@ -17,6 +20,11 @@ from torch.utils.checkpoint import checkpoint
 __all__ = ["CHUNK_BYTES", "cross_entropy", "target_ranks", "token_logprobs"]
 
 CHUNK_BYTES = 64 * 2**20
+
+_BLOCK_BYTES = 4 * 2**20
+"""Of fp32 logits that a CPU works on at once: they stay in its caches."""
+_COLUMNS = 4096
+"""Rows of the projection whose gradient is added up at once on a CPU, for the same reason."""
 
 Project = Callable[[Tensor], Tensor]
 
@@ -72,7 +80,7 @@ def target_ranks(project: Project, hidden: Tensor, targets: Tensor, *, chunk_byt
 
 
 def cross_entropy(
-    project: Project,
+    project: Project | Tensor,
     hidden: Tensor,
     targets: Tensor,
     *,
@@ -82,29 +90,134 @@ def cross_entropy(
 ) -> Tensor:
     """Return the cross-entropy in nats, fp32 scalar, equal to `F.cross_entropy` on all logits at once.
 
-    project: states [n, D] → logits [n, V]; it runs once more in the backward pass, so it must be
-    deterministic. hidden: [N, D]. targets: int64 [N]; rows with `ignore_index` are not even projected.
+    project: the weight [V, D] of a plain linear map, or any function of states [n, D] → logits [n, V]. With a
+    weight nothing is computed twice: its gradient and that of `hidden` come with the loss, in the precision of
+    autocast, added up in fp32. A function runs once more in the backward pass where there is more than one
+    chunk, so it must be deterministic. hidden: [N, D]. targets: int64 [N].
+    ignore_index: the target of rows that do not count; on a CPU they are not even projected.
     reduction: the mean over rows that are not ignored (0, not NaN, where all are), or their sum.
-    chunk_bytes: bound on the temporaries; larger chunks are faster on a GPU. Gradients reach `hidden` and
-    whatever `project` uses. Raises ValueError for shapes that do not fit.
+    chunk_bytes: bound on the temporaries; larger chunks are faster. Gradients reach `hidden` and the weight,
+    or whatever the function uses. Raises ValueError for shapes that do not fit.
     """
     _check(hidden, targets)
     kept = targets != ignore_index
-    if not torch.compiler.is_compiling() and not bool(kept.all()):
-        hidden, targets = hidden[kept], targets[kept]
-    total = hidden.new_zeros((), dtype=torch.float32)
+    count = kept.sum().clamp(min=1)
+    # Elsewhere than on a CPU, asking which rows are kept would wait for the device.
+    if hidden.device.type == "cpu" and not torch.compiler.is_compiling() and not bool(kept.all()):
+        hidden, targets, kept = hidden[kept], targets[kept], kept[kept]
     if not len(targets):
         total = hidden.float().sum()  # zero, and still a loss that backward() accepts
-    for start, stop in _chunks(project, hidden, chunk_bytes):
+    elif isinstance(project, Tensor) and _compute_dtype(hidden) != torch.float16:
+        wanted = [torch.is_grad_enabled() and each.requires_grad for each in (hidden, project)]
+        total = _LinearLoss.apply(hidden, project, targets, kept, chunk_bytes, wanted)  # type: ignore[no-untyped-call]
+    else:
+        # In fp16 the scaler's factor has to be in the gradient of the logits before they are rounded.
+        function = partial(F.linear, weight=project) if isinstance(project, Tensor) else project
+        total = _projected_loss(function, hidden, targets, ignore_index, chunk_bytes)
+    return total if reduction == "sum" else total / count
+
+
+def _compute_dtype(hidden: Tensor) -> torch.dtype:
+    """Return what a matrix product with `hidden` is computed in."""
+    device = hidden.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+
+
+class _LinearLoss(torch.autograd.Function):
+    """Summed cross-entropy of hidden [N, D] weightᵀ, its two gradients computed at once and kept instead of logits."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        kept: Tensor,
+        chunk_bytes: int,
+        wanted: Sequence[bool],
+    ) -> Tensor:
+        dtype = _compute_dtype(hidden)
+        with torch.autocast(hidden.device.type, enabled=False):
+            loss, *slopes = _linear_loss(hidden.to(dtype), weight.to(dtype), targets, kept, chunk_bytes, wanted)
+        ctx.slopes = [
+            None if slope is None else slope.to(each.dtype)
+            for slope, each in zip(slopes, (hidden, weight), strict=True)
+        ]
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        slopes, ctx.slopes = ctx.slopes, None
+        if slopes is None:
+            raise RuntimeError("the loss has no second backward pass: its gradients were handed out in the first")
+        # In place, because the buffers are this function's own.
+        return *(None if each is None else each.mul_(gradient) for each in slopes), None, None, None, None
+
+
+def _linear_loss(
+    hidden: Tensor, weight: Tensor, targets: Tensor, kept: Tensor, chunk_bytes: int, wanted: Sequence[bool]
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Return the summed loss and, where wanted, its gradients for hidden [N, D] and weight [V, D], the latter fp32.
+
+    The logits of a chunk become its softmax and then its gradient in place, so that a chunk is written once.
+    """
+    total = torch.zeros((), device=hidden.device)
+    vocabulary, on_cpu = len(weight), hidden.device.type == "cpu"
+    rows = min(len(hidden), max(1, chunk_bytes // (vocabulary * hidden.element_size())))
+    if on_cpu:
+        block, columns = max(1, min(rows, _BLOCK_BYTES // (4 * vocabulary))), _COLUMNS
+    else:
+        rows = max(1, min(rows, chunk_bytes // (vocabulary * (hidden.element_size() + 8))))
+        block, columns = rows, vocabulary
+    for_hidden = torch.empty_like(hidden) if wanted[0] else None
+    for_weight = torch.zeros_like(weight, dtype=torch.float32) if wanted[1] else None
+    logits, wide = hidden.new_empty(rows, vocabulary), hidden.new_empty(block, vocabulary, dtype=torch.float32)
+    for start in range(0, len(hidden), rows):
+        part = hidden[start : start + rows]
+        slope = torch.mm(part, weight.t(), out=logits[: len(part)])
+        for first in range(0, len(part), block):
+            some = slice(start + first, start + min(first + block, len(part)))
+            total += _softmax_loss_(slope[first : first + block], targets[some], kept[some], wide)
+        if for_hidden is not None:
+            torch.mm(slope, weight, out=for_hidden[start : start + rows])
+        if for_weight is not None:
+            for column in range(0, vocabulary, columns):
+                for_weight[column : column + columns] += slope[:, column : column + columns].t() @ part
+    return total, for_hidden, for_weight
+
+
+def _softmax_loss_(logits: Tensor, targets: Tensor, kept: Tensor, wide: Tensor) -> Tensor:
+    """Return the summed loss of logits [n, V], fp32, and turn them into its gradient in place.
+
+    wide: fp32 [≥ n, V] to work in.
+    """
+    targets = torch.where(kept, targets, 0)[:, None]
+    wide = wide[: len(logits)].copy_(logits)
+    top = wide.amax(-1, keepdim=True)
+    picked = wide.gather(1, targets)
+    mass = wide.sub_(top).exp_().sum(-1, keepdim=True)
+    wide.mul_(kept[:, None] / mass)
+    wide.scatter_add_(1, targets, -kept[:, None].float())
+    logits.copy_(wide)
+    return torch.where(kept[:, None], mass.log() + top - picked, 0.0).sum()
+
+
+def _projected_loss(project: Project, hidden: Tensor, targets: Tensor, ignore_index: int, chunk_bytes: int) -> Tensor:
+    """Return the summed loss; the logits of more than one chunk are computed again in the backward pass."""
+    total = hidden.new_zeros((), dtype=torch.float32)
+    chunks = _chunks(project, hidden, chunk_bytes)
+    again = torch.is_grad_enabled() and len(chunks) > 1
+    for start, stop in chunks:
         rows, wanted = hidden[start:stop], targets[start:stop]
-        if torch.is_grad_enabled():
+        if again:
             loss = checkpoint(
                 _sum_loss, project, rows, wanted, ignore_index, use_reentrant=False, preserve_rng_state=False
             )
         else:
             loss = _sum_loss(project, rows, wanted, ignore_index)
         total = total + loss
-    return total if reduction == "sum" else total / kept.sum().clamp(min=1)
+    return total
 
 
 def _sum_loss(project: Project, hidden: Tensor, targets: Tensor, ignore_index: int) -> Tensor:

@@ -33,6 +33,7 @@ from tilbench.kinds.requests import (
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.scoring.generate import Job, generate
 from tilbench.scoring.likelihood import Scored, Segment, SegmentScorer
+from tilbench.scoring.onednn import through_onednn
 from tilbench.scoring.prefix import Prefix
 from tilbench.scoring.states import Budget
 from tilbench.scoring.timing import time_generation
@@ -75,10 +76,10 @@ class TorchLanguageModel:
                 "they are not of one model"
             )
         self.card = card
-        self._decoder = decoder
+        self._device = torch.device(options.device)
+        self._decoder = decoder = through_onednn(decoder, self._device)
         self._tokenizer = tokenizer
         self._prefix = prefix
-        self._device = torch.device(options.device)
         self._budget = Budget(options.batch_tokens)
         self._scorer = SegmentScorer(decoder, self._device, self._budget, card.name)
         self._group_tokens = _GROUP * options.batch_tokens

@@ -1,0 +1,55 @@
+"""The exponential moving average of the weights, which is what is validated and saved where a recipe asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Average"]
+
+
+class Average:
+    """average ← decay · average + (1 - decay) · weights after each step; a decay of 0 keeps none."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
+        self._parameters, self._decay = parameters, decay
+        self._values = [each.detach().clone() for each in parameters] if decay else []
+
+    def __bool__(self) -> bool:
+        """Say whether an average is kept."""
+        return bool(self._decay)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the weights as they are."""
+        if self:
+            torch._foreach_lerp_(self._values, [each.detach() for each in self._parameters], 1 - self._decay)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """While entered, the module has the averaged weights."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def weights(self) -> list[Tensor]:
+        """Return the module's own weights, in the order of the parameters; call it while `in_place` is entered."""
+        return self._values
+
+    def restore(self, weights: Sequence[Tensor]) -> None:
+        """Take the module's weights as the average, and give the module `weights`."""
+        for value, parameter, weight in zip(self._values, self._parameters, weights, strict=True):
+            value.copy_(parameter.detach())
+            parameter.detach().copy_(weight)
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for value, parameter in zip(self._values, self._parameters, strict=bool(self)):
+            held = parameter.detach().clone()
+            parameter.copy_(value)
+            value.copy_(held)
