@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import click
 
@@ -15,6 +16,7 @@ def main() -> None:
     """Run the command line: status 0 done, 1 failed checks, 2 a mistake to mend, 130 interrupted."""
     from tilbench.cli import cli
 
+    warnings.showwarning = _show
     try:
         status = cli.main(standalone_mode=False)
     except TilbenchError as error:
@@ -37,6 +39,11 @@ def main() -> None:
         click.echo(f"error: {error.filename}: {error.strerror}; check the path and its permissions", err=True)
         sys.exit(2)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _show(message: Warning | str, *_place: object, **_more: object) -> None:
+    """Print a warning as one line; whose line of code gave it is of no use here."""
+    click.echo(f"warning: {message}", err=True)
 
 
 if __name__ == "__main__":

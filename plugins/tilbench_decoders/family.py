@@ -10,7 +10,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import nn
 
+from tilbench.checkpoints.adapters import ADAPTER, add_adapter, is_adapted, load_adapter, merged, save_adapted
 from tilbench.checkpoints.weights import load_weights, save_weights
+from tilbench.config.model import Adapter
 from tilbench_decoders.config import DecoderConfig
 from tilbench_decoders.decoder import Decoder
 
@@ -71,8 +73,19 @@ class DecoderFamily(ABC, Generic[ConfigT]):
         return module
 
     def save(self, module: nn.Module, folder: Path) -> None:
-        """Write `model.safetensors` into an existing folder."""
-        save_weights(module, folder)
+        """Write `model.safetensors` into an existing folder; of an adapted decoder, peft's files beside its base."""
+        if is_adapted(module):
+            save_adapted(module, folder)
+        else:
+            save_weights(module, folder)
+
+    def adapt(self, module: nn.Module, adapter: Adapter) -> nn.Module:
+        """Return the decoder with a low-rank adapter to train on its frozen weights."""
+        return add_adapter(module, adapter)
+
+    def merge(self, config: ConfigT, folder: Path, *, dtype: torch.dtype) -> nn.Module:
+        """Return the decoder saved in `folder` with its adapter added into its weights."""
+        return merged(self.load(config, folder, dtype=dtype))
 
     def load(self, config: ConfigT, folder: Path, *, dtype: torch.dtype | None = None) -> Decoder:
         """Return the decoder saved in `folder`, on CPU, in `dtype` or as stored.
@@ -82,4 +95,6 @@ class DecoderFamily(ABC, Generic[ConfigT]):
         with torch.device("meta"):
             module = self.assemble(config)
         load_weights(module, folder, dtype=dtype)
+        if (folder / ADAPTER).is_file():
+            load_adapter(module, folder)
         return module

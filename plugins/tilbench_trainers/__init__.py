@@ -20,3 +20,8 @@ def register_trainers(register: Register) -> None:
         "tilbench_trainers.pretrain:Pretrain",
         summary="next-token training from scratch, on one device; resumes exactly",
     )
+    register(
+        "sft",
+        "tilbench_trainers.sft:Sft",
+        summary="supervised fine-tuning on conversations: only the assistant's tokens are learned",
+    )

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
-from torch import nn
 
 from tilbench.kinds.architecture import Decoder
 from tilbench.kinds.language_model import ModelCard, OpenOptions
@@ -18,66 +14,30 @@ from tilbench.kinds.trainer import TrainingJob
 from tilbench.scoring.engine import SUPPORTED, TorchLanguageModel
 from tilbench.scoring.prefix import Prefix
 
-__all__ = ["LiveModel", "weights_digest"]
+__all__ = ["live_model"]
 
 
-@dataclass(frozen=True, slots=True)
-class LiveModel:
-    """Opens the weights as they are, with no copy of them, as their checkpoint would be opened.
+@contextmanager
+def live_model(job: TrainingJob, device: torch.device, prefix: int | None, step: int) -> Iterator[TorchLanguageModel]:
+    """Give the module as it is after `step`, with no copy of it, as its checkpoint would be opened.
 
-    prefix: id of the token that every document begins with in training; None where there is none.
+    prefix: id of the token that every document begins with in training; None where there is none. Afterwards module and
+    random generators are as they were.
     """
-
-    job: TrainingJob
-    device: torch.device
-    prefix: int | None
-
-    @contextmanager
-    def at(self, step: int, *, recorded: bool = False) -> Iterator[TorchLanguageModel]:
-        """Give the model after `step`; afterwards module and random generators are as they were.
-
-        recorded: take a digest of the weights, by which records know the model.
-        """
-        module = self.job.module
-        training = module.training
-        accelerators = [] if self.device.type == "cpu" else [torch.get_device_module(self.device).current_device()]
-        module.eval()
-        try:
-            with torch.random.fork_rng(accelerators, device_type=self.device.type if accelerators else "cuda"):
-                yield self._opened(step, recorded)
-        finally:
-            module.train(training)
-
-    def _opened(self, step: int, recorded: bool) -> TorchLanguageModel:
-        job, token = self.job, self.prefix
-        assert job.spec.recipe is not None
-        # As a checkpoint of ours is opened: a prefix that documents begin with stands before contexts too.
-        prefix = Prefix(token, contexts=token is not None, label="none" if token is None else f"id {token}")
-        identity = {"prefix": str(prefix), "tokenizer": job.tokenizer.fingerprint}
-        model = job.reference or job.spec.name
-        card = ModelCard(
-            name=f"{job.out}@{step}",
-            fingerprint=weights_digest(job.module, **identity) if recorded else "",
-            supports=SUPPORTED,
-            parameters=sum(parameter.numel() for parameter in job.module.parameters()),
-            step=step,
-            prefix=str(prefix),
-            tokenizer=job.tokenizer.fingerprint,
-            max_length=int(job.module.max_length),  # type: ignore[arg-type]
-            details={
-                "spec": model,
-                "architecture": job.spec.architecture.name,
-                "trained_tokens": step * job.spec.recipe.tokens_per_step,
-            },
-        )
-        options = OpenOptions(device=str(self.device), load_tokenizer=lambda _: job.tokenizer)
-        return TorchLanguageModel(card, cast("Decoder", job.module), job.tokenizer, prefix, options)
-
-
-def weights_digest(module: nn.Module, **extra: Any) -> str:
-    """Return the SHA-256 of a module's weights and buffers, by name, and of `extra`."""
-    digest = hashlib.sha256(json.dumps(extra, sort_keys=True).encode())
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
+    module = job.module
+    model = TorchLanguageModel(
+        ModelCard(name=f"{job.out}@{step}", fingerprint="", supports=SUPPORTED),
+        cast("Decoder", module),
+        job.tokenizer,
+        # As a checkpoint of ours is opened: what documents begin with stands before contexts too.
+        Prefix(prefix, contexts=prefix is not None, label="none" if prefix is None else f"id {prefix}"),
+        OpenOptions(device=str(device), load_tokenizer=lambda _: job.tokenizer),
+    )
+    accelerators = [] if device.type == "cpu" else [torch.get_device_module(device).current_device()]
+    training = module.training
+    module.eval()
+    try:
+        with torch.random.fork_rng(accelerators, device_type=device.type if accelerators else "cuda"):
+            yield model
+    finally:
+        module.train(training)

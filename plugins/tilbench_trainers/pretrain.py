@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 
 from tilbench.config.model import Recipe
-from tilbench.data.batch import IGNORED, Batch, Batches
+from tilbench.data.batch import IGNORED, Batches
 from tilbench.kinds.architecture import Decoder
 from tilbench.kinds.trainer import TrainingJob
-from tilbench.scoring.chunked import cross_entropy
+from tilbench_trainers.average import Average
 from tilbench_trainers.batches import Progress, text_batches
 from tilbench_trainers.board import TENSORBOARD, Board
 from tilbench_trainers.checks import checked_recipe, chosen_device
 from tilbench_trainers.display import Display
+from tilbench_trainers.forward import Forward
 from tilbench_trainers.guard import Guard, check_ids
 from tilbench_trainers.interrupts import StopRequests
-from tilbench_trainers.optimizer import adamw, clip, trainable
+from tilbench_trainers.optimizer import clip, make_optimizer, trainable
 from tilbench_trainers.record import claim, run_record
 from tilbench_trainers.schedule import learning_rate
 from tilbench_trainers.state import State, clean, last_checkpoint, restore, save
@@ -37,9 +37,6 @@ from tilbench_trainers.validation import Validation, Validator
 from tilbench_trainers.watch import Watch
 
 __all__ = ["Pretrain"]
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
 
 class Pretrain:
     """Next-token training of all parameters that require a gradient (`tilbench.kinds.trainer.Trainer`)."""
@@ -88,14 +85,17 @@ class _Loop:
         separator = trainer.prefix(job)
         self.module = job.module.to(device)
         self.decoder = cast("Decoder", self.module)
+        self.forward = Forward(self.module, recipe, device)
         self.parameters = list(trainable(self.module).values())
         self.state = State(
             module=self.module,
-            optimizer=adamw(self.module, recipe.optimizer),
+            optimizer=make_optimizer(self.module, recipe.optimizer),
+            average=Average(self.parameters, recipe.ema),
             scaler=torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16"),
             device=device,
             digest=record["digest"],
             prefix=separator,
+            lineage=job.start.lineage if job.start else (),
         )
         # One process does the passes of every device the recipe names, so that a step is the same step.
         self.passes = recipe.accumulation * recipe.devices
@@ -105,11 +105,12 @@ class _Loop:
         self.board = Board(job.out / TENSORBOARD) if recipe.tensorboard else None
 
     def run(self, last: Path | None) -> Path:
-        """Train from checkpoint `last` (None: the untrained module) to the end; return the last folder."""
-        done = 0 if last is None else restore(self.job, self.state, last)
+        """Train from checkpoint `last` (None: from the job's start) to the end; return the last folder."""
+        start = last or (self.job.start and self.job.start.resume)
+        done = 0 if start is None else restore(self.job, self.state, start)
         with Display(self.job.progress, self.recipe.steps, done) as display:
             self.batches = self.trainer.batches(self.job, self.state.prefix, display.encoding)
-            folder = save(self.job, self.recipe, self.state, 0) if last is None else last
+            folder = save(self.job, self.recipe, self.state, done) if last is None else last
             self.module.train()
             with (
                 self.board or nullcontext(),
@@ -144,7 +145,9 @@ class _Loop:
         # An fp16 step whose scaled gradient overflowed is skipped by the scaler and has no norm.
         shown = norm if math.isfinite(norm) else None
         log.write(step=step, loss=loss, lr=lr, grad_norm=shown, tokens=step * tokens, timing=timing)
-        if found := self.watch.look(step, display.scoring):
+        with self.state.average.in_place():
+            found = self.watch.look(step, display.scoring)
+        if found:
             log.write(step=step, **found)
 
     def _update(self, step: int, lr: float) -> tuple[float, float]:
@@ -154,10 +157,11 @@ class _Loop:
         check_ids(batch.ids, self.decoder.vocab_size, lambda: self.batches.places(step - 1))
         batch = batch.to(self.device)
         total = torch.zeros((), device=self.device)
-        for part in batch.parts(self.recipe.batch_size):
-            loss = self._loss(part)
-            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
+        with self.forward.step():
+            for part in batch.parts(self.recipe.batch_size):
+                loss = self.forward.loss(part)
+                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                total += loss.detach()
         scaler.unscale_(optimizer)
         norm = clip(self.parameters, self.recipe.optimizer.clip)
         numbers: list[float] = torch.stack([total, norm.to(total.dtype)]).tolist()  # the step's one wait for the device
@@ -167,17 +171,9 @@ class _Loop:
             group["lr"] = lr
         scaler.step(optimizer)
         scaler.update()
+        self.state.average.update()
         optimizer.zero_grad(set_to_none=True)
         return mean, size
-
-    def _loss(self, part: Batch) -> Tensor:
-        """Return the cross-entropy in nats of a part of a step, as its share of the step's mean, without [B, T, V]."""
-        precision = self.recipe.precision
-        with torch.autocast(self.device.type, dtype=_DTYPES[precision], enabled=precision != "fp32"):
-            hidden = self.decoder.hidden(part.ids, positions=part.positions, mask=part.mask)  # [B, T, D]
-            targets = part.targets.flatten()
-            total = cross_entropy(self.decoder.project, hidden.flatten(0, 1), targets, reduction="sum")
-        return total / part.predicted
 
     @torch.no_grad()
     def _row_losses(self, step: int) -> list[tuple[object, float]]:
@@ -186,7 +182,7 @@ class _Loop:
         losses = []
         for row in self.batches.batch(step - 1).to(self.device).parts(1):
             share = row.predicted / max(1, int((row.targets != IGNORED).sum()))
-            losses.append(share * self._loss(row).item())
+            losses.append(share * self.forward.loss(row, compiled=False).item())
         self.module.train()
         return list(zip(self.batches.places(step - 1), losses, strict=True))
 

@@ -5,22 +5,32 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 from torch import nn
 
-from tilbench.checkpoints.folder import CheckpointInfo, checkpoints, read_info, step_folder, write_info
+from tilbench.checkpoints.folder import (
+    CheckpointInfo,
+    checkpoints,
+    read_info,
+    step_folder,
+    write_info,
+)
 from tilbench.config.model import Recipe
 from tilbench.errors import CheckpointError
 from tilbench.kinds.trainer import TrainingJob
 from tilbench.paths import atomic_folder
-from tilbench_trainers.optimizer import trainable
+from tilbench.results.training_log import LOG, read_lines
+from tilbench_trainers.average import Average
+from tilbench_trainers.optimizer import Joint, trainable
 from tilbench_trainers.record import resolved_architecture
 
-__all__ = ["State", "clean", "last_checkpoint", "restore", "save"]
+__all__ = ["State", "clean", "last_checkpoint", "restore", "save", "write_model"]
 
 _TRAINING = "training"
 _FILE = "state.pt"
@@ -30,14 +40,16 @@ _RESUMABLE = 2
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything that changes in training, and the run's digest and prefix token, which do not."""
+    """Everything that changes in training, and the run's digest, prefix token and lineage, which do not."""
 
     module: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer | Joint
+    average: Average
     scaler: torch.amp.GradScaler
     device: torch.device
     digest: str
     prefix: int | None
+    lineage: tuple[str, ...] = ()
 
 
 def last_checkpoint(out: Path) -> Path | None:
@@ -59,6 +71,19 @@ def last_checkpoint(out: Path) -> Path | None:
 def save(job: TrainingJob, recipe: Recipe, state: State, step: int) -> Path:
     """Write the checkpoint of `step`, then remove those that the recipe does not keep; return its folder."""
     folder = step_folder(job.out, step)
+    with state.average.in_place(), atomic_folder(folder) as aside:
+        write_model(job, recipe, state, step, aside)
+        (aside / _TRAINING).mkdir()
+        torch.save(_training_state(state, step), aside / _TRAINING / _FILE)
+        _sync(aside)
+    _prune(job.out, recipe)
+    return folder
+
+
+def write_model(job: TrainingJob, recipe: Recipe, state: State, step: int, folder: Path) -> None:
+    """Write what opens a checkpoint into `folder`: the weights that the module has, the tokenizer, what they are."""
+    job.architecture.save(state.module, folder)
+    job.tokenizer.save(folder)
     info = CheckpointInfo(
         model=job.reference or job.spec.name,
         architecture=resolved_architecture(job),
@@ -68,16 +93,9 @@ def save(job: TrainingJob, recipe: Recipe, state: State, step: int) -> Path:
         step=step,
         tokens=step * recipe.tokens_per_step,
         run=state.digest,
+        lineage=state.lineage,
     )
-    with atomic_folder(folder) as aside:
-        job.architecture.save(state.module, aside)
-        job.tokenizer.save(aside)
-        (aside / _TRAINING).mkdir()
-        torch.save(_training_state(state, step), aside / _TRAINING / _FILE)
-        write_info(aside, info)
-        _sync(aside)
-    _prune(job.out, recipe)
-    return folder
+    write_info(folder, info)
 
 
 def _training_state(state: State, step: int) -> dict[str, Any]:
@@ -87,6 +105,7 @@ def _training_state(state: State, step: int) -> dict[str, Any]:
     return {
         "step": step,
         "names": list(trainable(state.module)),
+        "weights": state.average.weights(),
         "optimizer": state.optimizer.state_dict(),
         "scaler": state.scaler.state_dict(),
         "random": random,
@@ -112,6 +131,8 @@ def restore(job: TrainingJob, state: State, folder: Path) -> int:
         raise CheckpointError(f"{path} is of other trainable parameters than the model's: {', '.join(odd)} differ")
     config = job.architecture.Config.model_validate(read_info(folder).architecture.config)
     state.module.load_state_dict(job.architecture.load(config, folder).state_dict())
+    if state.average:
+        state.average.restore(saved["weights"])
     state.optimizer.load_state_dict(saved["optimizer"])
     state.scaler.load_state_dict(saved["scaler"])
     torch.set_rng_state(saved["random"]["cpu"])
@@ -128,18 +149,35 @@ def clean(out: Path) -> None:
 
 
 def _prune(out: Path, recipe: Recipe) -> None:
-    """Keep the first, the last, and the newest `keep` of those between that were due.
+    """Keep the first, the last, the newest `keep` of those between that were due, multiples of `keep_every`, the best.
 
-    A checkpoint between that was not due was written because somebody stopped the run there.
+    A checkpoint between that was not due was written because somebody stopped the run there. The newest, and those
+    that are kept for good, can be gone on from.
     """
     found = checkpoints(out)
-    every = recipe.checkpoint_every
-    due = [path for path in found[1:-1] if every and int(path.name.removeprefix("step-")) % every == 0]
-    for path in set(found[1:-1]) - set(due[-recipe.keep :]):
+    steps = {path: int(path.name.removeprefix("step-")) for path in found}
+    every, whole = recipe.checkpoint_every, recipe.keep_every
+    due = [path for path in found[1:-1] if every and steps[path] % every == 0]
+    for_good = {path for path in found if whole and steps[path] % whole == 0}
+    kept = {found[0], found[-1], *due[-recipe.keep :], *for_good, *_best(out, recipe, found)}
+    for path in set(found) - kept:
         hidden = path.replace(out / f".{path.name}.old")  # so that half a folder never passes for a checkpoint
         shutil.rmtree(hidden, ignore_errors=True)
     for path in checkpoints(out)[:-_RESUMABLE]:
-        shutil.rmtree(path / _TRAINING, ignore_errors=True)
+        if path not in for_good:
+            shutil.rmtree(path / _TRAINING, ignore_errors=True)
+
+
+def _best(out: Path, recipe: Recipe, found: Sequence[Path]) -> list[Path]:
+    """Return the checkpoint with the lowest validation, the earliest of equals, if the recipe asks and one has any."""
+    if not recipe.keep_best or not (out / LOG).is_file():
+        return []
+    means = {
+        step_folder(out, line["step"]): fmean(source[recipe.keep_best] for source in line["validation"].values())
+        for line in read_lines(out / LOG)
+        if line.get("validation")
+    }
+    return sorted((path for path in found if path in means), key=lambda path: means[path])[:1]
 
 
 def _sync(folder: Path) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -12,7 +15,7 @@ from tilbench.config.model import Probe, Recipe, Sample
 from tilbench.kinds.requests import Answer, Decoding, Generated, Generation, NextWord, Ranked, Request
 from tilbench.kinds.trainer import TrainingJob
 from tilbench.scoring.engine import TorchLanguageModel
-from tilbench_trainers.live import LiveModel
+from tilbench_trainers.live import live_model
 from tilbench_trainers.validation import Validation
 
 __all__ = ["RECORDS", "Watch"]
@@ -25,10 +28,17 @@ class Watch:
     """Looks at the module between two steps, and leaves it, and every random generator, as it was."""
 
     def __init__(
-        self, job: TrainingJob, recipe: Recipe, device: torch.device, prefix: int | None, validation: Validation
+        self,
+        job: TrainingJob,
+        recipe: Recipe,
+        device: torch.device,
+        prefix: int | None,
+        validation: Validation,
+        write: Callable[[int, Path], None],
     ) -> None:
-        self._job, self._recipe, self._validation = job, recipe, validation
-        self._live = LiveModel(job, device, prefix)
+        """Look at the module of `job`. write: writes what opens the checkpoint of a step into a folder."""
+        self._job, self._recipe, self._validation, self._write = job, recipe, validation, write
+        self._live = partial(live_model, job, device, prefix)
 
     def look(self, step: int, progress: Callable[[str, int, int], None]) -> dict[str, Any]:
         """Return what the recipe wants to know after `step`, as fields of a log line; empty at most steps.
@@ -41,15 +51,20 @@ class Watch:
         if self._validation and self._due(step, recipe.validate_every):
             found["validation"] = self._validation.measure()
         if recipe.probe is not None and self._due(step, recipe.probe.every):
-            with self._live.at(step) as model:
+            with self._live(step) as model:
                 found["probes"] = _probes(model, recipe.probe)
         if recipe.sample is not None and self._due(step, recipe.sample.every):
-            with self._live.at(step) as model:
+            with self._live(step) as model:
                 found["samples"] = _samples(model, recipe.sample)
         evaluation = self._job.evaluation
         if evaluation is not None and recipe.evaluate is not None and self._due(step, recipe.evaluate.every):
-            with self._live.at(step, recorded=True) as model:
-                found["evaluation"] = evaluation(model, self._job.out / RECORDS, progress)
+            # Named as what a killed process leaves behind of a checkpoint, and removed like it.
+            with (
+                TemporaryDirectory(prefix=f".step-{step:08d}.", dir=self._job.out) as folder,
+                self._live(step) as model,
+            ):
+                self._write(step, Path(folder))
+                found["evaluation"] = evaluation(model, Path(folder), self._job.out / RECORDS, progress)
         return found
 
     def _due(self, step: int, every: int) -> bool:

@@ -42,24 +42,26 @@ class Start:
     """The checkpoint whose weights a training starts from.
 
     reference: how it was named. prefix: id that its texts begin with, or None. lineage: fingerprints of it and of what
-    it came from, the oldest first.
+    it came from, the oldest first. resume: its folder, where its optimizer, step and so its place in the data are gone
+    on with too.
     """
 
     reference: str
     prefix: int | None
     lineage: tuple[str, ...]
+    resume: Path | None = None
 
 
 class Evaluation(Protocol):
     """The suite that the recipe's `evaluate` names, planned."""
 
     def __call__(
-        self, model: LanguageModel, records: Path, progress: Callable[[str, int, int], None]
+        self, model: LanguageModel, checkpoint: Path, records: Path, progress: Callable[[str, int, int], None]
     ) -> Mapping[str, Mapping[str, float | None]]:
         """Score `model` on it, keep the records in folder `records`, and return the values by task and name.
 
-        A value that no JSON number can stand for is None. progress: told the model's name, the requests answered and
-        those in all.
+        A value that no JSON number can stand for is None. checkpoint: a folder with the model's files, which decide
+        what records know it by. progress: told the model's name, the requests answered and those in all.
         """
 
 

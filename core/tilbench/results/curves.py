@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,8 @@ _STYLE: dict[Any, Any] = {
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Told apart by colour-blind readers (Okabe & Ito, 2008)."""
 _DASHES = ("-", "--", ":", "-.")
-_WINDOW = 50
-"""Steps of the running mean that is drawn over a noisy curve."""
+_LONG = 100
+"""Steps from which on a noisy curve is drawn faint, under its running mean; a shorter one shows its points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def _pictures(runs: Mapping[str, TrainingCurves]) -> list[tuple[str, str, str, b
         ("learning-rate", "Learning rate", "learning rate", False, lines("lr")),
         ("gradient-norm", "Gradient norm before clipping", "L2 norm", True, lines("grad_norm")),
         ("throughput", "Throughput", "tokens per second", True, lines("tokens_per_second")),
-        ("validation-bpb", "Validation", "bits per UTF-8 byte", False, validation),
+        ("validation-bpb", "Validation on held-out text", "bits per UTF-8 byte", False, validation),
     ]
 
 
@@ -120,20 +121,23 @@ def _plot(axes: Axes, line: _Line, noisy: bool) -> None:
     """Draw a line; one that is noisy and long is drawn faint, under its running mean."""
     steps, values = line.curve.steps, line.curve.values
     style: dict[str, Any] = {"color": line.colour, "linestyle": line.dash}
-    if noisy and len(values) > 2 * _WINDOW:
+    if noisy and len(values) > _LONG:
         axes.plot(steps, values, alpha=0.25, linewidth=0.8, **style)
         axes.plot(steps, _smooth(values), linewidth=1.6, label=line.label, **style)
     else:
-        marker = "o" if len(values) <= _WINDOW else ""
+        marker = "o" if len(values) <= _LONG else ""
         axes.plot(steps, values, linewidth=1.6, marker=marker, markersize=3, label=line.label, **style)
 
 
 def _smooth(values: Sequence[float]) -> list[float]:
-    """Return the mean of each value and of up to `_WINDOW - 1` before it."""
-    sums = [0.0]
-    for value in values:
-        sums.append(sums[-1] + value)
-    return [(sums[end] - sums[max(0, end - _WINDOW)]) / min(end, _WINDOW) for end in range(1, len(values) + 1)]
+    """Return running means around each value, over a fortieth of the curve; at its ends over as much as there is."""
+    sums = list(accumulate(values, initial=0.0))
+    widest, last = max(2, len(values) // 80), len(values) - 1
+    means = []
+    for place in range(len(values)):
+        half = min(widest, place, last - place)
+        means.append((sums[place + half + 1] - sums[place - half]) / (2 * half + 1))
+    return means
 
 
 def _thousands(value: float, _: float | None = None) -> str:

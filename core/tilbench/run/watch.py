@@ -17,6 +17,7 @@ from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions
 from tilbench.registry import Registry
 from tilbench.results.store import RecordStore
+from tilbench.run.checkpoint_loader import CheckpointLoader
 from tilbench.run.environment import describe_environment
 from tilbench.run.execute import Progress, run_model
 from tilbench.run.macros import record_macros
@@ -33,15 +34,16 @@ __all__ = ["SuiteEvaluation", "plan_evaluation"]
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A loader of one model that is open already."""
+    """A loader of one checkpoint whose model is open already."""
 
     model: LanguageModel
+    checkpoints: CheckpointLoader
 
     def recognises(self, reference: str) -> bool:
-        return reference == self.model.card.name
+        return self.checkpoints.recognises(reference)
 
     def card(self, reference: str, options: OpenOptions) -> ModelCard:
-        return self.model.card
+        return self.checkpoints.card(reference, options)
 
     def open(self, reference: str, options: OpenOptions) -> LanguageModel:
         return self.model
@@ -54,18 +56,22 @@ class SuiteEvaluation:
     suite: Suite
     tasks: Sequence[PlannedTask]
     hardware: HardwareProfile
+    registry: Registry
     options: OpenOptions
 
     def __call__(
-        self, model: LanguageModel, records: Path, progress: Progress
+        self, model: LanguageModel, checkpoint: Path, records: Path, progress: Progress
     ) -> Mapping[str, Mapping[str, float | None]]:
-        """Score the model, and return task → value → number; a task that it cannot answer has no values."""
+        """Score the model, and return task → value → number; a task that it cannot answer has no values.
+
+        The records are those that `tilbench run` would make of the checkpoint, which will not score it again.
+        """
         distributions = {name for task in self.tasks for name in task.distributions}
         device, dtype = self.hardware.device, self.options.dtype
         store = RecordStore(records)
         with Journal(records / JOURNAL) as journal:
             share = run_model(
-                ModelSource(model.card.name, model.card.name, _Opened(model)),
+                ModelSource(model.card.name, str(checkpoint), _Opened(model, CheckpointLoader(self.registry))),
                 self.tasks,
                 store,
                 journal,
@@ -99,4 +105,4 @@ def plan_evaluation(
                 "or name other tasks in recipe.evaluate.tasks"
             )
     options = OpenOptions(device=hardware.device, load_tokenizer=partial(load_tokenizer, registry=registry))
-    return SuiteEvaluation(suite=suite, tasks=tasks, hardware=hardware, options=options)
+    return SuiteEvaluation(suite=suite, tasks=tasks, hardware=hardware, registry=registry, options=options)

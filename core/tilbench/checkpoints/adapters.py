@@ -1,0 +1,149 @@
+"""Low-rank adapters by peft on any module: put on, written in peft's own format, taken up again, merged."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tilbench.checkpoints.weights import WEIGHTS_FILE
+from tilbench.config.model import Adapter
+from tilbench.errors import CheckpointError, ConfigError, MissingDependency, Unsupported
+from tilbench.paths import atomic_path
+
+__all__ = [
+    "ADAPTER",
+    "add_adapter",
+    "base_weights",
+    "is_adapted",
+    "load_adapter",
+    "lora_settings",
+    "merged",
+    "save_adapted",
+]
+
+ADAPTER = "adapter_config.json"
+_HOLDER = "_tilbench_adapter"
+"""Attribute of an adapted module: its peft model, in a tuple, so that it is no submodule."""
+
+
+def is_adapted(module: nn.Module) -> bool:
+    """Say whether `add_adapter` or `load_adapter` put an adapter on the module."""
+    return hasattr(module, _HOLDER)
+
+
+def lora_settings(module: nn.Module, adapter: Adapter, **more: Any) -> Any:
+    """Return peft's `LoraConfig` of an adapter for `module`; more: further fields of it.
+
+    Raises MissingDependency without peft, ConfigError where the module has none of a name in `targets` or
+    `train_whole`.
+    """
+    _require("an adapter")
+    from peft import LoraConfig
+
+    names = {part for name, _ in module.named_modules() for part in (name, name.rpartition(".")[2])}
+    wanted = [*([] if isinstance(adapter.targets, str) else adapter.targets), *adapter.train_whole]
+    if unknown := [name for name in wanted if not any(f".{known}".endswith(f".{name}") for known in names)]:
+        raise ConfigError(f"adapter: {type(module).__name__} has no module {' or '.join(unknown)}")
+    return LoraConfig(
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,
+        lora_dropout=adapter.dropout,
+        target_modules=adapter.targets,
+        modules_to_save=list(adapter.train_whole) or None,
+        **more,
+    )
+
+
+def add_adapter(module: nn.Module, adapter: Adapter) -> nn.Module:
+    """Put a fresh LoRA adapter on `module`, in place, and return it; all else is frozen.
+
+    `all-linear` means every linear layer but the output layer `lm_head`.
+    Raises ConfigError for names that the module does not have, Unsupported where it has an adapter already.
+    """
+    if is_adapted(module):
+        raise Unsupported("the model has an adapter already; merge it first")
+    if adapter.quantization != "none":
+        raise Unsupported(f"adapter.quantization {adapter.quantization} is for models of Transformers; set it to none")
+    if adapter.targets == "all-linear":
+        left_out = {"lm_head", *adapter.train_whole}
+        linear = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
+        adapter = adapter.model_copy(update={"targets": [name for name in linear if name not in left_out]})
+    settings = lora_settings(module, adapter)
+    from peft import get_peft_model
+
+    with _quiet():
+        try:
+            model: Any = get_peft_model(module, settings)  # type: ignore[arg-type]
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"adapter: {' '.join(str(error).split())}") from error
+    setattr(module, _HOLDER, (model,))
+    return module
+
+
+def base_weights(module: nn.Module) -> dict[str, Tensor]:
+    """Return the weights under an adapter by the names that they have without it, a tied one once."""
+    weights = {
+        name.replace(".base_layer.", ".").replace(".original_module.", "."): tensor
+        for name, tensor in module.state_dict().items()
+        if "modules_to_save" not in name.split(".") and ".lora_" not in name
+    }
+    first = {(tensor.data_ptr(), tensor.shape): name for name, tensor in reversed(weights.items())}
+    return {name: weights[name] for name in weights if first[weights[name].data_ptr(), weights[name].shape] == name}
+
+
+def save_adapted(module: nn.Module, folder: Path) -> None:
+    """Write the adapter into `folder` as peft does, and the weights under it as `model.safetensors`."""
+    with atomic_path(folder / WEIGHTS_FILE) as aside:
+        save_file({name: each.contiguous() for name, each in base_weights(module).items()}, aside, {"format": "pt"})
+    with _quiet():
+        getattr(module, _HOLDER)[0].save_pretrained(folder, save_embedding_layers=False)
+
+
+def load_adapter(module: nn.Module, folder: Path) -> nn.Module:
+    """Put the peft adapter in `folder` on `module`, in place, ready for more training, and return it.
+
+    Raises CheckpointError where they do not fit.
+    """
+    _require(f"the adapter {folder}")
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import safe_open
+
+    try:
+        with _quiet():
+            model: Any = PeftModel.from_pretrained(module, str(folder), is_trainable=True)  # type: ignore[arg-type]
+        wanted = set(get_peft_model_state_dict(model, save_embedding_layers=False))
+        with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+            stored = set(file.keys())
+    except Exception as error:  # a damaged file surfaces as OSError, KeyError, SafetensorError, RuntimeError …
+        raise CheckpointError(f"the adapter {folder} cannot be put on its base: {' '.join(str(error).split())}") from None
+    if wanted != stored:
+        odd = sorted(wanted ^ stored)
+        raise CheckpointError(f"the adapter {folder} does not fit its base: {', '.join(odd[:3])} of {len(odd)} differ")
+    setattr(module, _HOLDER, (model,))
+    return module
+
+
+def merged(module: nn.Module) -> nn.Module:
+    """Return the module with its adapter added into the weights: W + (alpha / rank) B A (Hu et al., 2021)."""
+    plain: nn.Module = getattr(module, _HOLDER)[0].merge_and_unload()
+    delattr(plain, _HOLDER)
+    return plain
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():  # peft expects a Transformers config, and warns where there is none
+        warnings.filterwarnings("ignore", module=r"peft\.")
+        yield
+
+
+def _require(purpose: str) -> None:
+    if importlib.util.find_spec("peft") is None:
+        raise MissingDependency("peft", "hf", purpose)

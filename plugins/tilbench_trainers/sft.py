@@ -1,0 +1,124 @@
+"""Supervised fine-tuning: the loop of `pretrain` on conversations, where only the assistant's tokens are learned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from tilbench.config.model import Chat, ModelSpec, Recipe
+from tilbench.data.batch import Batches
+from tilbench.data.chat import TEMPLATES
+from tilbench.data.rows import Conversation
+from tilbench.errors import ConfigError
+from tilbench.kinds.tokenizer import Tokenizer
+from tilbench.kinds.trainer import Source, Start, TrainingJob
+from tilbench.paths import atomic_path
+from tilbench_trainers.batches import Progress
+from tilbench_trainers.pretrain import Pretrain
+from tilbench_trainers.rows import conversations_of
+from tilbench_trainers.sft_batches import ChatBatches
+from tilbench_trainers.sft_examples import Encoder, Examples
+from tilbench_trainers.sft_preview import preview
+from tilbench_trainers.sft_validation import ChatValidator
+from tilbench_trainers.validation import Validation
+
+__all__ = ["COUNTS", "Sft"]
+
+COUNTS = "conversations.json"
+"""In the run's folder: what became of the conversations of each source."""
+
+
+class Sft(Pretrain):
+    """Learns what the assistant says (`tilbench.kinds.trainer.Trainer`)."""
+
+    def fit(self, job: TrainingJob) -> Path:
+        """Train, or go on; see `Pretrain.fit`. Raises ConfigError too where the recipe has no chat template."""
+        if job.spec.recipe is not None:
+            _chat(job.spec.recipe)
+        return super().fit(job)
+
+    def prefix(self, job: TrainingJob) -> int | None:
+        """Return the token that every example begins with: that of the weights it starts from, else bos, else eos."""
+        return _prefix(job.tokenizer, job.start)
+
+    def batches(self, job: TrainingJob, separator: int | None, progress: Progress) -> Batches:
+        """Return what the steps read, and write what became of the conversations into `COUNTS`."""
+        recipe = _recipe(job.spec)
+        examples = _examples(_encoder(recipe, job.tokenizer, separator), job.sources)
+        with atomic_path(job.out / COUNTS) as aside:
+            counts = {
+                name: {
+                    "conversations": len(rows),
+                    "examples": len(made.found),
+                    "tokens": sum(len(each.ids) for each in made.found),
+                    "learned tokens": sum(int(each.learned.sum()) for each in made.found),
+                    **{what: count for what, count in made.counts.items() if count},
+                }
+                for name, (rows, made) in examples.items()
+            }
+            aside.write_text(json.dumps(counts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return _batches(recipe, job.sources, examples)
+
+    def validator(self, job: TrainingJob, device: torch.device, separator: int | None) -> Validation:
+        """Return what measures the loss of held-out answers."""
+        encoder = _encoder(_recipe(job.spec), job.tokenizer, separator)
+        heldout = {source.name: encoder.encode(conversations_of(source, heldout=True)).found for source in job.sources}
+        return ChatValidator(job.module, device, heldout)
+
+    def preview(
+        self, spec: ModelSpec, tokenizer: Tokenizer, sources: Sequence[Source], start: Start | None
+    ) -> Iterator[str]:
+        """Yield lines that show what would be learned. Raises as `fit` does before its first step."""
+        recipe = _recipe(spec)
+        encoder = _encoder(recipe, tokenizer, _prefix(tokenizer, start))
+        examples = _examples(encoder, sources)
+        return preview(tokenizer, encoder, examples, _batches(recipe, sources, examples))
+
+
+def _recipe(spec: ModelSpec) -> Recipe:
+    if spec.recipe is None:
+        raise ConfigError(f"model {spec.name!r} has no recipe")
+    return spec.recipe
+
+
+def _chat(recipe: Recipe) -> Chat:
+    if recipe.chat is None:
+        raise ConfigError(f"trainer 'sft' needs recipe.chat.template: {', '.join(TEMPLATES)}")
+    if recipe.packing != "packed" or recipe.document_masks:
+        raise ConfigError(
+            "recipe.packing and document_masks are for running text; conversations are packed, or not, by "
+            "recipe.chat.packed, and never see each other"
+        )
+    return recipe.chat
+
+
+def _prefix(tokenizer: Tokenizer, start: Start | None) -> int | None:
+    if start is not None:
+        return start.prefix
+    return tokenizer.special.bos if tokenizer.special.bos is not None else tokenizer.special.eos
+
+
+def _encoder(recipe: Recipe, tokenizer: Tokenizer, prefix: int | None) -> Encoder:
+    return Encoder(tokenizer, _chat(recipe), prefix=prefix, length=recipe.sequence_length)
+
+
+def _examples(encoder: Encoder, sources: Sequence[Source]) -> dict[str, tuple[Sequence[Conversation], Examples]]:
+    found = {source.name: conversations_of(source) for source in sources if source.weight > 0}
+    return {name: (rows, encoder.encode(rows)) for name, rows in found.items()}
+
+
+def _batches(
+    recipe: Recipe, sources: Sequence[Source], examples: Mapping[str, tuple[Sequence[Conversation], Examples]]
+) -> ChatBatches:
+    weights = {source.name: source.weight for source in sources}
+    return ChatBatches(
+        {name: (weights[name], made.found) for name, (_, made) in examples.items()},
+        sequence_length=recipe.sequence_length,
+        rows=recipe.batch_size * recipe.accumulation * recipe.devices,
+        seed=recipe.seed,
+        mixing=recipe.mixing,
+        packed=_chat(recipe).packed,
+    )
