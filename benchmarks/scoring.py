@@ -4,7 +4,8 @@
 
 A Llama of 20 million parameters with random weights and a tokenizer trained on `text/kk/train` are written to a folder
 in the layout of Transformers. Both tools open that folder, answer the same requests from text (so that tokenization
-counts on both sides), and take turns; the medians are compared. The peer's batch size is tuned first, on the whole case.
+counts on both sides), and take turns; the medians are compared. The peer's batch size is tuned first, on the whole
+case.
 
 `--json` prints one line a case: case, ours_s, peer_s, ratio (peer / ours), tokens_naive (all tokens of all requests),
 tokens_distinct (what they share at the beginning counted once), ideal_s (each distinct token forwarded once, in full
@@ -32,6 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scoring_generation import generation_case
 from tilbench.config.suite import Suite
 from tilbench.data.rows import Question
 from tilbench.kinds.language_model import LanguageModel, OpenOptions
@@ -60,6 +62,8 @@ TASKS: dict[str, dict[str, Any]] = {
     "rolling-long": {"metric": "bpb", "dataset": "text/ru/heldout", "language": "ru-Cyrl", "limit": 4},
 }
 
+GENERATION = "generation"
+
 
 @dataclass(frozen=True)
 class Side:
@@ -68,6 +72,7 @@ class Side:
     answers: Callable[[Sequence[Request]], list[float]]
 
     def timed(self, requests: Sequence[Request]) -> tuple[list[float], float]:
+        """Return the log-probabilities, and the seconds that they took."""
         start = time.perf_counter()
         return self.answers(requests), time.perf_counter() - start
 
@@ -252,13 +257,26 @@ def run_case(case: str, host: Host, data: Path, folder: Path, repeats: int) -> d
     }
 
 
+def run_generation(host: Host, data: Path, folder: Path, repeats: int) -> dict[str, Any]:
+    """Measure 64 greedy tokens after each of 32 prompts, against `generate` of Transformers."""
+    line = generation_case(folder, data, host=host, repeats=repeats)
+    forwarded = line["prompt_tokens"] + line["tokens"]
+    return {
+        **line,
+        "tokens_naive": forwarded,
+        "tokens_distinct": forwarded,
+        "max_abs_diff": None,
+        "predictions_agree": line["predictions_agree"] == 1,
+    }
+
+
 def main() -> None:
     """Run the cases and print them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--data", type=Path, required=True, help="a data directory with text/kk, text/ru and mc/tumlu-kazakh"
     )
-    parser.add_argument("--cases", default=",".join(TASKS), help="comma-separated")
+    parser.add_argument("--cases", default=",".join([*TASKS, GENERATION]), help="comma-separated")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -270,15 +288,24 @@ def main() -> None:
         with _quiet():
             write_model(folder, [row.text for row in documents("text/kk/train", host.registry, given.data)[1]])
         for case in given.cases.split(","):
-            line = run_case(case, host, given.data, folder, given.repeats)
+            if case == GENERATION:
+                line = run_generation(host, given.data, folder, given.repeats)
+            else:
+                line = run_case(case, host, given.data, folder, given.repeats)
             print(json.dumps(line) if given.json else _readable(line), flush=True)  # noqa: T201
 
 
 def _readable(line: dict[str, Any]) -> str:
+    if line["case"] == GENERATION:
+        return (
+            f"generation: {line['ratio']}× Transformers ({line['ours_s']} s and {line['peer_s']} s at batch "
+            f"{line['peer_batch']}) for {line['tokens']:,} tokens; equal texts: {line['predictions_agree']}"
+        )
     return (
         f"{line['case']}: {line['ratio']}× lm-eval ({line['ours_s']} s and {line['peer_s']} s at batch "
-        f"{line['peer_batch']}), {line['of_ideal']}× the ideal; {line['tokens_distinct']:,} of {line['tokens_naive']:,} "
-        f"tokens; largest difference {line['max_abs_diff']:.1e}; predictions agree: {line['predictions_agree']}"
+        f"{line['peer_batch']}), {line['of_ideal']}× the ideal; {line['tokens_distinct']:,} of "
+        f"{line['tokens_naive']:,} tokens; largest difference {line['max_abs_diff']:.1e}; "
+        f"predictions agree: {line['predictions_agree']}"
     )
 
 

@@ -83,9 +83,9 @@ class DecoderFamily(ABC, Generic[ConfigT]):
         """Return the decoder with a low-rank adapter to train on its frozen weights."""
         return add_adapter(module, adapter)
 
-    def merge(self, config: ConfigT, folder: Path, *, dtype: torch.dtype) -> nn.Module:
-        """Return the decoder saved in `folder` with its adapter added into its weights."""
-        return merged(self.load(config, folder, dtype=dtype))
+    def merge(self, config: ConfigT, folder: Path, out: Path, *, dtype: torch.dtype) -> None:
+        """Write the decoder saved in `folder` into `out`, its adapter added into its weights."""
+        save_weights(merged(self.load(config, folder, dtype=dtype)), out)
 
     def load(self, config: ConfigT, folder: Path, *, dtype: torch.dtype | None = None) -> Decoder:
         """Return the decoder saved in `folder`, on CPU, in `dtype` or as stored.

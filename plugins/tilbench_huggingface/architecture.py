@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from tilbench.config.base import Schema
-from tilbench.errors import CheckpointError, ConfigError, TilbenchError, near
-from tilbench_huggingface.source import ADAPTER, CONFIG, one_line, resolve_base
+from tilbench.errors import CheckpointError, ConfigError, TilbenchError, Unsupported, near
+from tilbench.kinds.trainer import Start
+from tilbench_huggingface.source import ADAPTER, CONFIG, one_line, resolve, resolve_base
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +82,7 @@ class HuggingFaceArchitecture:
         model: Any = module.model
         with quiet():
             if hasattr(model, "peft_config"):
-                save_adapted(model, folder)
+                save_adapted(module, folder)  # type: ignore[arg-type]
             else:
                 model.save_pretrained(folder)
 
@@ -95,25 +96,58 @@ class HuggingFaceArchitecture:
 
         adapted = (folder / ADAPTER).is_file()
         model = load_model(resolve_base(folder) if adapted else folder, dtype=dtype)
-        if model.config.model_type != config.model_type:
-            raise CheckpointError(
-                f"{folder}: its {CONFIG} says {model.config.model_type}, the model spec {config.model_type}"
-            )
+        _same(config, model.config.model_type, None, str(folder))
         if adapted:
             model = load_adapter(model, folder, trainable=True)
         decoder = HuggingFaceDecoder(model, config.max_length)
-        if decoder.vocab_size != config.vocab_size:
-            raise CheckpointError(
-                f"{folder}: its vocabulary has {decoder.vocab_size:,} entries, "
-                f"that of the model spec {config.vocab_size:,}"
-            )
+        _same(config, model.config.model_type, decoder.vocab_size, str(folder))
         return decoder
+
+    def start(
+        self, config: HuggingFaceConfig, reference: str, *, dtype: torch.dtype, quantization: str
+    ) -> tuple[nn.Module, Start]:
+        """Return the decoder of a Transformers folder or `hf:org/name@revision` to train on, and where it is from.
+
+        Raises CheckpointError where it is another model than the config says.
+        """
+        from tilbench_huggingface.decoder import HuggingFaceDecoder
+        from tilbench_huggingface.library import require
+        from tilbench_huggingface.prefix import read_prefix
+        from tilbench_huggingface.weights import load_model
+
+        require("transformers", reference)
+        source = resolve(reference)
+        if source.adapter is not None:
+            raise Unsupported(f"{reference} is an adapter; merge it first with 'tilbench merge', and start from that")
+        model = load_model(source.base, dtype=dtype, quantization=quantization)
+        hub, _, revision = reference.removeprefix("hf:").partition("@")
+        base = (hub, revision or None) if reference.startswith("hf:") else (str(source.base.resolve()), None)
+        decoder = HuggingFaceDecoder(model, config.max_length, base=base)
+        _same(config, model.config.model_type, decoder.vocab_size, reference)
+        prefix = read_prefix(source.tokenizer, source.config, "")
+        return decoder, Start(reference, prefix.id if prefix.contexts else None, (source.fingerprint(),))
+
+    def merge(self, config: HuggingFaceConfig, folder: Path, out: Path, *, dtype: torch.dtype) -> None:
+        """Write the decoder saved in `folder` into `out`, its adapter added into its weights."""
+        from tilbench_huggingface.adapters import save_merged
+
+        save_merged(folder, out, dtype)
 
     def adapt(self, module: nn.Module, adapter: Adapter) -> nn.Module:
         """Return the decoder with a low-rank adapter to train on its frozen weights."""
         from tilbench_huggingface.adapters import with_adapter
 
         return with_adapter(module, adapter)
+
+
+def _same(config: HuggingFaceConfig, model_type: str, vocab_size: int | None, where: str) -> None:
+    """Raise CheckpointError where what is `where` is another model than the config says."""
+    if model_type != config.model_type:
+        raise CheckpointError(f"{where}: its {CONFIG} says {model_type}, the model spec {config.model_type}")
+    if vocab_size is not None and vocab_size != config.vocab_size:
+        raise CheckpointError(
+            f"{where}: its vocabulary has {vocab_size:,} entries, that of the model spec {config.vocab_size:,}"
+        )
 
 
 def _settings(config: HuggingFaceConfig) -> Any:

@@ -38,9 +38,13 @@ class HuggingFaceDecoder(nn.Module):
     not, `hidden` returns the logits themselves, which is right but not bounded in memory, with a warning.
     """
 
-    def __init__(self, model: nn.Module, max_length: int | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, max_length: int | None = None, *, base: tuple[str, str | None] | None = None
+    ) -> None:
+        """Take a model. base: folder or Hub name, and revision, that its weights were read from; None: they are new."""
         super().__init__()
         self.model = model
+        self.base = base
         inner = self.inner
         self.vocab_size = _rows(inner)
         self.max_length = max_length or context_length(inner.config)

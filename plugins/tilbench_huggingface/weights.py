@@ -45,9 +45,12 @@ def load_model(
     dtype: torch.dtype | None = None,
     device: str | torch.device = "cpu",
     trust_remote_code: bool = False,
+    quantization: str = "none",
 ) -> Any:
     """Load the causal language model in `folder`, in evaluation mode. dtype: None keeps what is stored.
 
+    quantization: nf4 puts the linear layers into 4 bits with doubly quantised scales (Dettmers et al., QLoRA, 2023),
+    computed with in `dtype`; one that is stored quantised stays as it is.
     Raises CheckpointError that names missing, extra or misshapen weights, MissingDependency where the
     weights are quantised and bitsandbytes is not here.
     """
@@ -58,6 +61,18 @@ def load_model(
     if quantised:
         if quantised.get("quant_method", "bitsandbytes") == "bitsandbytes":
             require("bitsandbytes", f"the quantised checkpoint {folder}")
+        options["device_map"] = {"": str(device)}
+    elif quantization == "nf4":
+        require("bitsandbytes", "a base in 4 bits", "train")
+        from transformers import BitsAndBytesConfig
+
+        make: Any = BitsAndBytesConfig
+        options["quantization_config"] = make(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype or torch.float32,
+        )
         options["device_map"] = {"": str(device)}
     with quiet(), faults(f"{folder} cannot be loaded"):
         load: Any = AutoModelForCausalLM.from_pretrained
@@ -73,7 +88,21 @@ def load_model(
         )
     misshapen = [f"{name} {_shape(stored)} for {_shape(wanted)}" for name, stored, wanted in info["mismatched_keys"]]
     _refuse(folder, info["missing_keys"], info["unexpected_keys"], misshapen)
-    return model if quantised else model.to(device)
+    if getattr(model, "is_quantized", False):
+        _keep_layout(model)
+        return model
+    return model.to(device)
+
+
+def _keep_layout(model: nn.Module) -> None:
+    """Keep bitsandbytes from reordering 4-bit weights for its inference kernel on a CPU.
+
+    It would do so in the first pass in evaluation mode and never undo it, and that kernel has no gradient: a training
+    that validates would go on with wrong gradients, without an error.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def adapter_shapes(folder: Path) -> dict[str, tuple[int, ...]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,7 +32,7 @@ from tilbench_trainers.interrupts import StopRequests
 from tilbench_trainers.optimizer import clip, make_optimizer, trainable
 from tilbench_trainers.record import claim, run_record
 from tilbench_trainers.schedule import learning_rate
-from tilbench_trainers.state import State, clean, last_checkpoint, restore, save
+from tilbench_trainers.state import State, clean, last_checkpoint, restore, save, write_model
 from tilbench_trainers.telemetry import LOG, Log, peak_memory_bytes
 from tilbench_trainers.validation import Validation, Validator
 from tilbench_trainers.watch import Watch
@@ -100,7 +101,8 @@ class _Loop:
         # One process does the passes of every device the recipe names, so that a step is the same step.
         self.passes = recipe.accumulation * recipe.devices
         self.flops_per_token = 6 * sum(parameter.numel() for parameter in self.module.parameters())
-        self.watch = Watch(job, recipe, device, separator, trainer.validator(job, device, separator))
+        validator, write = trainer.validator(job, device, separator), partial(write_model, job, recipe, self.state)
+        self.watch = Watch(job, recipe, device, separator, validator, write)
         self.guard = Guard(recipe.spike, job.out)
         self.board = Board(job.out / TENSORBOARD) if recipe.tensorboard else None
 

@@ -130,7 +130,7 @@ def restore(job: TrainingJob, state: State, folder: Path) -> int:
         odd = sorted(set(names) ^ set(ours))[:3] or ["their order"]
         raise CheckpointError(f"{path} is of other trainable parameters than the model's: {', '.join(odd)} differ")
     config = job.architecture.Config.model_validate(read_info(folder).architecture.config)
-    state.module.load_state_dict(job.architecture.load(config, folder).state_dict())
+    _fill(state.module, job.architecture.load(config, folder))
     if state.average:
         state.average.restore(saved["weights"])
     state.optimizer.load_state_dict(saved["optimizer"])
@@ -139,6 +139,18 @@ def restore(job: TrainingJob, state: State, folder: Path) -> int:
     if state.device.type in saved["random"] and state.device.type != "cpu":
         torch.get_device_module(state.device).set_rng_state(saved["random"][state.device.type])
     return int(saved["step"])
+
+
+def _fill(module: nn.Module, stored: nn.Module) -> None:
+    """Give `module` the weights of `stored`; where some are frozen, only those that are trained.
+
+    The frozen ones are those it was built with, and ones in 4 bits cannot be copied by name.
+    """
+    weights = stored.state_dict()
+    if all(parameter.requires_grad for parameter in module.parameters()):
+        module.load_state_dict(weights)
+    else:
+        module.load_state_dict({name: weights[name] for name in trainable(module)}, strict=False)
 
 
 def clean(out: Path) -> None:

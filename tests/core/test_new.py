@@ -137,7 +137,7 @@ def test_a_second_script_does_not_take_the_samples_names(tmp_path: Path, monkeyp
     ("arguments", "error", "message"),
     [
         (("language", "ky-Xyrl", "--name", "A"), ConfigError, "no script 'Xyrl'; did you mean Cyrl"),
-        (("language", "KY_cyrl", "--name", "A"), ConfigError, "such as ba-Cyrl"),
+        (("language", "KY_cyrl", "--name", "A"), ConfigError, "such as ky-Cyrl"),
         (("language", "kyrgyz", "--name", "A"), ConfigError, "a language and its script"),
         (("language", "qab-Cyrl", "--name", "A", "--alphabet", "abcdefgh"), ConfigError, "not in the script Cyrl"),
         (("language", "qab-Cyrl", "--name", "A", "--alphabet", "абв"), ConfigError, "six or more"),

@@ -98,7 +98,7 @@ class ToyDecoder(nn.Module):
         return hidden @ self.embedding.weight.T
 
     def new_cache(self, batch: int, length: int) -> Any:
-        raise NotImplementedError
+        raise Unsupported("the toy keeps no cache")
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.project(self.hidden(ids))

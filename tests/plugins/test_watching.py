@@ -20,7 +20,6 @@ from tilbench.run.train import resolve_training, train
 from tilbench_trainers.board import Board
 from tilbench_trainers.display import Display
 from tilbench_trainers.guard import Guard, check_ids
-from tilbench_trainers.live import weights_digest
 from tilbench_trainers.telemetry import Log
 
 SMALL = (
@@ -106,6 +105,16 @@ def test_watching_changes_no_weight(host: Host, watched: Path, tmp_path: Path) -
     assert [line for line in log(watched) if "loss" in line] == [
         line for line in log(tmp_path / "plain") if "loss" in line
     ]
+
+
+def test_run_knows_the_records_of_a_training(watched: Path, tilbench: Callable[..., Any]) -> None:
+    """They are of the checkpoint that was saved then, to the last file of it."""
+    arguments = ["--set", "baselines=[]", "--tasks", "bpb-tr,questions-kk-cloze", "--limit", "4"]
+    done = tilbench(
+        "run", "quickstart", "--models", f"{watched}@3,{watched}@6", *arguments, "--out", watched / "records"
+    )
+    assert "0 results new, 4 already there; 0 requests answered" in done.err
+    assert not list(watched.glob(".*"))  # what was written to find that out
 
 
 @pytest.mark.parametrize("step", [3, 6])
@@ -212,15 +221,6 @@ def test_a_task_without_data_is_refused(host: Host, tmp_path: Path) -> None:
         run(host, tmp_path / "run", "recipe.evaluate={suite: kazakh, tasks: [bpb-kk, kk_mmlu]}")
     assert "recipe.evaluate.tasks" in str(error.value)
     assert not (tmp_path / "run").exists()
-
-
-def test_the_digest_is_of_every_weight() -> None:
-    module = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
-    digest = weights_digest(module, prefix="none")
-    assert weights_digest(module, prefix="none") == digest
-    assert weights_digest(module, prefix="id 2") != digest
-    module.get_buffer("1.running_mean")[0] += 1e-6
-    assert weights_digest(module, prefix="none") != digest
 
 
 # TensorBoard

@@ -131,7 +131,12 @@ def load_adapter(module: nn.Module, folder: Path) -> nn.Module:
 
 
 def merged(module: nn.Module) -> nn.Module:
-    """Return the module with its adapter added into the weights: W + (alpha / rank) B A (Hu et al., 2021)."""
+    """Return the module with its adapter added into the weights: W + (alpha / rank) B A (Hu et al., 2021).
+
+    Raises Unsupported where it has none.
+    """
+    if not is_adapted(module):
+        raise Unsupported("the checkpoint has no adapter to merge; its weights are whole as they are")
     plain: nn.Module = getattr(module, _HOLDER)[0].merge_and_unload()
     delattr(plain, _HOLDER)
     return plain

@@ -15,6 +15,7 @@ __all__ = ["cli"]
 _COMMANDS = {
     "run": ("tilbench.cli.run:run", "Score models on a suite."),
     "train": ("tilbench.cli.train:train", "Train a model spec."),
+    "merge": ("tilbench.cli.merge:merge", "Add an adapter into the weights under it."),
     "plot": ("tilbench.cli.plot:plot", "Draw the curves of training runs."),
     "decode": ("tilbench.cli.decode:decode", "Find decoding settings, and confirm them on other prompts."),
     "tokenizer": ("tilbench.cli.tokenizer:tokenizer", "Train a tokenizer, or compare several."),

@@ -278,7 +278,8 @@ class ModelSpec(Schema):
     parameters: int | None = None
     """Parameters the document prints, or that follow from it."""
     base: str = ""
-    """Reference of the published model that an adapter belongs to."""
+    """What training starts from, and an adapter belongs to: `RUN` or `RUN@STEP` of ours, a Transformers folder, or
+    `hf:org/name@revision`. Empty: fresh weights."""
     adapter: str = ""
     """Reference of the published adapter."""
     reported: list[Reported] = []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from tilbench.registry import Registry
 from tilbench.run.datasets import rows_of
 from tilbench.run.select import Selection, select
 from tilbench.run.specs import load_spec
+from tilbench.run.start import adapted, base_prefix, base_tokenizer, started
 from tilbench.run.watch import SuiteEvaluation, plan_evaluation
 
-__all__ = ["Training", "resolve_training", "train", "train_if_needed"]
+__all__ = ["Training", "preview", "resolve_training", "train", "train_if_needed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,8 @@ def train(training: Training, registry: Registry, out: Path, *, progress: bool =
     architecture = registry.get("architectures", training.spec.architecture.name)
     _refuse_too_large(training, architecture.parameters(training.config))
     torch.manual_seed(training.recipe.seed)
-    module = architecture.build(training.config)
-    if training.recipe.adapter is not None:
-        module = architecture.adapt(module, training.recipe.adapter)
+    module, start = started(training.spec, architecture, training.config)
+    module = adapted(training.spec, architecture, module)
     tokenizer = _tokenizer(training, registry, out)
     job = TrainingJob(
         spec=training.spec,
@@ -110,9 +111,25 @@ def train(training: Training, registry: Registry, out: Path, *, progress: bool =
         reference=training.reference,
         progress=progress,
         evaluation=training.evaluation,
+        start=start,
     )
     folder: Path = registry.get("trainers", training.recipe.trainer).fit(job)
     return folder
+
+
+def preview(training: Training, registry: Registry, out: Path) -> Iterator[str]:
+    """Yield lines that show what the trainer would learn from its data; nothing is written.
+
+    out: the run's folder; where it has a tokenizer, that is used. Raises Unsupported for a trainer without a preview.
+    """
+    trainer = registry.get("trainers", training.recipe.trainer)
+    if not hasattr(trainer, "preview"):
+        raise Unsupported(f"trainer {training.recipe.trainer!r} has no preview; --dry-run shows what it would train")
+    architecture = registry.get("architectures", training.spec.architecture.name)
+    with tempfile.TemporaryDirectory() as aside:
+        tokenizer = _tokenizer(training, registry, out if is_run(out) else Path(aside))
+        prefix = base_prefix(training.spec, architecture)
+        yield from trainer.preview(training.spec, tokenizer, training.sources, prefix)
 
 
 def _refuse_too_large(training: Training, parameters: int) -> None:
@@ -187,6 +204,8 @@ def _tokenizer(training: Training, registry: Registry, out: Path) -> Tokenizer:
     Raises ConfigError for one that the embedding is too small for, which is not kept.
     """
     reference = training.spec.tokenizer
+    if (own := base_tokenizer(training.spec, registry)) is not None:
+        return _fitting(training, own)
     family = registry.get("tokenizers", reference.family)
     folder = out / "tokenizer"
     if reference.reference:

@@ -1,0 +1,46 @@
+"""Merging: a checkpoint with an adapter → one with whole weights that needs none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tilbench.checkpoints.folder import checkpoint_fingerprint, find_checkpoint, read_info, write_info
+from tilbench.config.references import split_step
+from tilbench.errors import CheckpointError, Unsupported
+from tilbench.paths import atomic_folder
+from tilbench.registry import Registry
+
+__all__ = ["merge"]
+
+_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+def merge(reference: str, out: Path, registry: Registry, *, precision: str = "fp32") -> Path:
+    """Write the checkpoint `reference` (`FOLDER` or `FOLDER@STEP`) with its adapter merged into `out`; return `out`.
+
+    precision: of the merged weights; a base in 4 bits is turned back into it before the adapter is added.
+    Raises CheckpointError for a folder that is no checkpoint or an `out` that exists, Unsupported where there is no
+    adapter to merge.
+    """
+    import torch
+
+    folder, step = Path(reference), None
+    if not folder.exists():
+        name, step = split_step(reference)
+        folder = Path(name)
+    folder = find_checkpoint(folder, step)
+    if out.exists():
+        raise CheckpointError(f"{out} exists; name a folder that does not")
+    info = read_info(folder)
+    architecture = registry.get("architectures", info.architecture.name)
+    if not hasattr(architecture, "merge"):
+        raise Unsupported(f"architecture {info.architecture.name!r} cannot merge an adapter")
+    config = architecture.Config.model_validate(info.architecture.config)
+    tokenizer = registry.get("tokenizers", info.tokenizer).load(str(folder))
+    with atomic_folder(out) as aside:
+        architecture.merge(config, folder, aside, dtype=getattr(torch, _DTYPES[precision]))
+        tokenizer.save(aside)
+        lineage = (*info.lineage, checkpoint_fingerprint(folder))
+        count = architecture.parameters(config)
+        write_info(aside, info.model_copy(update={"lineage": lineage, "parameters": count}))
+    return out
