@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from tilbench.results.record import Record
+from tilbench.results.record import Contamination, Record
 from tilbench.results.table import Board, Cell, Column, Row, format_value
 from tilbench_leaderboard.view import chance_text, column_title, literal, majority_text
 
@@ -72,6 +72,8 @@ def _task(column: Column, cell: Cell, *, expanded: bool) -> None:
                 + " ".join(literal(item) for item in options[:20])
                 + (" …" if len(options) > 20 else "")
             )
+        if record.contamination:
+            st.markdown(_contamination(record.contamination, record.task.headline))
         st.markdown(f"**Record** {literal(cell.path)}")
         for path in cell.older:
             st.markdown(f"**Also there** {literal(path)}")
@@ -121,6 +123,13 @@ def _run(record: Record) -> dict[str, str]:
         "Platform": f"{place.platform}, Python {place.python}",
         "Items": record.items[:16],
     }
+
+
+def _contamination(found: Contamination, headline: str) -> str:
+    """Return what of the rows stands in a training text, and the headline without these rows."""
+    share = f"{found.flagged:,} of {found.n:,} rows stand in {literal(found.against)}"
+    clean = found.clean.get(headline)
+    return f"**Contamination** {share}" + (f"; without them {format_value(clean)}" if clean else "")
 
 
 def _list(place: DeltaGenerator, facts: dict[str, str], title: str = "") -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from tilbench import hookimpl
+from tilbench.data.chat import with_input
 from tilbench.data.dataset import Dataset
 from tilbench.hookspecs import Register
 
@@ -19,7 +23,7 @@ def register_models(register: Register) -> None:
 
 @hookimpl
 def register_datasets(register: Register) -> None:
-    """Register the three sources of its training text."""
+    """Register the three sources of its training text, and the pairs that it was tuned on."""
     for config in ("fineweb-edu-dedup", "cosmopedia-v2"):
         web = Dataset(
             kind="documents",
@@ -43,3 +47,27 @@ def register_datasets(register: Register) -> None:
         ),
     )
     register("bigcode/starcoderdata/python", python, summary=python.summary)
+    dolly = Dataset(
+        kind="conversations",
+        language="en-Latn",
+        hub="databricks/databricks-dolly-15k",
+        split="train",
+        prepare=turns,
+        licence="CC-BY-SA-3.0",
+        summary="15,011 instructions with answers, some on a given text (Databricks, 2023)",
+    )
+    register(dolly.hub, dolly, summary=dolly.summary)
+
+
+def turns(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return Dolly's rows as conversations; a context follows its instruction as Alpaca's input does."""
+    return [
+        {
+            "id": row["id"],
+            "messages": [
+                {"role": "user", "content": with_input(row["instruction"].strip(), row["context"].strip())},
+                {"role": "assistant", "content": row["response"].strip()},
+            ],
+        }
+        for row in rows
+    ]

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tilbench.checkpoints.adapters import base_weights, lora_settings
+from tilbench.checkpoints.adapters import base_weights, lora_settings, write_adapter
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
 from tilbench_huggingface.decoder import HuggingFaceDecoder
 from tilbench_huggingface.library import quiet
@@ -61,7 +61,7 @@ def save_adapted(module: HuggingFaceDecoder, folder: Path) -> None:
     else:
         settings.base_model_name_or_path, settings.revision = module.base
     try:
-        model.save_pretrained(folder, save_embedding_layers=False)
+        write_adapter(model, folder)
     finally:
         settings.base_model_name_or_path, settings.revision = before
 

@@ -103,29 +103,36 @@ class HuggingFaceArchitecture:
         _same(config, model.config.model_type, decoder.vocab_size, str(folder))
         return decoder
 
-    def start(
-        self, config: HuggingFaceConfig, reference: str, *, dtype: torch.dtype, quantization: str
-    ) -> tuple[nn.Module, Start]:
-        """Return the decoder of a Transformers folder or `hf:org/name@revision` to train on, and where it is from.
+    def origin(self, reference: str) -> Start:
+        """Return what a Transformers folder or `hf:org/name@revision` says of itself, to train on.
 
-        Raises CheckpointError where it is another model than the config says.
+        Raises Unsupported for an adapter's.
         """
-        from tilbench_huggingface.decoder import HuggingFaceDecoder
         from tilbench_huggingface.library import require
         from tilbench_huggingface.prefix import read_prefix
-        from tilbench_huggingface.weights import load_model
 
         require("transformers", reference)
         source = resolve(reference)
         if source.adapter is not None:
             raise Unsupported(f"{reference} is an adapter; merge it first with 'tilbench merge', and start from that")
-        model = load_model(source.base, dtype=dtype, quantization=quantization)
+        prefix = read_prefix(source.tokenizer, source.config)
+        return Start(reference, prefix.id if prefix.contexts else None, (source.fingerprint(),))
+
+    def start(self, config: HuggingFaceConfig, reference: str, *, dtype: torch.dtype, quantization: str) -> nn.Module:
+        """Return the decoder of a Transformers folder or `hf:org/name@revision`, to train on.
+
+        Raises CheckpointError where it is another model than the config says.
+        """
+        from tilbench_huggingface.decoder import HuggingFaceDecoder
+        from tilbench_huggingface.weights import load_model
+
+        folder = resolve(reference).base
+        model = load_model(folder, dtype=dtype, quantization=quantization)
         hub, _, revision = reference.removeprefix("hf:").partition("@")
-        base = (hub, revision or None) if reference.startswith("hf:") else (str(source.base.resolve()), None)
+        base = (hub, revision or None) if reference.startswith("hf:") else (str(folder.resolve()), None)
         decoder = HuggingFaceDecoder(model, config.max_length, base=base)
         _same(config, model.config.model_type, decoder.vocab_size, reference)
-        prefix = read_prefix(source.tokenizer, source.config, "")
-        return decoder, Start(reference, prefix.id if prefix.contexts else None, (source.fingerprint(),))
+        return decoder
 
     def merge(self, config: HuggingFaceConfig, folder: Path, out: Path, *, dtype: torch.dtype) -> None:
         """Write the decoder saved in `folder` into `out`, its adapter added into its weights."""

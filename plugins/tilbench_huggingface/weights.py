@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tilbench.checkpoints.adapters import quiet_import
 from tilbench.errors import CheckpointError, Unsupported
 from tilbench_huggingface.library import faults, quiet, require
 from tilbench_huggingface.source import CONFIG, read_json
@@ -61,9 +62,11 @@ def load_model(
     if quantised:
         if quantised.get("quant_method", "bitsandbytes") == "bitsandbytes":
             require("bitsandbytes", f"the quantised checkpoint {folder}")
+            quiet_import("bitsandbytes")
         options["device_map"] = {"": str(device)}
     elif quantization == "nf4":
         require("bitsandbytes", "a base in 4 bits", "train")
+        quiet_import("bitsandbytes")
         from transformers import BitsAndBytesConfig
 
         make: Any = BitsAndBytesConfig
@@ -102,7 +105,7 @@ def _keep_layout(model: nn.Module) -> None:
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            module.__dict__["support_avx512bf16_for_cpu"] = False
 
 
 def adapter_shapes(folder: Path) -> dict[str, tuple[int, ...]]:

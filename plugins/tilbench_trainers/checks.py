@@ -9,6 +9,7 @@ import torch
 from tilbench.config.model import Recipe
 from tilbench.errors import ConfigError, Unsupported
 from tilbench.kinds.trainer import TrainingJob
+from tilbench_trainers.forward import check_compiler
 
 __all__ = ["checked_recipe", "chosen_device"]
 
@@ -31,6 +32,9 @@ def checked_recipe(job: TrainingJob) -> Recipe:
         )
     if recipe.adapter is not None and all(parameter.requires_grad for parameter in job.module.parameters()):
         raise ConfigError("the recipe has an adapter, and trainer 'pretrain' adds none; use a trainer that does")
+    check_compiler(recipe, job.hardware)
+    if recipe.keep_best and not any(source.validation for source in job.sources):
+        raise ConfigError("recipe.keep_best needs held-out text, and no source has any; name some with data.heldout")
     names = [source.name for source in job.sources]
     if doubled := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"two sources are called {min(doubled)!r}; give them different names")

@@ -20,12 +20,14 @@ from tilbench.data.batch import Batch
 from tilbench.errors import Unsupported
 from tilbench.kinds.architecture import Decoder
 from tilbench.kinds.hardware import HardwareProfile
-from tilbench.scoring.chunked import CHUNK_BYTES, cross_entropy
+from tilbench.scoring.chunked import cross_entropy
 
 __all__ = ["Forward", "check_compiler", "keep_freed_memory", "recompute_activations"]
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_GPU_CHUNK_BYTES = 2**30
+_CHUNK_BYTES = {"cpu": 2**27}
+_CHUNK_BYTES_ELSEWHERE = 2**30
+"""Of logits that are held at once: the more, the fewer times the gradient of the output matrix is added to."""
 
 
 class Forward:
@@ -40,7 +42,7 @@ class Forward:
         self._hidden: Callable[..., Tensor] = (
             torch.compile(self._decoder.hidden, dynamic=False) if recipe.compile else self._decoder.hidden
         )
-        self._chunk_bytes = CHUNK_BYTES if device.type == "cpu" else _GPU_CHUNK_BYTES
+        self._chunk_bytes = _CHUNK_BYTES.get(device.type, _CHUNK_BYTES_ELSEWHERE)
         if device.type == "cpu":
             keep_freed_memory()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +25,10 @@ def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     return found
 
 
-def make_optimizer(module: nn.Module, settings: Optimizer) -> torch.optim.Optimizer | Joint:
+def make_optimizer(module: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
     """Return the optimizer that the recipe names. The loop sets the learning rate of each group before each step."""
-    return muon(module, settings) if settings.name == "muon" else adamw(module, settings)
+    # A Joint has all of an optimizer that a loop and a gradient scaler ask for.
+    return cast("torch.optim.Optimizer", muon(module, settings)) if settings.name == "muon" else adamw(module, settings)
 
 
 def adamw(module: nn.Module, settings: Optimizer) -> torch.optim.AdamW:

@@ -36,6 +36,8 @@ _DOCUMENTS = 1 << 14
 _BATCH_CHARACTERS = 1 << 20
 _BATCH_DOCUMENTS = 1024
 """What is handed to `encode` at a time."""
+_WORTH = 4
+"""Parts that pay for starting a process; a tokenizer of the Rust library uses every core in one process too."""
 _KEY = "fingerprint"
 
 
@@ -120,7 +122,7 @@ class Parts:
 
     def _parts(self, left: Sequence[tuple[int, Sequence[Document]]], workers: int) -> Iterator[tuple[int, Part]]:
         """Yield the parts as they are done."""
-        workers = min(workers or _cores(), len(left))
+        workers = min(workers, len(left)) if workers else min(_cores(), len(left) // _WORTH)
         if workers <= 1:
             yield from ((number, self.write(number, documents)) for number, documents in left)
             return

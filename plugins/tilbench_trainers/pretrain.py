@@ -39,6 +39,7 @@ from tilbench_trainers.watch import Watch
 
 __all__ = ["Pretrain"]
 
+
 class Pretrain:
     """Next-token training of all parameters that require a gradient (`tilbench.kinds.trainer.Trainer`)."""
 
@@ -108,7 +109,7 @@ class _Loop:
 
     def run(self, last: Path | None) -> Path:
         """Train from checkpoint `last` (None: from the job's start) to the end; return the last folder."""
-        start = last or (self.job.start and self.job.start.resume)
+        start = last or (self.job.start.resume if self.job.start else None)
         done = 0 if start is None else restore(self.job, self.state, start)
         with Display(self.job.progress, self.recipe.steps, done) as display:
             self.batches = self.trainer.batches(self.job, self.state.prefix, display.encoding)

@@ -10,7 +10,7 @@ from typing import Any
 
 from tilbench import __version__
 from tilbench.checkpoints.folder import RUN, checkpoints
-from tilbench.config.model import ArchitectureRef
+from tilbench.config.model import ArchitectureRef, Recipe
 from tilbench.errors import CheckpointError
 from tilbench.kinds.trainer import Source, TrainingJob
 from tilbench.paths import atomic_path
@@ -19,7 +19,20 @@ from tilbench_trainers.rows import source_fingerprint
 __all__ = ["claim", "resolved_architecture", "run_record"]
 
 _FREE = frozenset(
-    {"checkpoint_every", "evaluate", "keep", "probe", "sample", "spike", "tensorboard", "validate_every", "workers"}
+    {
+        "activation_checkpointing",
+        "checkpoint_every",
+        "evaluate",
+        "keep",
+        "keep_best",
+        "keep_every",
+        "probe",
+        "sample",
+        "spike",
+        "tensorboard",
+        "validate_every",
+        "workers",
+    }
 )
 """Fields of a recipe that do not touch the weights, and may change from one sitting to the next."""
 
@@ -51,7 +64,8 @@ def run_record(job: TrainingJob) -> dict[str, Any]:
 
 def _data(source: Source) -> dict[str, Any]:
     record = {"weight": source.weight, "fingerprint": source_fingerprint(source), "documents": len(source.train)}
-    return record | ({"min_tokens": source.min_tokens} if source.min_tokens else {})
+    more = {"min_tokens": source.min_tokens, "dropped": dict(source.dropped)}
+    return record | {name: value for name, value in more.items() if value}
 
 
 def _deciding(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,8 +94,11 @@ def claim(out: Path, record: Mapping[str, Any]) -> None:
 
 def _compare(path: Path, record: Mapping[str, Any]) -> None:
     try:
-        theirs = dict(_leaves(_deciding(json.loads(path.read_text(encoding="utf-8")))))
-    except (OSError, ValueError, AttributeError) as error:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        # An older version did not write the fields that it did not have; it did what their defaults do.
+        held["recipe"] = Recipe.model_validate(held["recipe"]).model_dump(mode="json")
+        theirs = dict(_leaves(_deciding(held)))
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}; train into another folder") from None
     ours = dict(_leaves(_deciding(json.loads(json.dumps(record)))))
     fields = [key for key in sorted(theirs | ours) if theirs.get(key) != ours.get(key)]

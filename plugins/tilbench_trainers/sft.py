@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -33,6 +34,8 @@ COUNTS = "conversations.json"
 
 class Sft(Pretrain):
     """Learns what the assistant says (`tilbench.kinds.trainer.Trainer`)."""
+
+    rows: ClassVar[frozenset[str]] = frozenset({"conversations"})
 
     def fit(self, job: TrainingJob) -> Path:
         """Train, or go on; see `Pretrain.fit`. Raises ConfigError too where the recipe has no chat template."""

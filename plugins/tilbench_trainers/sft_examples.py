@@ -82,8 +82,8 @@ class Encoder:
         eos = tokenizer.special.eos
         if not self.template.end and eos is None:
             raise ConfigError(
-                f"chat template {chat.template!r} ends an answer with the end-of-text token, and the tokenizer has none; "
-                "use chatml or gemma"
+                f"chat template {chat.template!r} ends an answer with the end-of-text token, and the tokenizer has "
+                "none; use chatml or gemma"
             )
         self._end = [] if self.template.end or eos is None else [eos]
         written = "".join(segment.text for segment in self.template.render(_EVERY_ROLE))

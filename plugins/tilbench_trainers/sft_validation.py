@@ -30,7 +30,7 @@ class ChatValidator:
         return any(self._heldout.values())
 
     def measure(self) -> dict[str, dict[str, float]]:
-        """Return by source `loss`, in nats per token of the answers, their ends included. The module is left as it was."""
+        """Return by source `loss`, in nats per token of the answers, ends included; the module is left as it was."""
         training = self._module.training
         self._module.eval()
         try:

@@ -27,7 +27,7 @@ from tilbench.kinds.trainer import TrainingJob
 from tilbench.paths import atomic_folder
 from tilbench.results.training_log import LOG, read_lines
 from tilbench_trainers.average import Average
-from tilbench_trainers.optimizer import Joint, trainable
+from tilbench_trainers.optimizer import trainable
 from tilbench_trainers.record import resolved_architecture
 
 __all__ = ["State", "clean", "last_checkpoint", "restore", "save", "write_model"]
@@ -43,7 +43,7 @@ class State:
     """Everything that changes in training, and the run's digest, prefix token and lineage, which do not."""
 
     module: nn.Module
-    optimizer: torch.optim.Optimizer | Joint
+    optimizer: torch.optim.Optimizer
     average: Average
     scaler: torch.amp.GradScaler
     device: torch.device
@@ -89,7 +89,8 @@ def write_model(job: TrainingJob, recipe: Recipe, state: State, step: int, folde
         architecture=resolved_architecture(job),
         tokenizer=job.tokenizer.family,
         prefix=state.prefix,
-        parameters=sum(parameter.numel() for parameter in state.module.parameters()),
+        # Of a weight in 4 bits, two lie in one byte; its quant_state has the shape that it stands for.
+        parameters=sum(getattr(each, "quant_state", each).shape.numel() for each in state.module.parameters()),
         step=step,
         tokens=step * recipe.tokens_per_step,
         run=state.digest,

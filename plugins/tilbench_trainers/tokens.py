@@ -83,10 +83,8 @@ def token_file(
     try:
         made = parts.make(documents, workers, progress)
         if not sum(part.documents for part in made):
-            few = f" of at least {min_tokens} tokens" if min_tokens > 1 else ""
-            raise DataError(
-                f"{path.stem}: none of its {len(documents):,} documents has a token{few}; is the source empty?"
-            )
+            enough = f"{min_tokens} tokens; lower min_tokens" if min_tokens > 1 else "a token; is the source empty?"
+            raise DataError(f"{path.stem}: none of its {len(documents):,} documents has {enough}")
         with atomic_path(path) as aside, aside.open("wb") as file:
             for part in made:
                 with part.path.open("rb") as source:

@@ -49,7 +49,7 @@ def register_models(register: Register) -> None:
 
 @hookimpl
 def register_datasets(register: Register) -> None:
-    """Register the files of round 1 and the domains of the full corpus, under `turkish-rag/`.
+    """Register the files of round 1, the domains of the full corpus and the pairs of SFT, under `turkish-rag/`.
 
     A text file there is split into documents at blank lines, as the document's own pipeline does.
     """
@@ -60,3 +60,12 @@ def register_datasets(register: Register) -> None:
             summary=f"{what}; not published as it was used: put it at turkish-rag/{name}.txt of the data directory",
         )
         register(f"turkish-rag/{name}", dataset, summary=dataset.summary)
+    pairs = Dataset(
+        kind="conversations",
+        language="tr-Latn",
+        summary=(
+            "3,790 questions with answers from given text; not published: put them at turkish-rag/sft.jsonl of the "
+            "data directory, with a column 'messages' of turns (role, content)"
+        ),
+    )
+    register("turkish-rag/sft", pairs, summary=pairs.summary)

@@ -94,6 +94,59 @@ def test_cross_entropy_and_gradients_equal_torch(
         assert torch.equal(cross_entropy(project, hidden, targets, reduction=reduction, chunk_bytes=chunk_bytes), loss)
 
 
+@settings(deadline=None, max_examples=40)
+@given(
+    rows=st.integers(1, 30),
+    vocabulary=st.integers(2, 5000),
+    chunk_bytes=st.integers(1, 10**6),
+    ignored=st.integers(0, 30),
+    scale=st.floats(0.01, 0.5),
+    seed=st.integers(0, 10**6),
+)
+def test_linear_loss_and_gradients_equal_torch(
+    rows: int, vocabulary: int, chunk_bytes: int, ignored: int, scale: float, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    hidden = torch.randn(rows, WIDTH, requires_grad=True)
+    weight = (torch.randn(vocabulary, WIDTH) * scale / WIDTH**0.5).requires_grad_()
+    targets = torch.randint(vocabulary, (rows,))
+    targets[: min(ignored, rows - 1)] = -100
+    loss = cross_entropy(weight, hidden, targets, chunk_bytes=chunk_bytes)
+    expected = F.cross_entropy(F.linear(hidden.double(), weight.double()), targets)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6, abs=1e-6)
+    ours = torch.autograd.grad(loss, [hidden, weight])
+    theirs = torch.autograd.grad(expected, [hidden, weight])
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a - b).abs().max() <= 1e-6
+
+
+def test_linear_loss_in_half_precision_is_summed_in_fp32() -> None:
+    """It takes the rounded logits that torch's own autocast gives, and its gradients differ by rounding only."""
+    project, hidden, targets = case()
+    weight = project.weight
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = cross_entropy(weight, hidden, targets, chunk_bytes=97 * 2 * 7)
+        expected = F.cross_entropy(F.linear(hidden, weight).float(), targets)
+    ours = torch.autograd.grad(loss, [hidden, weight])
+    theirs = torch.autograd.grad(expected, [hidden, weight])
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.dtype == torch.float32
+        assert (a - b).norm() < 0.01 * b.norm()
+
+
+def test_linear_loss_computes_no_gradient_that_nobody_asked_for() -> None:
+    project, hidden, targets = case()
+    loss = cross_entropy(project.weight.detach(), hidden, targets)
+    torch.autograd.backward(loss, retain_graph=True)
+    assert hidden.grad is not None
+    with torch.no_grad():
+        assert not cross_entropy(project.weight, hidden, targets).requires_grad
+    with pytest.raises(RuntimeError, match="second"):
+        torch.autograd.backward(loss)
+
+
 def test_cross_entropy_of_nothing_is_zero() -> None:
     project, hidden, targets = case()
     loss = cross_entropy(project, hidden, torch.full_like(targets, -100))
@@ -128,12 +181,12 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 if sys.argv[1] == "score":
     token_logprobs(project, hidden, targets)
 else:
-    cross_entropy(project, hidden, targets).backward()
+    cross_entropy(project if sys.argv[1] == "train" else project.weight, hidden, targets).backward()
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
-@pytest.mark.parametrize("what", ["score", "train"])
+@pytest.mark.parametrize("what", ["score", "train", "train-linear"])
 def test_large_vocabulary_stays_under_256_mib(what: str) -> None:
     run = subprocess.run(
         [sys.executable, "-c", MEMORY, what],

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from tilbench.results.record import Contamination
 from tilbench.testing.records import HOSTILE, accuracy, record, save, score, showcase
 from tilbench_leaderboard.view import literal
 
@@ -164,6 +165,17 @@ def test_a_model_opens_its_provenance(folder: Path) -> None:
     ):
         assert part in text
     assert '"schema_version":1' in app.json[0].value.replace(" ", "")
+
+
+def test_rows_that_stand_in_a_training_text_are_shown_with_the_clean_score(tmp_path: Path) -> None:
+    found = Contamination(
+        against="text/kk/train", fingerprint="f", documents=9, bytes=999, rule="r", n=200, flagged=30,
+        clean={"bpb": score(1.75)},
+    )  # fmt: skip
+    save(tmp_path, [record(value=score(1.5), contamination=found)])
+    app = page(tmp_path, suite="kazakh")
+    settled(app, app.selectbox(key="model").select("alpha"))
+    assert "30 of 200 rows stand in `text/kk/train`; without them 1.75" in words(app)
 
 
 def test_no_records_is_a_friendly_message(tmp_path: Path) -> None:

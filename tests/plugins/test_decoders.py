@@ -18,6 +18,7 @@ import tilbench_decoders
 from tilbench.errors import CheckpointError, Unsupported
 from tilbench.kinds.architecture import Architecture
 from tilbench.kinds.architecture import Decoder as DecoderProtocol
+from tilbench.scoring.chunked import cross_entropy
 from tilbench_decoders.alibi import Alibi
 from tilbench_decoders.attention import Context, allowed_keys, attend
 from tilbench_decoders.decoder import Decoder
@@ -264,13 +265,18 @@ def test_import_names_missing_weights() -> None:
         FAMILIES["llama"].from_transformers(config("llama"), {})
 
 
-def test_gradients_equal_transformers() -> None:
-    module, other = transformers_pair("llama", {})
+@pytest.mark.parametrize(("name", "changes"), PARITY)
+def test_gradients_equal_transformers(name: str, changes: dict[str, Any]) -> None:
+    """Ours as they are trained with: the loss in chunks, its gradients computed with it."""
+    module, other = transformers_pair(name, changes)
     ids = some_ids()
-    for logits in (module(ids), other(ids).logits):
-        torch.autograd.backward(F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()))
+    assert module.output_weight is not None
+    hidden, targets = module.hidden(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()
+    torch.autograd.backward(cross_entropy(module.output_weight, hidden, targets, chunk_bytes=4096))
+    logits = other(ids).logits
+    torch.autograd.backward(F.cross_entropy(logits[:, :-1].flatten(0, 1), targets))
     grads = {key: p.grad for key, p in other.named_parameters()}
-    expected = FAMILIES["llama"].from_transformers(config("llama"), grads)
+    expected = FAMILIES[name].from_transformers(config(name, **changes), grads)
     assert all(delta(p.grad, expected[key]) <= 1e-5 for key, p in module.named_parameters() if p.grad is not None)
     assert all(p.grad is not None for p in module.parameters())
 

@@ -294,15 +294,18 @@ def test_tiny_variant_builds_and_trains(label: str, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "step-00000000" / "tilbench.json").is_file()
 
 
-def test_adapter_corpora_are_refused_by_a_trainer_of_running_text(tmp_path: Path) -> None:
+def test_adapter_corpora_drop_short_answers_and_are_refused_by_a_trainer_of_running_text(tmp_path: Path) -> None:
     (tmp_path / "gemma-kazakh").mkdir()
     for name in ("muri-it-kk", "alpaca-kk"):
         (tmp_path / "gemma-kazakh" / f"{name}.jsonl").write_text(
             '{"messages": [{"role": "user", "content": "Сәлем"}, {"role": "assistant", "content": "Сәлеметсіз бе"}]}\n',
             encoding="utf-8",
         )
-    with pytest.raises(DataError, match="holds conversations"):
+    with pytest.raises(DataError, match=r"none of its 1 rows is left .* 1 with an answer of fewer than 5 words"):
         resolve_training("gemma-3-kazakh-qlora", REGISTRY, tmp_path)
+    plain = ["data=[{dataset: conversations/kk}]", "recipe.trainer=pretrain", "recipe.chat=null"]
+    with pytest.raises(DataError, match="holds conversations, and trainer 'pretrain' learns from documents"):
+        resolve_training("gemma-3-kazakh-qlora:tiny", REGISTRY, None, plain)
 
 
 def test_private_corpora_say_where_to_put_them() -> None:

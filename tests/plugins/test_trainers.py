@@ -74,6 +74,20 @@ class ToyConfig(BaseModel):
     dropout: float = 0.1
 
 
+class ToyCache:
+    """The embeddings of the tokens so far."""
+
+    def __init__(self, held: Tensor) -> None:
+        self.held = held
+
+    @property
+    def length(self) -> int:
+        return self.held.shape[1]
+
+    def keep(self, slots: Tensor) -> None:
+        self.held = self.held[:, slots]
+
+
 class ToyDecoder(nn.Module):
     """Token and running mean → norm → tied projection. `before` is called at each forward pass in training."""
 
@@ -86,19 +100,25 @@ class ToyDecoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.before: Callable[[Tensor], None] | None = None
 
-    def hidden(self, ids: Tensor, **_: Any) -> Tensor:
+    def hidden(self, ids: Tensor, mask: Tensor | None = None, cache: ToyCache | None = None, **_: Any) -> Tensor:
         if self.before is not None and self.training:
             self.before(ids)
         x = self.embedding(ids)
-        past = x.cumsum(1) / torch.arange(1, ids.shape[1] + 1)[:, None]
+        seen = x if cache is None else torch.cat([cache.held, x], 1)
+        if cache is not None:
+            cache.held = seen
+        if mask is None:
+            mask = torch.ones(x.shape[1], seen.shape[1], dtype=torch.bool).tril(seen.shape[1] - x.shape[1])
+        share = mask / mask.sum(-1, keepdim=True)
+        past = (share[:, 0] if mask.ndim == 4 else share) @ seen
         out: Tensor = self.norm(x + self.dropout(self.inner(torch.cat([x, past], -1)).tanh()))
         return out
 
     def project(self, hidden: Tensor) -> Tensor:
         return hidden @ self.embedding.weight.T
 
-    def new_cache(self, batch: int, length: int) -> Any:
-        raise Unsupported("the toy keeps no cache")
+    def new_cache(self, batch: int, length: int) -> ToyCache:
+        return ToyCache(torch.zeros(batch, 0, self.embedding.embedding_dim))
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.project(self.hidden(ids))

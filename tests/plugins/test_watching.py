@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from tilbench.checkpoints.folder import checkpoints
 from tilbench.errors import ConfigError, DataError, MissingDataset, MissingDependency, TilbenchError, UnknownName
@@ -221,6 +223,16 @@ def test_a_task_without_data_is_refused(host: Host, tmp_path: Path) -> None:
         run(host, tmp_path / "run", "recipe.evaluate={suite: kazakh, tasks: [bpb-kk, kk_mmlu]}")
     assert "recipe.evaluate.tasks" in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_recipe_in_the_documentation_is_one(host: Host, root: Path) -> None:
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", (root / "docs/watching.md").read_text(encoding="utf-8"), re.M | re.S)
+    recipe = yaml.safe_load(block)["recipe"]
+    overrides = [f"recipe.{name}={json.dumps(value, ensure_ascii=False)}" for name, value in recipe.items()]
+    training = resolve_training("turkish-v1:tiny", host.registry, None, overrides)
+    assert training.evaluation is not None
+    assert [task.used.name for task in training.evaluation.tasks] == ["bpb-tr"]
+    assert training.recipe.spike == 10
 
 
 # TensorBoard

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import json
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +28,9 @@ __all__ = [
     "load_adapter",
     "lora_settings",
     "merged",
+    "quiet_import",
     "save_adapted",
+    "write_adapter",
 ]
 
 ADAPTER = "adapter_config.json"
@@ -80,7 +85,7 @@ def add_adapter(module: nn.Module, adapter: Adapter) -> nn.Module:
 
     with _quiet():
         try:
-            model: Any = get_peft_model(module, settings)  # type: ignore[arg-type]
+            model: Any = get_peft_model(module, settings)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"adapter: {' '.join(str(error).split())}") from error
     setattr(module, _HOLDER, (model,))
@@ -102,8 +107,20 @@ def save_adapted(module: nn.Module, folder: Path) -> None:
     """Write the adapter into `folder` as peft does, and the weights under it as `model.safetensors`."""
     with atomic_path(folder / WEIGHTS_FILE) as aside:
         save_file({name: each.contiguous() for name, each in base_weights(module).items()}, aside, {"format": "pt"})
+    write_adapter(getattr(module, _HOLDER)[0], folder)
+
+
+def write_adapter(model: Any, folder: Path) -> None:
+    """Write the adapter of a peft model into `folder`, its settings in one order whatever the process."""
     with _quiet():
-        getattr(module, _HOLDER)[0].save_pretrained(folder, save_embedding_layers=False)
+        model.save_pretrained(folder, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # a form that nobody has filled in
+    path = folder / ADAPTER
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    targets = settings["target_modules"]
+    if isinstance(targets, list):  # peft holds them as a set
+        settings["target_modules"] = sorted(targets)
+    path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def load_adapter(module: nn.Module, folder: Path) -> nn.Module:
@@ -117,12 +134,14 @@ def load_adapter(module: nn.Module, folder: Path) -> nn.Module:
 
     try:
         with _quiet():
-            model: Any = PeftModel.from_pretrained(module, str(folder), is_trainable=True)  # type: ignore[arg-type]
+            model: Any = PeftModel.from_pretrained(module, str(folder), is_trainable=True)
         wanted = set(get_peft_model_state_dict(model, save_embedding_layers=False))
         with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
             stored = set(file.keys())
     except Exception as error:  # a damaged file surfaces as OSError, KeyError, SafetensorError, RuntimeError …
-        raise CheckpointError(f"the adapter {folder} cannot be put on its base: {' '.join(str(error).split())}") from None
+        raise CheckpointError(
+            f"the adapter {folder} cannot be put on its base: {' '.join(str(error).split())}"
+        ) from None
     if wanted != stored:
         odd = sorted(wanted ^ stored)
         raise CheckpointError(f"the adapter {folder} does not fit its base: {', '.join(odd[:3])} of {len(odd)} differ")
@@ -152,3 +171,14 @@ def _quiet() -> Iterator[None]:
 def _require(purpose: str) -> None:
     if importlib.util.find_spec("peft") is None:
         raise MissingDependency("peft", "hf", purpose)
+    quiet_import("peft")
+
+
+def quiet_import(package: str) -> None:
+    """Import an installed package without what bitsandbytes logs about a kernel that it can do without."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        importlib.import_module(package)
+    finally:
+        logging.disable(before)

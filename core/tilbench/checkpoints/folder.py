@@ -3,6 +3,8 @@
 runs/a/                    a run
     run.json               what was asked for (spec, recipe, data)
     log.jsonl              telemetry, one step a line
+    records/               of the suite that the recipe evaluates while it trains
+    tensorboard/           the log as event files, where the recipe asks for them
     step-00000060/         a checkpoint
         tilbench.json      `CheckpointInfo`
         model.safetensors  weights (an adapter's folder has peft's files instead)

@@ -15,6 +15,8 @@ __all__ = ["cli"]
 _COMMANDS = {
     "run": ("tilbench.cli.run:run", "Score models on a suite."),
     "train": ("tilbench.cli.train:train", "Train a model spec."),
+    "branch": ("tilbench.cli.branch:branch", "Decay from a stable checkpoint of a training."),
+    "select": ("tilbench.cli.select:select", "Choose a checkpoint by a value of a suite."),
     "merge": ("tilbench.cli.merge:merge", "Add an adapter into the weights under it."),
     "plot": ("tilbench.cli.plot:plot", "Draw the curves of training runs."),
     "decode": ("tilbench.cli.decode:decode", "Find decoding settings, and confirm them on other prompts."),

@@ -17,6 +17,7 @@ __all__ = ["train"]
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run [default: runs/SPEC].")
 @click.option("--hardware", default="", help="Hardware profile to run on [default: the spec's].")
 @click.option("--dry-run", is_flag=True, help="Show what would be trained. Computes and writes nothing.")
+@click.option("--preview", is_flag=True, help="Show decoded samples, what is masked in them marked. Writes nothing.")
 @set_option
 @data_option
 @json_option
@@ -27,6 +28,7 @@ def train(
     out: Path | None,
     hardware: str,
     dry_run: bool,
+    preview: bool,
     overrides: Sequence[str],
     data_dir: Path | None,
     as_json: bool,
@@ -45,6 +47,12 @@ def train(
     registry = app.host.registry
     training = resolve_training(spec, registry, data_dir, overrides, hardware)
     folder = out or run_folder(Path("runs"), parse_spec(spec).label)
+    if preview:
+        from tilbench.run.train import preview as lines
+
+        for line in lines(training, registry, folder):
+            click.echo(line)
+        return
     recipe = training.recipe
     architecture = registry.get("architectures", training.spec.architecture.name)
     summary = {
@@ -57,6 +65,8 @@ def train(
         "hardware": training.hardware.name,
         "out": str(folder),
     }
+    if dropped := {source.name: dict(source.dropped) for source in training.sources if source.dropped}:
+        summary["dropped"] = dropped
     if not dry_run:
         summary["checkpoint"] = str(fit(training, registry, folder))
     if as_json:

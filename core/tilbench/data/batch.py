@@ -48,7 +48,7 @@ class Batch:
     def parts(self, rows: int) -> Iterator[Batch]:
         """Yield the rows, `rows` at a time."""
         for start in range(0, len(self.ids), rows):
-            yield self._each(lambda tensor, start=start: tensor[start : start + rows])  # type: ignore[misc]
+            yield self._each(lambda tensor, start=start: tensor[start : start + rows])
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device; onto an accelerator it is copied while the host goes on."""

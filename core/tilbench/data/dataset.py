@@ -32,6 +32,7 @@ class Dataset:
     stored_as: its id in a data directory where that is not its name: two datasets may be made of one file.
     answers_from: the number that the source's column of answers gives to the first choice (letters need none).
     prepare: what makes the rows out of the source's, before `columns`. It is code: plugins can name it, files cannot.
+    mix: streams on the Hub, and how often each is drawn from: one dataset by `datasets.interleave_datasets`.
     licence, citation: what the source asks of those who use it.
     """
 
@@ -52,13 +53,14 @@ class Dataset:
     stored_as: str = ""
     answers_from: int = 0
     prepare: Prepare | None = None
+    mix: tuple[tuple[Dataset, float], ...] = ()
     licence: str = ""
     citation: str = ""
     summary: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a dataset with no source or with two."""
-        sources = [name for name in ("package", "path", "hub") if getattr(self, name)]
+        sources = [name for name in ("package", "path", "hub", "mix") if getattr(self, name)]
         if len(sources) > 1:
             raise ValueError(f"a dataset has one source, not {' and '.join(sources)}")
         if bool(self.package) != bool(self.file):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tilbench.data.dataset import Dataset
-from tilbench.errors import MissingDataset, MissingDependency
+from tilbench.errors import DataError, MissingDataset, MissingDependency
 
-__all__ = ["hub_rows", "prefer_cache"]
+__all__ = ["hub_rows", "interleaved_rows", "prefer_cache"]
 
 _BUFFER = 10_000
 _PATIENCE = 5.0
@@ -26,20 +26,10 @@ def hub_rows(
     A dataset's own Python code is never run. Raises MissingDataset with the way to get the data where the
     Hub cannot be reached or has no such dataset, MissingDependency without `datasets`.
     """
-    try:
-        import datasets
-    except ImportError:
-        raise MissingDependency("datasets", "hf", f"dataset {name!r} on the Hub") from None
-    prefer_cache()
+    datasets = _library(name)
     place = f"hf:{dataset.hub}"
     try:
-        loaded = datasets.load_dataset(
-            dataset.hub,
-            dataset.config or None,
-            split=dataset.split,
-            revision=dataset.revision,
-            streaming=dataset.streaming,
-        )
+        loaded = _loaded(datasets, dataset)
         if dataset.streaming and limit is not None:
             loaded = loaded.shuffle(seed=seed, buffer_size=_BUFFER).take(limit)
         for number, row in enumerate(loaded):
@@ -50,6 +40,58 @@ def hub_rows(
             f"dataset {name!r} ({place}@{dataset.revision}) cannot be had from the Hub: {reason.rstrip('.')}; with a "
             f"network run again, or put the split at DIR/{name}.parquet (or .jsonl) and pass --data DIR"
         ) from None
+
+
+def interleaved_rows(
+    name: str, mix: Sequence[tuple[Dataset, float]], limit: int | None = None, seed: int = 0
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield `(place, columns)` of Hub streams, drawn from in turn by `datasets.interleave_datasets`.
+
+    mix: streams with the same columns under the names of our fields, and how often each is drawn from, which need not
+    sum to 1. The draw ends with the first stream that is exhausted, or after `limit` rows, and is decided by `seed`.
+    Raises DataError for weights that sum to zero, and what `hub_rows` raises.
+    """
+    total = sum(weight for _, weight in mix)
+    if total <= 0:
+        raise DataError(f"dataset {name!r}: the weights of its streams sum to zero; give one of them a weight")
+    datasets = _library(name)
+    try:
+        streams = []
+        for dataset, _ in mix:
+            stream = _loaded(datasets, dataset)
+            columns = {theirs: ours for ours, theirs in dataset.columns.items() if ours != theirs}
+            stream = stream.rename_columns(columns).select_columns([*(dataset.columns or ("text",))])
+            streams.append(stream)
+        drawn = datasets.interleave_datasets(
+            streams, probabilities=[weight / total for _, weight in mix], seed=seed, stopping_strategy="first_exhausted"
+        )
+        for number, row in enumerate(drawn if limit is None else drawn.take(limit)):
+            yield f"{name}:{number}", {**row, "id": str(number)}
+    except Exception as error:  # the Hub's clients raise errors of many packages
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        raise MissingDataset(
+            f"dataset {name!r} cannot be drawn from its Hub streams: {reason.rstrip('.')}; with a network run again, "
+            f"or put its rows at DIR/{name}.jsonl and pass --data DIR"
+        ) from None
+
+
+def _library(name: str) -> Any:
+    try:
+        import datasets
+    except ImportError:
+        raise MissingDependency("datasets", "hf", f"dataset {name!r} on the Hub") from None
+    prefer_cache()
+    return datasets
+
+
+def _loaded(datasets: Any, dataset: Dataset) -> Any:
+    return datasets.load_dataset(
+        dataset.hub,
+        dataset.config or None,
+        split=dataset.split,
+        revision=dataset.revision,
+        streaming=dataset.streaming,
+    )
 
 
 def prefer_cache() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from tilbench.data.dataset import Dataset, Prepare
 from tilbench.data.files import EXTENSIONS, read_rows
-from tilbench.data.hub import hub_rows
+from tilbench.data.hub import hub_rows, interleaved_rows
 from tilbench.data.rows import Question, Row, kind_of, parse_row
 from tilbench.errors import DataError, MissingDataset, PluginError
 from tilbench.paths import package_file, within
@@ -161,6 +161,8 @@ def _open(
     if dataset.path:
         path = Path(dataset.path).expanduser()
         return str(path), read_rows(path)
+    if dataset.mix:
+        return f"{len(dataset.mix)} streams on the Hub", interleaved_rows(name, dataset.mix, limit, seed)
     if dataset.hub:
         origin = f"hf:{dataset.hub}@{dataset.revision} {dataset.config} {dataset.split}".replace("  ", " ")
         return origin, hub_rows(name, dataset, limit, seed)

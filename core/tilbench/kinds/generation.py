@@ -86,21 +86,20 @@ def few_shot(instruction: str, solved: Sequence[tuple[str, str]], last: str) -> 
 
 
 def pick_examples(row: R, pool: Sequence[R], shots: int, seed: int) -> list[R]:
-    """Return the solved examples shown before `row`: a function of the seed, the row's id and the pool's rows.
+    """Return the solved examples shown before `row`: the first of the pool, in an order of the seed's, that may be.
 
-    Left out are rows of its cluster and the row itself, under whatever id. Raises DataError where too few are left.
+    So nearly all rows have the same ones, and a model reads them once. Left out are rows of its cluster and the row
+    itself, under whatever id. Raises DataError where too few are left.
     """
     if not shots:
         return []
     bare = replace(row, id="")
-    allowed = [
-        each
-        for each in sorted(pool, key=lambda each: each.id)
-        if each.cluster != row.cluster and replace(each, id="") != bare
-    ]
+    ordered = sorted(pool, key=lambda each: each.id)
+    random.Random(seed).shuffle(ordered)
+    allowed = [each for each in ordered if each.cluster != row.cluster and replace(each, id="") != bare]
     if len(allowed) < shots:
         raise DataError(
             f"row {row.id!r} wants {shots} solved examples and {len(allowed)} of {len(pool)} can be shown with it; "
             "lower 'shots' or name a larger dataset in 'examples'"
         )
-    return random.Random(f"{seed}\x00{row.id}").sample(allowed, shots)
+    return allowed[:shots]

@@ -88,7 +88,11 @@ class TrainingJob:
 
 @runtime_checkable
 class Trainer(Protocol):
-    """Runs a recipe."""
+    """Runs a recipe.
+
+    A trainer that learns from other rows than documents says so: `rows`, a set of kinds. One that can show what it
+    would learn has `preview(spec, tokenizer, sources, start)`, which yields lines.
+    """
 
     def fit(self, job: TrainingJob) -> Path:
         """Train, or go on from the last checkpoint in `job.out`; return the last checkpoint's folder.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,16 @@ from tilbench.data.rows import Conversation, Document
 from tilbench.errors import ConfigError, DataError, Unsupported
 from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.tokenizer import Tokenizer
-from tilbench.kinds.trainer import Source, TrainingJob
+from tilbench.kinds.trainer import Source, Start, TrainingJob
 from tilbench.paths import atomic_folder
 from tilbench.registry import Registry
 from tilbench.run.datasets import rows_of
 from tilbench.run.select import Selection, select
 from tilbench.run.specs import load_spec
-from tilbench.run.start import adapted, base_prefix, base_tokenizer, started
+from tilbench.run.start import adapted, base_origin, base_tokenizer, started
 from tilbench.run.watch import SuiteEvaluation, plan_evaluation
 
-__all__ = ["Training", "preview", "resolve_training", "train", "train_if_needed"]
+__all__ = ["Training", "preview", "resolve_spec", "resolve_training", "train", "train_if_needed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,8 @@ class Training:
     """The architecture's validated config."""
     evaluation: SuiteEvaluation | None = None
     """What the recipe's `evaluate` asks for, planned."""
+    start: Start | None = None
+    """The checkpoint of the same model whose optimizer and place in the data are gone on with, if any."""
 
     @property
     def documents(self) -> list[str]:
@@ -67,24 +69,41 @@ def resolve_training(
         raise ConfigError(
             f"model {reference!r}: training starts from a spec, not from a step; leave out '@{asked.step}'"
         )
-    spec = load_spec(asked, registry, overrides)
+    return resolve_spec(load_spec(asked, registry, overrides), asked.label, registry, data_dir, hardware)
+
+
+def resolve_spec(
+    spec: ModelSpec,
+    label: str,
+    registry: Registry,
+    data_dir: Path | None,
+    hardware: str = "",
+    start: Start | None = None,
+) -> Training:
+    """Resolve everything that a spec names; `start` is a checkpoint of its own that it goes on from.
+
+    Raises UnknownName, ConfigError, DataError or MissingDataset before anything is built or written.
+    """
     if spec.recipe is None:
-        raise Unsupported(f"{asked.label} has no recipe, so it cannot be trained; give it one with --set recipe.…")
+        raise Unsupported(f"{label} has no recipe, so it cannot be trained; give it one with --set recipe.…")
     if not spec.data:
-        raise ConfigError(f"{asked.label} names no training data; give it some with --set 'data=[{{dataset: NAME}}]'")
+        raise ConfigError(f"{label} names no training data; give it some with --set 'data=[{{dataset: NAME}}]'")
     architecture = registry.get("architectures", spec.architecture.name)
-    registry.get("trainers", spec.recipe.trainer)
+    trainer = registry.get("trainers", spec.recipe.trainer)
     registry.get("tokenizers", spec.tokenizer.family)
     profile = registry.get("hardware", hardware or spec.hardware or "cpu")
     wanted = spec.recipe.evaluate
+    sources = [_source(data, registry, data_dir) for data in spec.data]
+    _learnable(sources, spec.recipe.trainer, getattr(trainer, "rows", frozenset({Document.kind})))
     return Training(
-        reference=asked.label,
+        reference=label,
         spec=spec,
         recipe=spec.recipe,
-        sources=[_source(data, registry, data_dir) for data in spec.data],
+        sources=sources,
         hardware=profile,
         config=_config(architecture, spec),
         evaluation=plan_evaluation(wanted, registry, data_dir, profile) if wanted else None,
+        start=start,
     )
 
 
@@ -100,6 +119,7 @@ def train(training: Training, registry: Registry, out: Path, *, progress: bool =
     module, start = started(training.spec, architecture, training.config)
     module = adapted(training.spec, architecture, module)
     tokenizer = _tokenizer(training, registry, out)
+    start = training.start or start
     job = TrainingJob(
         spec=training.spec,
         architecture=architecture,
@@ -128,8 +148,8 @@ def preview(training: Training, registry: Registry, out: Path) -> Iterator[str]:
     architecture = registry.get("architectures", training.spec.architecture.name)
     with tempfile.TemporaryDirectory() as aside:
         tokenizer = _tokenizer(training, registry, out if is_run(out) else Path(aside))
-        prefix = base_prefix(training.spec, architecture)
-        yield from trainer.preview(training.spec, tokenizer, training.sources, prefix)
+        origin = base_origin(training.spec, architecture)
+        yield from trainer.preview(training.spec, tokenizer, training.sources, origin)
 
 
 def _refuse_too_large(training: Training, parameters: int) -> None:
@@ -181,6 +201,16 @@ def _source(data: Data, registry: Registry, data_dir: Path | None) -> Source:
     )
 
 
+def _learnable(sources: Sequence[Source], trainer: str, kinds: Collection[str]) -> None:
+    """Raise DataError for a source of rows that the trainer does not learn from."""
+    for source in sources:
+        if (kind := source.train[0].kind) not in kinds:
+            raise DataError(
+                f"dataset {source.name!r} holds {kind}, and trainer {trainer!r} learns from "
+                f"{' or '.join(sorted(kinds))}; choose another dataset, or another recipe.trainer"
+            )
+
+
 def _selected(data: Data, rows: Rows) -> Selection:
     """Return the rows of one kind that a trainer can learn from. Raises DataError for other kinds."""
     if documents := [row for row in rows.rows if isinstance(row, Document)]:
@@ -207,6 +237,8 @@ def _tokenizer(training: Training, registry: Registry, out: Path) -> Tokenizer:
     if (own := base_tokenizer(training.spec, registry)) is not None:
         return _fitting(training, own)
     family = registry.get("tokenizers", reference.family)
+    if training.start is not None:
+        return _fitting(training, family.load(str(training.start.resume)))
     folder = out / "tokenizer"
     if reference.reference:
         return _fitting(training, family.load(reference.reference))

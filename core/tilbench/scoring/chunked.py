@@ -197,7 +197,7 @@ def _softmax_loss_(logits: Tensor, targets: Tensor, kept: Tensor, wide: Tensor) 
     top = wide.amax(-1, keepdim=True)
     picked = wide.gather(1, targets)
     mass = wide.sub_(top).exp_().sum(-1, keepdim=True)
-    wide.mul_(kept[:, None] / mass)
+    wide.div_(mass.masked_fill(~kept[:, None], torch.inf))  # softmax; zeros in rows that do not count
     wide.scatter_add_(1, targets, -kept[:, None].float())
     logits.copy_(wide)
     return torch.where(kept[:, None], mass.log() + top - picked, 0.0).sum()

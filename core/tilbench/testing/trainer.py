@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from torch import nn
 
 from tilbench.checkpoints.folder import checkpoints, read_info
 from tilbench.config.model import ArchitectureRef, Data, ModelSpec, Recipe, TokenizerRef
-from tilbench.data.rows import Document
+from tilbench.data.rows import Conversation, Document
 from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.trainer import Source, Trainer, TrainingJob
 from tilbench.testing.base import Conformance, require
@@ -27,9 +27,10 @@ _STEPS = 6
 
 
 class TrainerConformance(Conformance):
-    """Checks of a trainer that learns from running text, on a toy decoder and a dozen documents.
+    """Checks of a trainer, on a toy decoder and two dozen documents, or as many conversations.
 
-    subject: the trainer. recipe: fields laid over those of six short steps.
+    subject: the trainer; `rows`, where it has that, says what it learns from (a set of kinds of rows). recipe: fields
+    laid over those of six short steps.
     """
 
     settable: ClassVar[tuple[str, ...]] = ("recipe",)
@@ -54,9 +55,9 @@ class TrainerConformance(Conformance):
             architecture=ArchitectureRef(name="toy", config=sizes),
             tokenizer=TokenizerRef(family="toy"),
             data=[Data(dataset="toy")],
-            recipe=Recipe.model_validate({**plain, **self.recipe}),
+            recipe=Recipe.model_validate({**plain, **self._kind()[0], **self.recipe}),
         )
-        documents = [Document(f"toy-{index}", text) for index, text in enumerate(toy_texts(30))]
+        rows = self._kind()[1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             module = ToyArchitecture().build(ToyConfig(**sizes))
@@ -65,12 +66,21 @@ class TrainerConformance(Conformance):
             architecture=ToyArchitecture(),
             module=module,
             tokenizer=ToyTokenizer(),
-            sources=[Source("toy", 1.0, documents[:24], documents[24:], "toy:1")],
+            sources=[Source("toy", 1.0, rows[:24], rows[24:], "toy:1")],
             hardware=HardwareProfile(name="cpu", device="cpu", memory_gib=1.0, peak_tflops={"fp32": 0.01}),
             out=out,
             reference="toy",
             progress=False,
         )
+
+    def _kind(self) -> tuple[Mapping[str, Any], Sequence[Document] | Sequence[Conversation]]:
+        """Return what the recipe needs for the rows that the trainer learns from, and thirty of these."""
+        texts = toy_texts(30)
+        if "conversations" in getattr(self.subject, "rows", ()):
+            talks = [(("user", "?"), ("assistant", text[:8])) for text in texts]
+            recipe = {"sequence_length": 32, "chat": {"template": "plain"}}
+            return recipe, [Conversation(f"toy-{index}", turns) for index, turns in enumerate(talks)]
+        return {}, [Document(f"toy-{index}", text) for index, text in enumerate(texts)]
 
     def test_interface(self) -> None:
         """It has `fit`."""
