@@ -1,7 +1,7 @@
 """tilbench's training loop against the Trainer of Transformers and litgpt's model: same weights, batches and machine.
 
     python benchmarks/training.py [--json] [--small] [--steps 12] [--turns 3] [--peers trainer-compiled,litgpt-compiled]
-    python benchmarks/training.py --documents [--device cuda] [--json] [--small]
+    python benchmarks/training.py --documents [--device cuda --hardware h200] [--json] [--small]
 
 The first form trains one architecture on all sides: a Llama of the sizes of Turkish v1 (24.7M parameters, 64,000
 entries; its own ALiBi decoder is no class of Transformers), 4 sequences of 512 tokens, bf16 autocast over fp32
@@ -14,7 +14,8 @@ does not count, and the median of the others does. Ours is the whole loop as `ti
 (slowest / fastest turn of ours: how noisy the machine was), ours_peak_share (of 6 operations a parameter and token, of
 the rate of one large bf16 matrix product measured in the same run) and what was run on what.
 
-The second form gives tokens per second and MFU of every document's configuration, at full size unless `--small`.
+The second form gives tokens per second and MFU of every document's configuration on one device, compiled and in bf16,
+at full size unless `--small`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -398,7 +400,7 @@ def matmul_rate() -> float:
     return 2 * 4096**3 / best
 
 
-def documents(device: str, small: bool, steps: int) -> Iterator[dict[str, Any]]:
+def documents(device: str, profile: str, small: bool, steps: int) -> Iterator[dict[str, Any]]:
     """Yield a line for every document's configuration that is trained from scratch, at the batch of its recipe."""
     import torch
 
@@ -411,13 +413,16 @@ def documents(device: str, small: bool, steps: int) -> Iterator[dict[str, Any]]:
 
     registry = load_plugins().registry
     on = torch.device(device)
+    hardware = replace(registry.get("hardware", profile or on.type), count=1)
     for name in registry.names("models"):
         spec = load_spec(parse_spec(f"{name}:tiny" if small else name), registry)
         recipe = spec.recipe
         if recipe is None or recipe.adapter is not None or recipe.trainer != "pretrain":
             continue
         recipe = recipe.model_copy(update={"compile": True, "precision": "bf16"})
-        hardware = registry.get("hardware", "cpu" if on.type == "cpu" else spec.hardware or "cuda")
+        if on.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
         architecture = registry.get("architectures", spec.architecture.name)
         torch.manual_seed(0)
         module = architecture.build(architecture.Config(**spec.architecture.config)).to(on).train()
@@ -443,7 +448,7 @@ def documents(device: str, small: bool, steps: int) -> Iterator[dict[str, Any]]:
             "case": spec.name + (":tiny" if small else ""),
             "tok_s": round(rate),
             "mfu": hardware.mfu(6 * count * rate, "bf16"),
-            "peak_bytes": _peak(),
+            "peak_bytes": _peak() if on.type == "cuda" else None,
             "parameters": count,
             "batch": [recipe.batch_size, recipe.sequence_length],
             "hardware": hardware.name,
@@ -462,13 +467,14 @@ def main() -> None:
     parser.add_argument("--eager", action="store_true", help="do not compile our side")
     parser.add_argument("--documents", action="store_true")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--hardware", default="", help="profile whose peak MFU is of, such as h200")
     parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
         work(given.worker, given.small)
         return
     if given.documents:
-        lines = documents(given.device, given.small, given.steps)
+        lines = documents(given.device, given.hardware, given.small, given.steps)
     else:
         lines = compare(given.peers.split(","), given.steps, given.turns, given.small, not given.eager)
     for line in lines:

@@ -148,8 +148,7 @@ def test_likelihoods_equal_whole_logits(tmp_path: Path, name: str) -> None:
     documents = [Document(text) for text in TEXTS]
     pairs = [Continuation(*pair) for pair in PAIRS]
     word = NextWord("Мектеп үлкен,", "кітап")
-    with pytest.warns(UserWarning, match="takes no mask over packed texts") if name in NO_MASKS else nullcontext():
-        answers = ask(tmp_path, [*documents, *pairs, word])
+    answers = ask(tmp_path, [*documents, *pairs, word])
     for document in documents:
         answer = answers[document]
         assert isinstance(answer, Likelihood)
@@ -170,6 +169,21 @@ def test_likelihoods_equal_whole_logits(tmp_path: Path, name: str) -> None:
         last = model(torch.tensor([context_ids])).logits[0, -1]
     target = tokenizer.encode(word.context + " кітап")[len(context_ids)]
     assert ranked.rank == int((last > last[target]).sum()) + 1
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_shared_beginning_is_right_and_a_class_that_cannot_share_it_says_so(tmp_path: Path, name: str) -> None:
+    model = make(tmp_path, name)
+    tokenizer = HuggingFace().load(str(tmp_path))
+    options = [Continuation(TEXTS[0], f" {option}") for option in ("иә", "жоқ", "кітап")]
+    with pytest.warns(UserWarning, match="takes no mask over packed texts") if name in NO_MASKS else nullcontext():
+        answers = ask(tmp_path, options)
+    for option in options:
+        answer = answers[option]
+        assert isinstance(answer, Likelihood)
+        whole = tokenizer.encode(option.context + option.continuation)
+        cut = len(tokenizer.encode(option.context))
+        assert answer.logprob == pytest.approx(plain(model, whole[:cut], whole[cut:]), rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", CLASSES)

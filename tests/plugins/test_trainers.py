@@ -29,6 +29,7 @@ from tilbench.kinds.trainer import Source, Trainer, TrainingJob
 from tilbench_trainers.interrupts import StopRequests
 from tilbench_trainers.optimizer import adamw, clip
 from tilbench_trainers.pretrain import Pretrain
+from tilbench_trainers.rows import documents_of
 from tilbench_trainers.schedule import learning_rate
 from tilbench_trainers.telemetry import peak_memory_bytes
 from tilbench_trainers.tokens import token_file, token_path
@@ -389,7 +390,7 @@ def test_it_equals_a_loop_written_out(tmp_path: Path) -> None:
     adam = torch.optim.AdamW(groups, lr=1.0, betas=(0.8, 0.9), eps=1e-4, fused=False)
     files = {}
     for source in job.sources:
-        ids = [token for document in source.train for token in [*document.text.encode(), EOS]]
+        ids = [token for document in documents_of(source) for token in [*document.text.encode(), EOS]]
         files[source.name] = (source.weight, np.array(ids))
     stream = Stream(files, sequence_length=16, rows=4)
     rates = [1 / 3, 2 / 3, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0]
@@ -430,7 +431,7 @@ def test_validation_is_bits_per_byte_of_the_texts(tmp_path: Path) -> None:
     last = log(tmp_path)[-1]["validation"]
     module = job.module.eval()
     nats, size, tokens = 0.0, 0, 0
-    for document in job.sources[0].validation:
+    for document in documents_of(job.sources[0], heldout=True):
         ids = torch.tensor([[EOS, *document.text.encode()]])[:, : 64 + 1]
         rest = torch.tensor([[*document.text.encode()]])[:, 64:]
         assert not rest.numel()  # one window holds the whole document

@@ -2,7 +2,8 @@
 
 Two ways give the same numbers. `tree_states` walks the trie depth first in chunks of one row: a mask lets each token
 see its ancestors, and a cache keeps the path to the next chunk, so a few-shot prefix is computed once for all the
-questions after it. `row_states` gives each leaf a row of its own, for decoders that take no mask.
+questions after it. `row_states` gives each leaf a row of its own, for decoders that take no mask and for texts that
+share nothing.
 """
 
 from __future__ import annotations
@@ -101,8 +102,7 @@ def row_states(
 
     Rows are padded on the right, which changes nothing to the left of it in a causal decoder. Longest first.
     """
-    distinct = {path[-1]: path for path in trie.paths if trie.is_leaf(path)}
-    leaves = sorted(distinct.values(), key=lambda path: (-len(path), path[-1]))
+    leaves = trie.leaves()
     asked = np.zeros(len(trie), bool)
     asked[wanted] = True
     start = 0

@@ -31,9 +31,10 @@ class Trie:
         """Return N."""
         return len(self.ids)
 
-    def is_leaf(self, path: Ids) -> bool:
-        """Say whether a path that is not empty ends where no other goes on."""
-        return len(path) > 0 and bool(self.end[path[-1]] == path[-1] + 1)
+    def leaves(self) -> list[Ids]:
+        """Return the distinct paths that end where no other goes on, the longest first."""
+        distinct = {path[-1]: path for path in self.paths if len(path) and self.end[path[-1]] == path[-1] + 1}
+        return sorted(distinct.values(), key=lambda path: (-len(path), path[-1]))
 
     @classmethod
     def of(cls, sequences: Sequence[Ids]) -> Trie:
