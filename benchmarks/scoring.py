@@ -9,7 +9,7 @@ case.
 
 `--json` prints one line a case: case, ours_s, peer_s, ratio (peer / ours), tokens_naive (all tokens of all requests),
 tokens_distinct (what they share at the beginning counted once), ideal_s (each distinct token forwarded once, in full
-rows without a mask, and every wanted state projected), max_abs_diff (log-probabilities), predictions_agree, and what
+rows without a mask, and every wanted state projected), max_abs_diff and max_relative_diff (log-probabilities), predictions_agree, and what
 was run on what.
 """
 
@@ -250,6 +250,7 @@ def run_case(case: str, host: Host, data: Path, folder: Path, repeats: int) -> d
         "ideal_s": round(ideal_s, 3),
         "of_ideal": round(ours_s / ideal_s, 2),
         "max_abs_diff": max(abs(one - other) for one, other in zip(found, theirs, strict=True)),
+        "max_relative_diff": max(abs(one - other) / abs(other) for one, other in zip(found, theirs, strict=True)),
         "predictions_agree": agree(task, requests, found, theirs),
         "peer_batch": best,
         "peer_by_batch_s": {batch: round(seconds, 2) for batch, seconds in tuned.items()},
