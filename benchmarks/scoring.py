@@ -9,8 +9,8 @@ case.
 
 `--json` prints one line a case: case, ours_s, peer_s, ratio (peer / ours), tokens_naive (all tokens of all requests),
 tokens_distinct (what they share at the beginning counted once), ideal_s (each distinct token forwarded once, in full
-rows without a mask, and every wanted state projected), max_abs_diff and max_relative_diff (log-probabilities), predictions_agree, and what
-was run on what.
+rows without a mask, and every wanted state projected), max_abs_diff and max_relative_diff (log-probabilities),
+predictions_agree, and what was run on what.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class TekkenTokenizer(BaseTokenizer):
         names = {"bos": "<s>", "eos": "</s>", "pad": "<pad>", "unk": "<unk>"}
         # files older than the list of special tokens use the package's own, which has all four
         ids = {role: tekken.get_special_token(n) for role, n in names.items() if not defined or n in defined}
-        self.special = SpecialTokens(**ids)
+        self.special = SpecialTokens(ids.get("bos"), ids.get("eos"), ids.get("pad"), ids.get("unk"))
         self.fallback_ids = frozenset(self._offset + rank for rank in self._pairs.high_bytes)
         self.fingerprint = digest(["tekken", hashlib.sha256(self._data).hexdigest()])
 

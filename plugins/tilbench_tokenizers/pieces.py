@@ -36,7 +36,8 @@ class PieceTokenizer(BaseTokenizer):
         self.size = int(processor.vocab_size())
         ids = range(self.size)
         roles = {role: int(getattr(processor, f"{role}_id")()) for role in ("bos", "eos", "pad", "unk")}
-        self.special = SpecialTokens(**{role: i if i >= 0 else None for role, i in roles.items()})
+        found = {role: place if place >= 0 else None for role, place in roles.items()}
+        self.special = SpecialTokens(found["bos"], found["eos"], found["pad"], found["unk"])
         self.unknown_ids = frozenset(i for i in ids if processor.is_unknown(i))
         self.fallback_ids = frozenset(i for i in ids if processor.is_byte(i))
         self._hidden = self.unknown_ids | {i for i in ids if processor.is_control(i)}

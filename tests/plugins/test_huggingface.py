@@ -175,11 +175,12 @@ def test_likelihoods_equal_whole_logits(tmp_path: Path, name: str) -> None:
 def test_a_shared_beginning_is_right_and_a_class_that_cannot_share_it_says_so(tmp_path: Path, name: str) -> None:
     model = make(tmp_path, name)
     tokenizer = HuggingFace().load(str(tmp_path))
-    options = [Continuation(TEXTS[0], f" {option}") for option in ("иә", "жоқ", "кітап")]
+    options: list[Request] = [Continuation(TEXTS[0], f" {option}") for option in ("иә", "жоқ", "кітап")]
     with pytest.warns(UserWarning, match="takes no mask over packed texts") if name in NO_MASKS else nullcontext():
         answers = ask(tmp_path, options)
     for option in options:
         answer = answers[option]
+        assert isinstance(option, Continuation)
         assert isinstance(answer, Likelihood)
         whole = tokenizer.encode(option.context + option.continuation)
         cut = len(tokenizer.encode(option.context))
