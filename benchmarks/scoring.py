@@ -1,6 +1,6 @@
 """tilbench against lm-evaluation-harness: the same weights, requests, machine and run.
 
-    python benchmarks/scoring.py --data DIR [--json] [--cases letters-5shot,rolling]
+    python benchmarks/scoring.py --data DIR [--json] [--cases letters-5shot,rolling] [--shape turkish-v1]
 
 A Llama of 20 million parameters with random weights and a tokenizer trained on `text/kk/train` are written to a folder
 in the layout of Transformers. Both tools open that folder, answer the same requests from text (so that tokenization
@@ -46,7 +46,25 @@ from tilbench.run.plan import PlannedTask, plan_tasks
 from tilbench.run.tokenizers import load_tokenizer
 from tilbench.scoring.trie import Trie, as_ids
 
-LAYERS, WIDTH, INNER, HEADS, VOCABULARY, LENGTH = 8, 384, 1024, 6, 16_384, 2048
+LENGTH = 2048
+SHAPES: dict[str, dict[str, int]] = {
+    "llama-20m": {
+        "vocab_size": 16_384,
+        "hidden_size": 384,
+        "intermediate_size": 1024,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 6,
+    },
+    "turkish-v1": {  # the sizes of the document's model, with rotary angles for its linear biases
+        "vocab_size": 64_000,
+        "hidden_size": 256,
+        "intermediate_size": 688,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 2,
+    },
+}
 BATCHES = (1, 2, 4, 8, 16, 32)
 CHOICE = {"metric": "choice", "dataset": "mc/tumlu-kazakh/test", "language": "kk-Cyrl"}
 TASKS: dict[str, dict[str, Any]] = {
@@ -77,8 +95,8 @@ class Side:
         return self.answers(requests), time.perf_counter() - start
 
 
-def write_model(folder: Path, texts: Sequence[str]) -> None:
-    """Write a random Llama and a byte-level BPE of its vocabulary as Transformers does."""
+def write_model(folder: Path, texts: Sequence[str], shape: dict[str, int]) -> None:
+    """Write a random Llama and a byte-level BPE of its vocabulary, or of what the texts give, as Transformers does."""
     from tokenizers import Tokenizer as Fast
     from tokenizers import decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -88,23 +106,16 @@ def write_model(folder: Path, texts: Sequence[str]) -> None:
     fast.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False
+        vocab_size=shape["vocab_size"], special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False
     )
     fast.train_from_iterator(texts, trainer)
     wrap: Any = PreTrainedTokenizerFast
     tokenizer = wrap(tokenizer_object=fast, bos_token="<s>", eos_token="</s>")
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=WIDTH,
-        intermediate_size=INNER,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
-        max_position_embeddings=LENGTH,
-        bos_token_id=0,
-        eos_token_id=1,
-        tie_word_embeddings=True,
+    configure: Any = LlamaConfig
+    config = configure(
+        **shape, max_position_embeddings=LENGTH, bos_token_id=0, eos_token_id=1, tie_word_embeddings=True
     )
     model: Any = LlamaForCausalLM(config)
     with torch.no_grad():
@@ -194,7 +205,7 @@ def ideal(folder: Path, tokens: int, states: int) -> Callable[[], float]:
     with _quiet():
         model = load(folder, dtype=torch.float32).eval()
     width = 256
-    ids = torch.randint(VOCABULARY, (-(-tokens // width), width))
+    ids = torch.randint(model.config.vocab_size, (-(-tokens // width), width))
 
     @torch.inference_mode()
     def timed() -> float:
@@ -278,6 +289,7 @@ def main() -> None:
         "--data", type=Path, required=True, help="a data directory with text/kk, text/ru and mc/tumlu-kazakh"
     )
     parser.add_argument("--cases", default=",".join([*TASKS, GENERATION]), help="comma-separated")
+    parser.add_argument("--shape", default="llama-20m", choices=SHAPES)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -285,14 +297,16 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     host = load_plugins()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "llama-20m"
+        folder = Path(temporary) / given.shape
         with _quiet():
-            write_model(folder, [row.text for row in documents("text/kk/train", host.registry, given.data)[1]])
+            texts = [row.text for row in documents("text/kk/train", host.registry, given.data)[1]]
+            write_model(folder, texts, SHAPES[given.shape])
         for case in given.cases.split(","):
             if case == GENERATION:
                 line = run_generation(host, given.data, folder, given.repeats)
             else:
                 line = run_case(case, host, given.data, folder, given.repeats)
+            line["shape"] = given.shape
             print(json.dumps(line) if given.json else _readable(line), flush=True)  # noqa: T201
 
 
