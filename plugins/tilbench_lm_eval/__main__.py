@@ -1,6 +1,7 @@
 """`python -m tilbench_lm_eval run …`: lm-evaluation-harness's own command, with the model `tilbench` in it.
 
-The model is `tilbench` unless `--model` names another.
+The model is `tilbench` unless `--model` names another, and the device one that is here unless `--device` does: the
+harness's own default is a GPU.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ def main() -> None:
         require("python -m tilbench_lm_eval")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # imports warn of other people's deprecations
+            import torch
             from lm_eval.__main__ import cli_evaluate
 
             import tilbench_lm_eval.model  # noqa: F401 importing it registers the model
-        if "run" in sys.argv[1:2] and not any(each.split("=")[0] in ("--model", "-M") for each in sys.argv):
-            sys.argv[2:2] = ["--model", "tilbench"]
+        given = {each.split("=")[0] for each in sys.argv}
+        if "run" in sys.argv[1:2] and not given & {"--model", "-M"}:
+            device = [] if "--device" in given else ["--device", "cuda" if torch.cuda.is_available() else "cpu"]
+            sys.argv[2:2] = ["--model", "tilbench", *device]
         cli_evaluate()
     except TilbenchError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -103,8 +103,7 @@ def run(
     with RunProgress(len(planned.sources)) as progress:
         for share in run_suite(planned, registry.get("executors", executor), progress.update):
             records += share.records
-            made, scored = made + share.made, scored + share.scored
-            reused += len(share.records) - share.made
+            made, reused, scored = made + share.made, reused + share.found, scored + share.scored
             progress.finished(share.source.name)
     _report(planned, records, as_json)
     click.echo(f"{made} results new, {reused} already there; {scored} requests answered; records in {out}", err=True)

@@ -15,6 +15,7 @@ from typing import Literal
 from tilbench.errors import DataError, UnknownName
 from tilbench.paths import file_digest
 from tilbench.results.cells import Entry, finished
+from tilbench.results.labels import model_labels
 from tilbench.results.paired import Paired, Side, holm, pair, pool
 from tilbench.results.record import Record, Score
 from tilbench.results.store import RecordStore
@@ -139,13 +140,13 @@ def _models(records: Sequence[Record]) -> list[Model]:
     known = dict.fromkeys((record.model.name, record.model.fingerprint) for record in records)
     opened = {name for name, fingerprint in known if fingerprint != "none"}
     real = [(name, print_) for name, print_ in known if print_ != "none" or name not in opened]
-    names = [name for name, _ in real]
-    return [Model(name, print_, f"{name}#{print_[:8]}" if names.count(name) > 1 else name) for name, print_ in real]
+    labels = model_labels(real)
+    return [Model(name, print_, labels[name, print_]) for name, print_ in real]
 
 
 def _find(asked: str, models: Sequence[Model]) -> Model:
-    """Return the model of this name, else of this beginning of NAME, NAME#FINGERPRINT or FINGERPRINT."""
-    exact = [model for model in models if model.name == asked]
+    """Return the model of this name or label, else of this beginning of NAME, NAME#FINGERPRINT or FINGERPRINT."""
+    exact = [model for model in models if asked in (model.name, model.label)]
     begun = [
         model
         for model in models
@@ -157,7 +158,7 @@ def _find(asked: str, models: Sequence[Model]) -> Model:
         return matches[0]
     if not asked or not matches:
         raise UnknownName("model", asked, {model.label for model in models}, "models are named as in the records")
-    shown = ", ".join(sorted(model.label for model in matches)[:8])
+    shown = ", ".join(sorted(repr(model.label) for model in matches)[:8])
     what = "is the name of two models" if exact else "begins several models' names"
     raise DataError(f"{asked!r} {what}; name one of {shown}")
 

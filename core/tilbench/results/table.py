@@ -6,8 +6,6 @@ a reported figure never stands in the column of measured ones.
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -25,6 +23,7 @@ from tilbench.results.cells import (
     make_cell,
     mark_column,
 )
+from tilbench.results.labels import model_labels
 from tilbench.results.record import Record
 from tilbench.results.wording import differences, format_interval, format_number, format_value
 
@@ -47,7 +46,6 @@ __all__ = [
     "unrun",
 ]
 
-_DIGITS = 6  # of a fingerprint's digest in a label
 _NAMED = 5  # tasks that the line about those not run names
 _UNKNOWN_MODEL = "none"  # fingerprint in the record of a model that could not even be opened
 
@@ -152,7 +150,7 @@ def make_board(entries: Iterable[Entry]) -> Board:
     }
     for column in by_key.values():
         mark_column(column, cells.values())
-    labels = _labels(list(cells))
+    labels = model_labels(list(cells))
     rows = tuple(_row(model, labels[model], held) for model, held in cells.items())
     return Board(tuple(by_key.values()), rows, entries)
 
@@ -237,28 +235,6 @@ def _models(entries: Sequence[Entry]) -> dict[_Model, _Model]:
     models = list(dict.fromkeys((record.model.name, record.model.fingerprint) for _, record in entries))
     opened = {name: (name, fingerprint) for name, fingerprint in models if fingerprint != _UNKNOWN_MODEL}
     return {model: opened.get(model[0], model) if model[1] == _UNKNOWN_MODEL else model for model in models}
-
-
-def _labels(models: Sequence[_Model]) -> dict[_Model, str]:
-    """Return a different label for every model: its name, and where that is shared a digest of its fingerprint.
-
-    The digest has six hex digits, and more only while two labels are the same.
-    """
-    shared = Counter(name for name, _ in models)
-    digits = {model: _DIGITS if shared[model[0]] > 1 else 0 for model in models}
-    while True:
-        labels = {model: _label(model, count) for model, count in digits.items()}
-        seen = Counter(labels.values())
-        same = [model for model, label in labels.items() if seen[label] > 1]
-        if not same:
-            return labels
-        for model in same:
-            digits[model] = max(_DIGITS, digits[model] + 1)
-
-
-def _label(model: _Model, digits: int) -> str:
-    name, fingerprint = model
-    return f"{name} #{hashlib.sha256(fingerprint.encode()).hexdigest()[:digits]}" if digits else name
 
 
 def _row(model: _Model, label: str, cells: Mapping[str, Cell]) -> Row:

@@ -29,13 +29,14 @@ Progress = Callable[[str, int, int], None]
 class Share:
     """One model's part of a run, and what became of it.
 
-    records: of every task, whether made now (`made`) or found. scored: requests answered in this run.
+    records: of every task, whether made now (`made`) or `found`, then of macros. scored: requests answered in this run.
     """
 
     source: ModelSource
     card: ModelCard
     records: list[Record] = field(default_factory=list)
     made: int = 0
+    found: int = 0
     scored: int = 0
 
 

@@ -88,5 +88,6 @@ def run_suite(run: SuiteRun, executor: Executor, progress: Progress) -> Iterator
                     with_contamination(record, task, run.contamination, store)
                     for record, task in zip(share.records, run.tasks, strict=True)
                 ]
+            share.found = len(share.records) - share.made
             share.records += record_macros(run.suite, share.records, store)
             yield share
