@@ -7,7 +7,7 @@ computed once: the solved examples before all questions, a question before its o
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -51,6 +51,32 @@ _GROUP = 8
 beginning is computed twice, so a group is many times longer than a few-shot prefix."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A request's text where it is cut: a document has no context."""
+
+    context: str
+    continuation: str
+
+    @property
+    def whole(self) -> str:
+        return self.context + self.continuation
+
+    @classmethod
+    def of(cls, request: Request) -> _Text:
+        """Return the text of a request; spaces at the end of its context go to the continuation."""
+        match request:
+            case Continuation(context, continuation):
+                pass
+            case NextWord(context, target):
+                continuation = f" {target}"
+            case _:
+                assert isinstance(request, Document)
+                context, continuation = "", request.text
+        stripped = context.rstrip()
+        return cls(stripped, context[len(stripped) :] + continuation)
+
+
 @dataclass(slots=True)
 class _Planned:
     """A request with the segments that its answer is the sum of."""
@@ -85,7 +111,7 @@ class TorchLanguageModel:
         self._group_tokens = _GROUP * options.batch_tokens
 
     def answer(self, requests: Sequence[Request]) -> Iterator[Sequence[tuple[Request, Answer]]]:
-        """Answer each request once, in batches, the longest inputs first."""
+        """Answer each request once, in batches of requests that begin alike."""
         by_kind: dict[RequestKind, list[Request]] = defaultdict(list)
         for request in requests:
             by_kind[request.kind].append(request)
@@ -125,19 +151,18 @@ class TorchLanguageModel:
         head = [self._prefix.id] if self._prefix.id is not None and (self._prefix.contexts or not ids) else []
         return head + ids
 
-    def _split(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+    def _split(self, text: _Text, ids: Mapping[str, list[int]]) -> tuple[list[int], list[int]]:
         """Return ids of the context (prefix included) and of the continuation.
 
-        Both are cut from the encoding of the whole, so that a token never depends on where the cut is; spaces
-        at the end of the context go to the continuation. The rule is lm-evaluation-harness's.
+        Both are cut from the encoding of the whole, so that a token never depends on where the cut is. The rule is
+        lm-evaluation-harness's.
         """
-        stripped = context.rstrip()
-        context, continuation = stripped, context[len(stripped) :] + continuation
-        whole = self._tokenizer.encode(context + continuation)
-        cut = len(self._tokenizer.encode(context))
+        whole, cut = ids[text.whole], len(ids[text.context])
         head = [self._prefix.id] if self._prefix.id is not None and (self._prefix.contexts or not cut) else []
         if not whole[cut:]:
-            raise DataError(f"the continuation {continuation!r} has no token of its own after {context[-40:]!r}")
+            raise DataError(
+                f"the continuation {text.continuation!r} has no token of its own after {text.context[-40:]!r}"
+            )
         return head + whole[:cut], whole[cut:]
 
     def _likelihoods(self, requests: Sequence[Request]) -> Iterator[Sequence[tuple[Request, Answer]]]:
@@ -145,31 +170,35 @@ class TorchLanguageModel:
 
         So a run that was killed between two groups finds the same groups again.
         """
-        planned = sorted(
-            (_Planned(request, self._segments(request)) for request in requests), key=lambda each: each.order
-        )
+        planned = sorted(self._planned(requests), key=lambda each: each.order)
         while planned:
             count = _group(planned, self._group_tokens)
             group, planned = planned[:count], planned[count:]
             scored = iter(self._scorer.score([segment for each in group for segment in each.segments]))
             yield [(each.request, _answer(each, list(islice(scored, len(each.segments))))) for each in group]
 
-    def _segments(self, request: Request) -> list[Segment]:
+    def _planned(self, requests: Sequence[Request]) -> Iterator[_Planned]:
+        """Yield each request with its segments. A text that several of a batch have, as a context, is encoded once."""
+        for start in range(0, len(requests), _TEXTS):
+            texts = {request: _Text.of(request) for request in requests[start : start + _TEXTS]}
+            distinct = list(dict.fromkeys(part for text in texts.values() for part in (text.context, text.whole)))
+            ids = dict(zip(distinct, self._tokenizer.encode_batch(distinct), strict=True))
+            for request, text in texts.items():
+                yield _Planned(request, self._segments(request, text, ids))
+
+    def _segments(self, request: Request, text: _Text, ids: Mapping[str, list[int]]) -> list[Segment]:
         """Return what must be computed for a request: one segment, or several windows of a long text."""
         limit = self._decoder.max_length
         if isinstance(request, Document):
             window = min(request.window or limit, limit)
-            ids = self._tokenizer.encode(request.text)
-            return [_segment(*pair) for pair in windows(ids, self._prefix.id, window, request.overlap)]
-        assert isinstance(request, Continuation | NextWord)
+            return [_segment(*pair) for pair in windows(ids[text.whole], self._prefix.id, window, request.overlap)]
         ranked = isinstance(request, NextWord)
-        continuation = f" {request.target}" if isinstance(request, NextWord) else request.continuation
-        context, targets = self._split(request.context, continuation)
+        context, targets = self._split(text, ids)
         if len(targets) > limit:  # more than one pass: each token after as much text as fits
             pairs = windows(targets, context[-1] if context else None, limit)
             return [_segment(*pair, ranked=ranked) for pair in pairs]
         if not context and ranked:
-            raise DataError(f"the context of {continuation!r} is empty, and {self.card.name} has no prefix token")
+            raise DataError(f"the context of {text.continuation!r} is empty, and {self.card.name} has no prefix token")
         if not context:
             context, targets = targets[:1], targets[1:]
         return [_segment(context[-(limit + 1 - len(targets)) :], targets, ranked=ranked)]

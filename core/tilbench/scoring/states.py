@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tilbench.errors import Unsupported
+from tilbench.errors import TilbenchError
 from tilbench.kinds.architecture import Decoder
 from tilbench.scoring.trie import Ids, Trie
 
@@ -35,9 +35,9 @@ class Budget:
     tokens: int
 
     def halve(self, used: int, name: str) -> None:
-        """Go on with half of the tokens just `used`. Raises Unsupported where they were a single one."""
+        """Go on with half of the tokens just `used`. Raises TilbenchError where they were a single one."""
         if used <= 1:
-            raise Unsupported(f"{name}: one token does not fit into memory; use a machine with more")
+            raise TilbenchError(f"{name}: one token does not fit into memory; use a machine with more")
         self.tokens = used // 2
         warnings.warn(f"out of memory: going on with {self.tokens} tokens a batch", stacklevel=2)
 
@@ -116,7 +116,7 @@ def row_states(
             hidden = decoder.hidden(ids.to(device))
         except torch.OutOfMemoryError:
             if len(rows) == 1:
-                raise Unsupported(f"{name}: one sequence of {width} tokens does not fit into memory") from None
+                raise TilbenchError(f"{name}: one sequence of {width} tokens does not fit into memory") from None
             budget.halve(len(rows) * width, name)
             continue
         places: list[Ids] = []
