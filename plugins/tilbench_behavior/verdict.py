@@ -13,7 +13,7 @@ from tilbench.data.rows import Prompt, Row
 from tilbench.errors import DataError, PluginError
 from tilbench.kinds.metric import Direction, ItemScore, TaskContext, Value
 from tilbench.kinds.requests import Answer, Decoding, Generated, Generation, Request
-from tilbench.results.statistics import proportion_interval
+from tilbench.results.statistics import estimate, proportion_interval
 from tilbench_behavior.texts import distinct, loops, words_of
 
 __all__ = ["LABELS", "Label", "Verdict", "VerdictSettings", "judge", "overall"]
@@ -117,16 +117,8 @@ def _rate(scores: Sequence[ItemScore], label: Label) -> Value:
         having += [float(number == LABELS.index(label)) for number in numbers]
         clusters += [score.cluster] * len(numbers)
     interval = proportion_interval(having, clusters)
-    return Value(
-        value=math.fsum(having) / len(having),
-        n=len(scores),
-        unit="fraction",
-        direction=_DIRECTIONS[label],
-        stderr=interval.stderr if interval else None,
-        low=interval.low if interval else None,
-        high=interval.high if interval else None,
-        of=(label.lower(), "texts"),
-    )
+    share, terms = math.fsum(having) / len(having), (label.lower(), "texts")
+    return estimate(share, interval, len(scores), "fraction", _DIRECTIONS[label], of=terms)
 
 
 def judge(text: str, *, complete: bool = True, alphabet: str = "") -> Label:

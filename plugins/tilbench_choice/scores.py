@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tilbench.errors import PluginError
 from tilbench.kinds.metric import ItemScore, Value
 from tilbench.kinds.requests import Answer, Likelihood
-from tilbench.results.statistics import proportion_interval
+from tilbench.results.statistics import estimate, proportion_interval
 
 __all__ = ["NORMALISED", "accuracy", "centred", "counted", "likelihoods", "normalised"]
 
@@ -42,17 +42,8 @@ def accuracy(name: str, scores: Sequence[ItemScore], chance: float) -> Value:
     """Return the share of items whose `name` is 1, with its interval: Wilson's, with clustered standard errors."""
     right = [score.values[name] for score in scores]
     interval = proportion_interval(right, [score.cluster for score in scores])
-    return Value(
-        value=math.fsum(right) / len(right),
-        n=len(right),
-        unit="fraction",
-        direction="higher",
-        stderr=interval.stderr if interval else None,
-        low=interval.low if interval else None,
-        high=interval.high if interval else None,
-        chance=chance,
-        of=(name, ""),
-    )
+    mean = math.fsum(right) / len(right)
+    return estimate(mean, interval, len(right), "fraction", "higher", chance=chance, of=(name, ""))
 
 
 def centred(accuracy: Value) -> Value:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import ClassVar, Literal
 
 from tilbench.config.base import Schema
@@ -14,6 +13,7 @@ from tilbench.errors import DataError, PluginError
 from tilbench.kinds.metric import ItemScore, TaskContext, Value
 from tilbench.kinds.requests import Answer, Continuation, Likelihood, Request
 from tilbench.results.statistics import Ratio, ratio_values
+from tilbench.results.values import power_value
 
 __all__ = ["Instruction", "InstructionSettings"]
 
@@ -76,7 +76,7 @@ class Instruction:
         """Return the corpus ratios; a single conversation has no interval."""
         values = ratio_values(scores, _RATIOS, seed=self._seed)
         if bits := values.get("bits_per_token"):
-            values["perplexity"] = _perplexity(bits)
+            values["perplexity"] = power_value(bits, 2.0, "perplexity/token")
         return values
 
     def _answers(self, row: Row) -> Sequence[tuple[str, str]]:
@@ -86,17 +86,3 @@ class Instruction:
             return self._template.answers(row.messages)
         except DataError as error:
             raise DataError(f"row {row.id!r}: {error}") from None
-
-
-def _perplexity(bits: Value) -> Value:
-    """Return 2^bits with the image of the interval, its error to first order; none too large for a float."""
-    value = _power(bits.value)
-    plain = replace(bits, value=value, unit="perplexity/token", stderr=None, low=None, high=None, of=None)
-    if bits.stderr is None or bits.low is None or bits.high is None:
-        return plain
-    stderr, low, high = math.log(2) * value * bits.stderr, _power(bits.low), _power(bits.high)
-    return replace(plain, stderr=stderr, low=low, high=high) if math.isfinite(stderr + high) else plain
-
-
-def _power(bits: float) -> float:
-    return 2.0**bits if bits < 1024 else math.inf

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import ClassVar
 
 from pydantic import Field, model_validator
@@ -17,6 +16,7 @@ from tilbench.kinds.metric import ItemScore, TaskContext, Value
 from tilbench.kinds.requests import Answer, Likelihood, Request
 from tilbench.kinds.requests import Document as DocumentRequest
 from tilbench.results.statistics import Ratio, ratio_values
+from tilbench.results.values import power_value
 
 __all__ = ["BitsPerByte", "BitsPerByteSettings"]
 
@@ -90,26 +90,9 @@ class BitsPerByte:
         """Return the corpus ratios; a single document has no interval."""
         values = ratio_values(scores, _RATIOS, seed=self._seed)
         return {
-            name: _perplexity(value) if value.unit.startswith("perplexity") else value for name, value in values.items()
+            name: power_value(value, 2.0, value.unit) if value.unit.startswith("perplexity") else value
+            for name, value in values.items()
         }
-
-
-def _perplexity(bits: Value) -> Value:
-    """Return the perplexity 2^bits; its interval is the image of that of the bits, its error first order.
-
-    There is neither where one of them is too large for a float.
-    """
-    value = _power(bits.value)
-    plain = replace(bits, value=value, stderr=None, low=None, high=None, of=None)
-    if bits.stderr is None or bits.low is None or bits.high is None:
-        return plain
-    stderr, low, high = math.log(2) * value * bits.stderr, _power(bits.low), _power(bits.high)
-    return replace(plain, stderr=stderr, low=low, high=high) if math.isfinite(stderr + high) else plain
-
-
-def _power(bits: float) -> float:
-    """Return 2^bits, infinite where that is more than a float can hold."""
-    return 2.0**bits if bits < 1024 else math.inf
 
 
 def _text(row: Row) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from tilbench.errors import DataError
 from tilbench.kinds.metric import Direction, ItemScore, Value
 from tilbench.results.statistics import LEVEL, Ratio, mean_interval, proportion_interval, ratio_values
+from tilbench.results.values import mean_of, power_value
 from tilbench_lm_eval.library import quiet
 from tilbench_lm_eval.settings import MetricUse
 
@@ -97,16 +98,7 @@ def _mean(key: str, unit: str, direction: Direction, scores: Sequence[ItemScore]
     numbers = [score.values[key] for score in scores]
     clusters = [score.cluster for score in scores]
     interval = (proportion_interval if set(numbers) <= {0.0, 1.0} else mean_interval)(numbers, clusters)
-    return Value(
-        value=math.fsum(numbers) / len(numbers),
-        n=len(numbers),
-        unit=unit,
-        direction=direction,
-        stderr=interval.stderr if interval else None,
-        low=interval.low if interval else None,
-        high=interval.high if interval else None,
-        of=(key, ""),
-    )
+    return mean_of(key, numbers, unit, direction, interval)
 
 
 def _per_unit(
@@ -118,16 +110,7 @@ def _per_unit(
     bits = found.get(key) or Value(value=math.nan, n=len(scores), unit=unit, direction=direction)
     if aggregation == "bits_per_byte":
         return bits
-    value = _power(bits.value)
-    image = replace(bits, value=value, stderr=None, low=None, high=None, of=None)
-    if bits.stderr is None or bits.low is None or bits.high is None:
-        return image
-    stderr, low, high = math.log(2) * value * bits.stderr, _power(bits.low), _power(bits.high)
-    return replace(image, stderr=stderr, low=low, high=high) if math.isfinite(stderr + high) else image
-
-
-def _power(bits: float) -> float:
-    return 2.0**bits if not bits >= 1024 else math.inf
+    return power_value(bits, 2.0, unit)
 
 
 def _result(key: str, score: ItemScore) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import ClassVar
 
 from tilbench.config.base import Schema
@@ -12,7 +11,8 @@ from tilbench.data.rows import Probe, Row
 from tilbench.errors import DataError, PluginError
 from tilbench.kinds.metric import ItemScore, TaskContext, Value
 from tilbench.kinds.requests import Answer, NextWord, Ranked, Request
-from tilbench.results.statistics import Ratio, proportion_interval, ratio_values
+from tilbench.results.statistics import Ratio, estimate, proportion_interval, ratio_values
+from tilbench.results.values import power_value
 
 __all__ = ["ProbeMetric", "ProbeSettings"]
 
@@ -81,7 +81,7 @@ class ProbeMetric:
         if not scores:
             return {}
         values = ratio_values([_terms(score) for score in scores], _RATIOS, seed=self._seed)
-        values["target_perplexity"] = _perplexity(values["target_perplexity"])
+        values["target_perplexity"] = power_value(values["target_perplexity"], math.e, "perplexity/token")
         return values | {name: _share(scores, best) for name, best in _TOP.items()}
 
 
@@ -102,28 +102,7 @@ def _share(scores: Sequence[ItemScore], best: int) -> Value:
     """Return the share of probes of rank `best` or better."""
     hits = [float(score.values["rank"] <= best) for score in scores]
     interval = proportion_interval(hits, [score.cluster for score in scores])
-    return Value(
-        value=math.fsum(hits) / len(hits),
-        n=len(hits),
-        unit="fraction",
-        direction="higher",
-        stderr=interval.stderr if interval else None,
-        low=interval.low if interval else None,
-        high=interval.high if interval else None,
-    )
-
-
-def _perplexity(nats: Value) -> Value:
-    """Return exp(nats); its interval is the image of that of the nats, its error first order.
-
-    There is neither where one of them is too large for a float.
-    """
-    value = _exp(nats.value)
-    plain = replace(nats, value=value, stderr=None, low=None, high=None)
-    if nats.stderr is None or nats.low is None or nats.high is None:
-        return plain
-    stderr, low, high = value * nats.stderr, _exp(nats.low), _exp(nats.high)
-    return replace(plain, stderr=stderr, low=low, high=high) if math.isfinite(stderr + high) else plain
+    return estimate(math.fsum(hits) / len(hits), interval, len(hits), "fraction", "higher")
 
 
 def _exp(nats: float) -> float:

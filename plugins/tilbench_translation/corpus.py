@@ -16,7 +16,7 @@ import numpy as np
 
 from tilbench.errors import MissingDependency
 from tilbench.kinds.metric import Direction, ItemScore, Value
-from tilbench.results.statistics import bootstrap_sums, percentile_interval
+from tilbench.results.statistics import bootstrap_sums, estimate, percentile_interval
 
 __all__ = ["UNIT", "Scorer", "corpus_values", "scorers"]
 
@@ -82,13 +82,6 @@ def corpus_values(scores: Sequence[ItemScore], used: Sequence[Scorer], *, seed: 
         interval = (
             percentile_interval(np.array([scorer.corpus(row) for row in draws.tolist()])) if draws is not None else None
         )
-        values[scorer.name] = Value(
-            value=scorer.corpus([math.fsum(column) for column in columns]),
-            n=len(scores),
-            unit=UNIT,
-            direction=scorer.direction,
-            stderr=interval.stderr if interval else None,
-            low=interval.low if interval else None,
-            high=interval.high if interval else None,
-        )
+        score = scorer.corpus([math.fsum(column) for column in columns])
+        values[scorer.name] = estimate(score, interval, len(scores), UNIT, scorer.direction)
     return values

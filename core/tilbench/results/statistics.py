@@ -28,6 +28,7 @@ __all__ = [
     "bootstrap_ratio_interval",
     "bootstrap_sums",
     "clustered_standard_error",
+    "estimate",
     "mean_interval",
     "percentile_interval",
     "proportion_interval",
@@ -206,17 +207,33 @@ def ratio_values(scores: Sequence[ItemScore], ratios: Mapping[str, Ratio], *, se
             with np.errstate(divide="ignore", invalid="ignore"):
                 estimates = draws[:, names.index(ratio.above)] / draws[:, names.index(ratio.below)]
             interval = percentile_interval(estimates)
-        values[label] = Value(
-            value=sums[ratio.above] / sums[ratio.below],
-            n=len(scores),
-            unit=ratio.unit,
-            direction=ratio.direction,
-            stderr=interval.stderr if interval else None,
-            low=interval.low if interval else None,
-            high=interval.high if interval else None,
-            of=(ratio.above, ratio.below),
-        )
+        value, terms = sums[ratio.above] / sums[ratio.below], (ratio.above, ratio.below)
+        values[label] = estimate(value, interval, len(scores), ratio.unit, ratio.direction, of=terms)
     return values
+
+
+def estimate(
+    value: float,
+    interval: Interval | None,
+    n: int,
+    unit: str,
+    direction: Direction,
+    *,
+    chance: float | None = None,
+    of: tuple[str, str] | None = None,
+) -> Value:
+    """Return an estimate from `n` rows with its interval, or without where there is none."""
+    return Value(
+        value=value,
+        n=n,
+        unit=unit,
+        direction=direction,
+        stderr=interval.stderr if interval else None,
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+        chance=chance,
+        of=of,
+    )
 
 
 def _codes(clusters: Sequence[str]) -> NDArray[np.int64]:
