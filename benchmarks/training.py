@@ -1,13 +1,15 @@
 """tilbench's training loop against the Trainer of Transformers and litgpt's model: same weights, batches and machine.
 
-    python benchmarks/training.py [--json] [--small] [--steps 12] [--turns 3] [--peers trainer-compiled,litgpt-compiled]
+    python benchmarks/training.py [--json] [--small] [--precision fp32] [--steps 12] [--turns 3]
+                                  [--peers trainer-compiled,litgpt-compiled]
     python benchmarks/training.py --documents [--device cuda --hardware h200] [--json] [--small]
 
 The first form trains one architecture on all sides: a Llama of the sizes of Turkish v1 (24.7M parameters, 64,000
-entries; its own ALiBi decoder is no class of Transformers), 4 sequences of 512 tokens, bf16 autocast over fp32
-weights, fused AdamW, clipping at 1. Each side is a process of its own, starts from the same weights, and is given the
-same batches of Zipf-distributed ids. The sides take turns of a few steps; the first turn, in which things are compiled,
-does not count, and the median of the others does. Ours is the whole loop as `tilbench train` runs it.
+entries; its own ALiBi decoder is no class of Transformers), 4 sequences of 512 tokens, bf16 autocast over fp32 weights
+(or fp32 alone, for processors without bf16 instructions), fused AdamW, clipping at 1. Each side is a process of its
+own, starts from the same weights, and is given the same batches of Zipf-distributed ids. The sides take turns of a few
+steps; the first turn, in which things are compiled, does not count, and the median of the others does. Ours is the
+whole loop as `tilbench train` runs it.
 
 `--json` prints one line a peer: case, ours_tok_s, peer_tok_s, ratio (ours / peer), ours_peak_bytes, peer_peak_bytes
 (of the whole process), ours_loss, peer_loss (of the last step), largest_loss_difference (over all steps), spread
@@ -103,7 +105,7 @@ def _ours_module(sizes: dict[str, Any]) -> Any:
     return Llama().build(Llama.Config(**sizes))
 
 
-def ours(sizes: dict[str, Any], turns: Turns, compiled: bool) -> None:
+def ours(sizes: dict[str, Any], turns: Turns, compiled: bool, precision: str) -> None:
     """Run the whole loop of trainer `pretrain`, on batches that wait for their turn."""
     import torch
 
@@ -143,7 +145,7 @@ def ours(sizes: dict[str, Any], turns: Turns, compiled: bool) -> None:
             "steps": 10**6,
             "sequence_length": LENGTH,
             "batch_size": ROWS,
-            "precision": "bf16",
+            "precision": precision,
             "compile": compiled,
             "optimizer": {"learning_rate": LEARNING_RATE, "weight_decay": DECAY, "clip": CLIP, "betas": (0.9, 0.95)},
             "schedule": {"name": "constant"},
@@ -172,7 +174,7 @@ def ours(sizes: dict[str, Any], turns: Turns, compiled: bool) -> None:
         Benchmarked().fit(job)
 
 
-def trainer(sizes: dict[str, Any], turns: Turns, compiled: bool) -> None:
+def trainer(sizes: dict[str, Any], turns: Turns, compiled: bool, precision: str) -> None:
     """Run the Trainer of Transformers."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
@@ -219,7 +221,7 @@ def trainer(sizes: dict[str, Any], turns: Turns, compiled: bool) -> None:
             adam_beta2=0.95,
             max_grad_norm=CLIP,
             optim="adamw_torch_fused",
-            bf16=True,
+            bf16=precision == "bf16",
             torch_compile=compiled,
             use_cpu=not torch.cuda.is_available(),
             logging_strategy="no",
@@ -231,7 +233,7 @@ def trainer(sizes: dict[str, Any], turns: Turns, compiled: bool) -> None:
         InOrder(model=model, args=arguments, train_dataset=Rows(), callbacks=[Waiting()]).train()
 
 
-def litgpt(sizes: dict[str, Any], turns: Turns, compiled: bool) -> None:
+def litgpt(sizes: dict[str, Any], turns: Turns, compiled: bool, precision: str) -> None:
     """Run litgpt's model in the loop of its own pretraining, without Fabric around it."""
     import torch
     from litgpt import GPT, Config
@@ -277,7 +279,7 @@ def litgpt(sizes: dict[str, Any], turns: Turns, compiled: bool) -> None:
     while True:
         turns.begin()
         ids = batch(step, sizes["vocab_size"]).to(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             loss = chunked_cross_entropy(run(ids[:, :-1].contiguous()), ids[:, 1:].contiguous(), chunk_size=0)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
@@ -288,21 +290,22 @@ def litgpt(sizes: dict[str, Any], turns: Turns, compiled: bool) -> None:
         step += 1
 
 
-def work(side: str, small: bool) -> None:
+def work(side: str, small: bool, precision: str) -> None:
     """Be one side: standard output belongs to the parent, whatever a library prints goes to standard error."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     name, _, how = side.partition("-")
     run = {"ours": ours, "trainer": trainer, "litgpt": litgpt}[name]
-    run(SMALL if small else SIZES, Turns(answers), how == "compiled")
+    run(SMALL if small else SIZES, Turns(answers), how == "compiled", precision)
 
 
 class Side:
     """The parent's half: a process that trains when it is told to."""
 
-    def __init__(self, name: str, small: bool) -> None:
+    def __init__(self, name: str, small: bool, precision: str) -> None:
         self.name = name
-        command = [sys.executable, __file__, "--worker", name, *(["--small"] if small else [])]
+        command = [sys.executable, __file__, "--worker", name, "--precision", precision]
+        command += ["--small"] if small else []
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
@@ -335,10 +338,12 @@ class Side:
         self._process.wait()
 
 
-def compare(peers: Sequence[str], steps: int, turns: int, small: bool, compiled: bool) -> Iterator[dict[str, Any]]:
+def compare(
+    peers: Sequence[str], steps: int, turns: int, *, small: bool, compiled: bool, precision: str
+) -> Iterator[dict[str, Any]]:
     """Let all sides take turns, and yield a line for each peer."""
-    mine = Side("ours-compiled" if compiled else "ours", small)
-    sides = [mine, *(Side(peer, small) for peer in peers)]
+    mine = Side("ours-compiled" if compiled else "ours", small, precision)
+    sides = [mine, *(Side(peer, small, precision) for peer in peers)]
     try:
         for turn in range(turns + 1):
             # Every turn begins with another side, so that no side always follows the same one.
@@ -351,8 +356,9 @@ def compare(peers: Sequence[str], steps: int, turns: int, small: bool, compiled:
     finally:
         for side in sides:
             side.close()
-    rate = matmul_rate()
-    yield from (_line(mine, side, SMALL if small else SIZES, rate) for side in sides if side is not mine)
+    peak = matmul_rate(precision)
+    about = {"precision": "bf16 autocast" if precision == "bf16" else precision}
+    yield from (_line(mine, side, SMALL if small else SIZES, peak) | about for side in sides if side is not mine)
 
 
 def _line(mine: Side, peer: Side, sizes: dict[str, Any], peak: float) -> dict[str, Any]:
@@ -379,19 +385,19 @@ def _line(mine: Side, peer: Side, sizes: dict[str, Any], peak: float) -> dict[st
         "ours_peak_share": round(6 * parameters * rates[0] / peak, 3),
         "parameters": parameters,
         "batch": [ROWS, LENGTH],
-        "precision": "bf16 autocast",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
     }
 
 
-def matmul_rate() -> float:
-    """Return the operations a second of a bf16 matrix product of 4096 rows and columns, the best of five."""
+def matmul_rate(precision: str) -> float:
+    """Return the operations a second of a matrix product of 4096 rows and columns, the best of five."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    a, b = (torch.randn(4096, 4096, device=device).bfloat16() for _ in range(2))
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = (torch.randn(4096, 4096, device=device).to(dtype) for _ in range(2))
     best = float("inf")
     for _ in range(6):
         began = time.perf_counter()
@@ -431,12 +437,11 @@ def documents(device: str, profile: str, small: bool, steps: int) -> Iterator[di
         parameters = list(trainable(module).values())
         ids = torch.randint(module.vocab_size, (recipe.batch_size, recipe.sequence_length + 1), device=on)
         part = Batch(ids[:, :-1].contiguous(), ids[:, 1:].contiguous(), ids[:, 1:].numel())
+        scaler = torch.amp.GradScaler(on.type, enabled=False)
         seconds = []
         for _ in range(steps + 2):  # the first two compile and warm up
             began = time.perf_counter()
-            with forward.step():
-                loss = forward.loss(part)
-                loss.backward()  # type: ignore[no-untyped-call]
+            loss = forward.accumulate(part, recipe.batch_size, scaler)
             clip(parameters, recipe.optimizer.clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -461,6 +466,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--small", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
     parser.add_argument("--steps", type=int, default=4, help="steps of a turn")
     parser.add_argument("--turns", type=int, default=5, help="turns that count")
     parser.add_argument("--peers", default=",".join(PEERS))
@@ -471,12 +477,13 @@ def main() -> None:
     parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
-        work(given.worker, given.small)
+        work(given.worker, given.small, given.precision)
         return
     if given.documents:
         lines = documents(given.device, given.hardware, given.small, given.steps)
     else:
-        lines = compare(given.peers.split(","), given.steps, given.turns, given.small, not given.eager)
+        sides = {"small": given.small, "compiled": not given.eager, "precision": given.precision}
+        lines = compare(given.peers.split(","), given.steps, given.turns, **sides)
     for line in lines:
         shown = json.dumps(line) if given.json else "  ".join(f"{key} {value}" for key, value in line.items())
         sys.stdout.write(shown + "\n")

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from tilbench_trainers.parallel import local_part
+
 __all__ = ["Average"]
 
 
@@ -15,8 +17,10 @@ class Average:
     """average ← decay · average + (1 - decay) · weights after each step; a decay of 0 keeps none."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
-        self._parameters, self._decay = parameters, decay
-        self._values = [each.detach().clone() for each in parameters] if decay else []
+        self._decay = decay
+        self._parameters = [local_part(each.detach()) for each in parameters]
+        """On the parameters' memory; of parameters in shards, this process's."""
+        self._values = [each.clone() for each in self._parameters] if decay else []
 
     def __bool__(self) -> bool:
         """Say whether an average is kept."""
@@ -26,7 +30,7 @@ class Average:
     def update(self) -> None:
         """Take in the weights as they are."""
         if self:
-            torch._foreach_lerp_(self._values, [each.detach() for each in self._parameters], 1 - self._decay)
+            torch._foreach_lerp_(self._values, self._parameters, 1 - self._decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -38,18 +42,21 @@ class Average:
             self._swap()
 
     def weights(self) -> list[Tensor]:
-        """Return the module's own weights, in the order of the parameters; call it while `in_place` is entered."""
+        """Return the module's own weights, in the order of the parameters; call it while `in_place` is entered.
+
+        Of parameters in shards, this process's.
+        """
         return self._values
 
     def restore(self, weights: Sequence[Tensor]) -> None:
-        """Take the module's weights as the average, and give the module `weights`."""
+        """Take the module's weights as the average, and give the module `weights`, in the form of `weights()`."""
         for value, parameter, weight in zip(self._values, self._parameters, weights, strict=True):
-            value.copy_(parameter.detach())
-            parameter.detach().copy_(weight)
+            value.copy_(parameter)
+            parameter.copy_(weight)
 
     @torch.no_grad()
     def _swap(self) -> None:
         for value, parameter in zip(self._values, self._parameters, strict=bool(self)):
-            held = parameter.detach().clone()
+            held = parameter.clone()
             parameter.copy_(value)
             value.copy_(held)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
 from tilbench.config.model import Recipe
+from tilbench.data.batch import rank_rows
 from tilbench.errors import ConfigError, Unsupported
+from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.trainer import TrainingJob
 from tilbench_trainers.forward import check_compiler
+from tilbench_trainers.parallel import check_sharding, sharded
 
-__all__ = ["checked_recipe", "chosen_device"]
+__all__ = ["checked_recipe", "chosen_device", "slower_precision"]
 
 
 def checked_recipe(job: TrainingJob) -> Recipe:
@@ -19,8 +20,9 @@ def checked_recipe(job: TrainingJob) -> Recipe:
     recipe = job.spec.recipe
     if recipe is None:
         raise ConfigError(f"model {job.spec.name!r} has no recipe; give it one, or choose a variant that has")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise Unsupported("trainer 'pretrain' runs in one process; start it without torchrun")
+    rank_rows(recipe.batch_size * recipe.accumulation * recipe.devices, job.ranks.rank, job.ranks.world)
+    if sharded(recipe, job.ranks):
+        check_sharding(recipe, job.module)
     longest, vocabulary = int(job.module.max_length), int(job.module.vocab_size)  # type: ignore[arg-type]
     if recipe.sequence_length > longest:
         raise ConfigError(
@@ -41,13 +43,32 @@ def checked_recipe(job: TrainingJob) -> Recipe:
     return recipe
 
 
+def slower_precision(recipe: Recipe, hardware: HardwareProfile) -> str:
+    """Say in one line that fp32 would be faster here than what the recipe computes in; empty where it would not.
+
+    A processor without bf16 instructions computes in it tens of times as slowly.
+    """
+    rate, plain = hardware.peak_tflops.get(recipe.precision), hardware.peak_tflops.get("fp32")
+    if not rate or not plain or rate >= plain:
+        return ""
+    return (
+        f"note: {recipe.precision} is {plain / rate:.1f} times as slow as fp32 on {hardware.name}; fp32 comes with "
+        "--set recipe.precision=fp32"
+    )
+
+
 def chosen_device(job: TrainingJob) -> torch.device:
     """Return the profile's device. Raises Unsupported where this machine has none, and for fp16 off CUDA."""
     found = torch.accelerator.current_accelerator(check_available=True)
     if job.hardware.device == "cpu":
         device = torch.device("cpu")
     elif found is not None and found.type == job.hardware.device:
-        device = found
+        if job.ranks.local >= (count := torch.accelerator.device_count()):
+            raise Unsupported(
+                f"torchrun started process {job.ranks.local} of this machine, which has {count} {found.type} devices "
+                "(counted from 0); lower --nproc-per-node"
+            )
+        device = torch.device(found.type, job.ranks.local) if job.ranks.world > 1 else found
     else:
         raise Unsupported(
             f"hardware profile {job.hardware.name!r} has a {job.hardware.device} device and this machine has none; "

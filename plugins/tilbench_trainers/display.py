@@ -65,6 +65,11 @@ class Display:
         if self._live is None and "loss" in line and (line["step"] == self._steps or self._silent()):
             self._say(self._plain())
 
+    def remark(self, text: str) -> None:
+        """Show a line that people should know before they wait."""
+        if self._shown:
+            self._say(text)
+
     def encoding(self, source: str, done: int, documents: int) -> None:
         """Show how far a source has been turned into tokens."""
         self._progress(f"encoding {source}: {done:,} of {documents:,} documents")

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial, wraps
 from typing import Any, cast
 
@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tilbench.config.model import Recipe
-from tilbench.data.batch import Batch
+from tilbench.data.batch import IGNORED, Batch
 from tilbench.errors import Unsupported
 from tilbench.kinds.architecture import Decoder
 from tilbench.kinds.hardware import HardwareProfile
+from tilbench.ranks import ALONE, Ranks
 from tilbench.scoring.chunked import cross_entropy
+from tilbench_trainers.parallel import blocks, in_step, sharded, shared
 
 __all__ = ["Forward", "check_compiler", "keep_freed_memory", "recompute_activations"]
 
@@ -31,34 +33,81 @@ _CHUNK_BYTES_ELSEWHERE = 2**30
 
 
 class Forward:
-    """The loss of a part of a step."""
+    """The loss of a step's rows and its gradients, with those of other processes where there are any."""
 
-    def __init__(self, module: nn.Module, recipe: Recipe, device: torch.device) -> None:
-        self._decoder = cast("Decoder", module)
-        self._device, self._dtype = device, _DTYPES[recipe.precision]
+    def __init__(self, module: nn.Module, recipe: Recipe, device: torch.device, ranks: Ranks = ALONE) -> None:
+        """Compute with `module`, in place: where the recipe has shards, its parameters are cut into them."""
+        self._device, self._world = device, ranks.world
+        self._shards = sharded(recipe, ranks)
+        decoder = cast("Decoder", module)
         if recipe.activation_checkpointing:
             recompute_activations(module)
+        if recipe.compile and self._shards:
+            for block in blocks(module, "recipe.compile"):  # what gathers their weights is not compiled
+                block.forward = torch.compile(block.forward, dynamic=False)
         # The method and not the module is compiled, so that no parameter gets another name.
-        self._hidden: Callable[..., Tensor] = (
-            torch.compile(self._decoder.hidden, dynamic=False) if recipe.compile else self._decoder.hidden
-        )
-        self._chunk_bytes = _CHUNK_BYTES.get(device.type, _CHUNK_BYTES_ELSEWHERE)
+        whole = recipe.compile and not self._shards
+        hidden = torch.compile(decoder.hidden, dynamic=False) if whole else decoder.hidden
+        self._loss = _Loss(module, hidden, _DTYPES[recipe.precision], device)
+        self._shared = shared(self._loss, recipe, device, ranks)
         if device.type == "cpu":
             keep_freed_memory()
 
-    def step(self) -> AbstractContextManager[Any]:
-        """Return what to enter around the parts of a step: weights are cast to half precision once in it."""
-        # Autocast forgets its casts when the outermost context ends. This one is off, so backward passes are outside.
-        return torch.autocast(self._device.type, enabled=False)
+    def accumulate(self, batch: Batch, rows: int, scaler: torch.amp.GradScaler) -> Tensor:
+        """Add the gradient of the step's mean loss to the parameters, `rows` rows at a time.
 
-    def loss(self, part: Batch, *, compiled: bool = True) -> Tensor:
-        """Return the cross-entropy in nats of a part of a step, as its share of the step's mean, without [B, T, V]."""
-        run = self._hidden if compiled else self._decoder.hidden
+        batch: this process's rows. Return their share of the step's mean loss in nats, a scalar on the device; over all
+        processes the shares sum to it. The gradients are those of all when it returns.
+        """
+        total = torch.zeros((), device=self._device)
+        parts = list(batch.parts(rows))
+        with self._casts():
+            for place, part in enumerate(parts):
+                with in_step(self._shared, last=place == len(parts) - 1):
+                    loss = self._shared(part)
+                    # Gradients of several processes come out averaged, and are to be summed.
+                    scaler.scale(loss * self._world if self._world > 1 else loss).backward()
+                total += loss.detach()
+        return total
+
+    @torch.no_grad()
+    def row_losses(self, batch: Batch) -> list[float]:
+        """Return the mean loss in nats of each row, without compilation where that can be; the module as it is."""
+        losses = []
+        for row in batch.parts(1):
+            share = row.predicted / max(1, int((row.targets != IGNORED).sum()))
+            losses.append(share * self._loss(row, compiled=False).item())
+        return losses
+
+    def _casts(self) -> AbstractContextManager[Any]:
+        """Return what to enter around the parts of a step: weights are cast to half precision once in it.
+
+        Not where they are in shards: their casts would be whole.
+        """
+        # Autocast forgets its casts when the outermost context ends. This one is off, so backward passes are outside.
+        return nullcontext() if self._shards else torch.autocast(self._device.type, enabled=False)
+
+
+class _Loss(nn.Module):
+    """From a part of a step to the sum of its cross-entropies over the tokens of the whole step, without [B, T, V]."""
+
+    def __init__(
+        self, decoder: nn.Module, hidden: Callable[..., Tensor], dtype: torch.dtype, device: torch.device
+    ) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self._hidden, self._dtype, self._device = hidden, dtype, device
+        self._chunk_bytes = _CHUNK_BYTES.get(device.type, _CHUNK_BYTES_ELSEWHERE)
+
+    def forward(self, part: Batch, *, compiled: bool = True) -> Tensor:
+        """Return a part's share of the step's mean loss in nats, a scalar."""
+        decoder: Any = self.decoder
+        run = self._hidden if compiled else decoder.hidden
         with torch.autocast(self._device.type, dtype=self._dtype, enabled=self._dtype != torch.float32):
             hidden = run(part.ids, positions=part.positions, mask=part.mask)  # [B, T, D]
-            weight = getattr(self._decoder, "output_weight", None)
+            weight = getattr(decoder, "output_weight", None)
             total = cross_entropy(
-                self._decoder.project if weight is None else weight,
+                decoder.project if weight is None else weight,
                 hidden.flatten(0, 1),
                 part.targets.flatten(),
                 reduction="sum",
@@ -70,13 +119,9 @@ class Forward:
 def recompute_activations(module: nn.Module) -> None:
     """Keep only the inputs of a decoder's blocks for the backward pass, and compute the rest again (Chen et al., 2016).
 
-    The blocks are the longest list of parts in the module. Numbers do not change, dropout's included. Raises
-    Unsupported where there is no list.
+    Numbers do not change, dropout's included. Raises Unsupported where there is no list of blocks.
     """
-    lists = [part for part in module.modules() if isinstance(part, nn.ModuleList) and len(part)]
-    if not lists:
-        raise Unsupported("activation_checkpointing needs a decoder whose blocks are an nn.ModuleList; turn it off")
-    for block in max(lists, key=len):
+    for block in blocks(module, "activation_checkpointing"):
         block.forward = _recomputed(block.forward)
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from tilbench.config.model import Optimizer
 from tilbench.errors import ConfigError
@@ -95,6 +96,11 @@ class Joint:
         """The groups of all parts."""
         return list(chain.from_iterable(part.param_groups for part in self._parts))
 
+    @property
+    def state(self) -> dict[Tensor, dict[str, Any]]:
+        """What the parts keep of each parameter."""
+        return {parameter: kept for part in self._parts for parameter, kept in part.state.items()}
+
     def step(self) -> None:
         """Take a step with each part."""
         for part in self._parts:
@@ -118,8 +124,11 @@ class Joint:
 def clip(parameters: Sequence[nn.Parameter], largest: float) -> Tensor:
     """Scale the gradients to a joint L2 norm of at most `largest` (0: leave them); return it from before.
 
-    A scalar tensor on the parameters' device: nothing waits for the accelerator.
+    A scalar tensor on the parameters' device: nothing waits for the accelerator. Of parameters in shards it is the norm
+    of the whole gradient.
     """
     if largest:
-        return nn.utils.clip_grad_norm_(parameters, largest)
-    return nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None])
+        norm = nn.utils.clip_grad_norm_(parameters, largest)
+    else:
+        norm = nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None])
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm

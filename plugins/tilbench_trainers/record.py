@@ -26,6 +26,7 @@ _FREE = frozenset(
         "keep",
         "keep_best",
         "keep_every",
+        "parallel",
         "probe",
         "sample",
         "spike",

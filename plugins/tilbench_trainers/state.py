@@ -6,13 +6,14 @@ import os
 import pickle
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tilbench.checkpoints.folder import (
     CheckpointInfo,
@@ -25,15 +26,20 @@ from tilbench.config.model import Recipe
 from tilbench.errors import CheckpointError
 from tilbench.kinds.trainer import TrainingJob
 from tilbench.paths import atomic_folder
+from tilbench.ranks import Ranks
 from tilbench.results.training_log import LOG, read_lines
 from tilbench_trainers.average import Average
 from tilbench_trainers.optimizer import trainable
+from tilbench_trainers.parallel import Whole, as_shard, local_part, sharded
 from tilbench_trainers.record import resolved_architecture
+from tilbench_trainers.shards import read_shards, write_shards
 
 __all__ = ["State", "clean", "last_checkpoint", "restore", "save", "write_model"]
 
 _TRAINING = "training"
 _FILE = "state.pt"
+_SHARDS = "shards"
+"""Folder beside it, where the run was in shards: the optimizer's state, and the weights that an average stands for."""
 _RESUMABLE = 2
 """Newest checkpoints that keep what is needed for going on."""
 
@@ -43,10 +49,12 @@ class State:
     """Everything that changes in training, and the run's digest, prefix token and lineage, which do not."""
 
     module: nn.Module
+    whole: Whole
     optimizer: torch.optim.Optimizer
     average: Average
     scaler: torch.amp.GradScaler
     device: torch.device
+    ranks: Ranks
     digest: str
     prefix: int | None
     lineage: tuple[str, ...] = ()
@@ -69,20 +77,42 @@ def last_checkpoint(out: Path) -> Path | None:
 
 
 def save(job: TrainingJob, recipe: Recipe, state: State, step: int) -> Path:
-    """Write the checkpoint of `step`, then remove those that the recipe does not keep; return its folder."""
-    folder = step_folder(job.out, step)
-    with state.average.in_place(), atomic_folder(folder) as aside:
-        write_model(job, recipe, state, step, aside)
-        (aside / _TRAINING).mkdir()
-        torch.save(_training_state(state, step), aside / _TRAINING / _FILE)
-        _sync(aside)
-    _prune(job.out, recipe)
+    """Write the checkpoint of `step`, then remove those that the recipe does not keep; return its folder.
+
+    Each process calls it. The first one writes, and in shards each its own.
+    """
+    folder, first = step_folder(job.out, step), state.ranks.first
+    in_shards = sharded(recipe, state.ranks)
+    with (
+        state.average.in_place(),
+        state.whole.gathered(),
+        atomic_folder(folder) if first else nullcontext() as mine,
+    ):
+        aside = state.ranks.told(mine)
+        assert aside is not None
+        if first:
+            write_model(job, recipe, state, step, aside)
+            (aside / _TRAINING).mkdir()
+            torch.save(_training_state(state, step, in_shards), aside / _TRAINING / _FILE)
+        state.ranks.wait()
+        if in_shards:
+            write_shards(aside / _TRAINING / _SHARDS, state.optimizer, trainable(state.module), state.average.weights())
+            state.ranks.wait()
+        if first:
+            _sync(aside)
+    if first:
+        _prune(job.out, recipe)
+    state.ranks.wait()
     return folder
 
 
 def write_model(job: TrainingJob, recipe: Recipe, state: State, step: int, folder: Path) -> None:
-    """Write what opens a checkpoint into `folder`: the weights that the module has, the tokenizer, what they are."""
-    job.architecture.save(state.module, folder)
+    """Write what opens a checkpoint into `folder`: the weights that the module has, the tokenizer, what they are.
+
+    The first process calls it, while the module's weights are gathered.
+    """
+    module = state.whole.module
+    job.architecture.save(module, folder)
     job.tokenizer.save(folder)
     info = CheckpointInfo(
         model=job.reference or job.spec.name,
@@ -90,7 +120,7 @@ def write_model(job: TrainingJob, recipe: Recipe, state: State, step: int, folde
         tokenizer=job.tokenizer.family,
         prefix=state.prefix,
         # Of a weight in 4 bits, two lie in one byte; its quant_state has the shape that it stands for.
-        parameters=sum(getattr(each, "quant_state", each).shape.numel() for each in state.module.parameters()),
+        parameters=sum(getattr(each, "quant_state", each).shape.numel() for each in module.parameters()),
         step=step,
         tokens=step * recipe.tokens_per_step,
         run=state.digest,
@@ -99,24 +129,15 @@ def write_model(job: TrainingJob, recipe: Recipe, state: State, step: int, folde
     write_info(folder, info)
 
 
-def _training_state(state: State, step: int) -> dict[str, Any]:
-    random = {"cpu": torch.get_rng_state()}
-    if state.device.type != "cpu":
-        random[state.device.type] = torch.get_device_module(state.device).get_rng_state()
-    return {
-        "step": step,
-        "names": list(trainable(state.module)),
-        "weights": state.average.weights(),
-        "optimizer": state.optimizer.state_dict(),
-        "scaler": state.scaler.state_dict(),
-        "random": random,
-    }
+def _training_state(state: State, step: int, in_shards: bool) -> dict[str, Any]:
+    whole = {} if in_shards else {"weights": state.average.weights(), "optimizer": state.optimizer.state_dict()}
+    return {"step": step, "names": list(trainable(state.module)), "scaler": state.scaler.state_dict(), **whole}
 
 
 def restore(job: TrainingJob, state: State, folder: Path) -> int:
-    """Put module, optimizer and random generators back to what they were in `folder`; return its step.
+    """Put module and optimizer back to what they were in `folder`, which any number of processes has written.
 
-    Raises CheckpointError where the parts do not fit.
+    Each process calls it. Return the step. Raises CheckpointError where the parts do not fit.
     """
     path = folder / _TRAINING / _FILE
     try:
@@ -126,32 +147,52 @@ def restore(job: TrainingJob, state: State, folder: Path) -> int:
         raise CheckpointError(
             f"{path} cannot be read ({reason}); remove {folder} to go on from the one before"
         ) from None
-    names, ours = saved["names"], list(trainable(state.module))
-    if names != ours:
+    names, ours = saved["names"], trainable(state.module)
+    if names != list(ours):
         odd = sorted(set(names) ^ set(ours))[:3] or ["their order"]
         raise CheckpointError(f"{path} is of other trainable parameters than the model's: {', '.join(odd)} differ")
     config = job.architecture.Config.model_validate(read_info(folder).architecture.config)
     _fill(state.module, job.architecture.load(config, folder))
+    if "optimizer" in saved:
+        weights = [
+            as_shard(weight, like) for weight, like in zip(saved["weights"], ours.values(), strict=bool(state.average))
+        ]
+        state.optimizer.load_state_dict(_as_held(saved["optimizer"], state.optimizer))
+    else:
+        weights = read_shards(path.parent / _SHARDS, state.optimizer, ours)
     if state.average:
-        state.average.restore(saved["weights"])
-    state.optimizer.load_state_dict(saved["optimizer"])
+        state.average.restore([local_part(weight) for weight in weights])
     state.scaler.load_state_dict(saved["scaler"])
-    torch.set_rng_state(saved["random"]["cpu"])
-    if state.device.type in saved["random"] and state.device.type != "cpu":
-        torch.get_device_module(state.device).set_rng_state(saved["random"][state.device.type])
     return int(saved["step"])
 
 
+def _as_held(saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return the saved state of an optimizer as its parameters are held: whole, or this process's parts."""
+    if "state" not in saved:  # of several optimizers, of which none is used with shards
+        return saved
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    state = {
+        number: {
+            name: as_shard(value, parameters[number]) if value.shape == parameters[number].shape else value
+            for name, value in kept.items()
+        }
+        for number, kept in saved["state"].items()
+    }
+    return saved | {"state": state}
+
+
+@torch.no_grad()
 def _fill(module: nn.Module, stored: nn.Module) -> None:
     """Give `module` the weights of `stored`; where some are frozen, only those that are trained.
 
     The frozen ones are those it was built with, and ones in 4 bits cannot be copied by name.
     """
-    weights = stored.state_dict()
-    if all(parameter.requires_grad for parameter in module.parameters()):
-        module.load_state_dict(weights)
-    else:
-        module.load_state_dict({name: weights[name] for name in trainable(module)}, strict=False)
+    weights: dict[str, Tensor] = stored.state_dict()
+    ours = module.state_dict()
+    if not all(parameter.requires_grad for parameter in module.parameters()):
+        ours = {name: ours[name] for name in trainable(module)}
+    for name, tensor in ours.items():
+        tensor.copy_(as_shard(weights[name], tensor))
 
 
 def clean(out: Path) -> None:

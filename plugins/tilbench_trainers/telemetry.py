@@ -32,45 +32,49 @@ class Log:
     `probes`, `samples` or `evaluation`.
     """
 
-    def __init__(self, path: Path, last: int, listeners: Sequence[Listener] = ()) -> None:
+    def __init__(self, path: Path, last: int, listeners: Sequence[Listener] = (), *, writes: bool = True) -> None:
         """Open for appending, without the lines after step `last` (and without one that was cut off).
 
-        The listeners are told of the lines that are kept.
+        The listeners are told of the lines that are kept. writes: False only reads and tells, for the processes that
+        leave the file to the first.
         """
         self._listeners = listeners
-        for line in _keep(path, last) if path.is_file() else []:
+        for line in _keep(path, last, writes) if path.is_file() else []:
             self._tell(line, live=False)
         # A lone surrogate, which a tokenizer may decode to, becomes the escape that JSON has for it.
-        self._file = path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n")
+        self._file = path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n") if writes else None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def write(self, **fields: Any) -> None:
         """Append one line; it survives the death of this process."""
-        self._file.write(json.dumps(fields, allow_nan=False, ensure_ascii=False) + "\n")
-        self._file.flush()
+        if self._file is not None:
+            self._file.write(json.dumps(fields, allow_nan=False, ensure_ascii=False) + "\n")
+            self._file.flush()
         self._tell(fields, live=True)
 
     def sync(self) -> None:
         """Wait until the disk has what was written."""
-        os.fsync(self._file.fileno())
+        if self._file is not None:
+            os.fsync(self._file.fileno())
 
     def _tell(self, line: Mapping[str, Any], *, live: bool) -> None:
         for listener in self._listeners:
             listener.note(line, live)
 
 
-def _keep(path: Path, last: int) -> list[dict[str, Any]]:
-    """Leave in the file the whole lines up to step `last`, and return them."""
+def _keep(path: Path, last: int, writes: bool) -> list[dict[str, Any]]:
+    """Return the whole lines up to step `last`, and, if it `writes`, leave only them in the file."""
     # Cut at line feeds only: a text in a line may hold other characters that Python takes for the end of one.
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     rest = lines.pop()
     parsed = [(text, line) for text in lines if (line := _parsed(text)) is not None and line["step"] <= last]
-    if rest or len(parsed) < len(lines):
+    if writes and (rest or len(parsed) < len(lines)):
         with atomic_path(path) as aside:
             aside.write_text("".join(f"{text}\n" for text, _ in parsed), encoding="utf-8", newline="\n")
     return [line for _, line in parsed]

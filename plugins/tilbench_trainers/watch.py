@@ -40,6 +40,13 @@ class Watch:
         self._job, self._recipe, self._validation, self._write = job, recipe, validation, write
         self._live = partial(live_model, job, device, prefix)
 
+    def due(self, step: int) -> bool:
+        """Say whether there is anything to look at after `step`."""
+        recipe = self._recipe
+        looks = [each.every for each in (recipe.probe, recipe.sample, recipe.evaluate) if each is not None]
+        looks += [recipe.validate_every] if self._validation else []
+        return any(self._due(step, every) for every in looks)
+
     def look(self, step: int, progress: Callable[[str, int, int], None]) -> dict[str, Any]:
         """Return what the recipe wants to know after `step`, as fields of a log line; empty at most steps.
 

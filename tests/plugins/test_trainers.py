@@ -26,6 +26,7 @@ from tilbench.errors import CheckpointError, ConfigError, DataError, TilbenchErr
 from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.kinds.trainer import Source, Trainer, TrainingJob
+from tilbench.ranks import Ranks
 from tilbench_trainers.interrupts import StopRequests
 from tilbench_trainers.optimizer import adamw, clip
 from tilbench_trainers.pretrain import Pretrain
@@ -717,7 +718,7 @@ def test_recipes_that_cannot_be_run(
     assert not list(tmp_path.iterdir())
 
 
-def test_jobs_that_cannot_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_that_cannot_be_run(tmp_path: Path) -> None:
     job = make_job(tmp_path)
     with pytest.raises(ConfigError, match="has no recipe"):
         fit(replace(job, spec=job.spec.model_copy(update={"recipe": None})))
@@ -727,9 +728,8 @@ def test_jobs_that_cannot_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         fit(replace(job, module=ToyDecoder(ToyConfig(vocab_size=200))))
     with pytest.raises(DataError, match="'kk' has 9 tokens, and one sequence needs 17"):
         fit(replace(job, sources=[Source("kk", 1.0, [Document("1", "abcdefgh")])]))
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(Unsupported, match="one process"):
-        fit(job)
+    with pytest.raises(ConfigError, match="4 sequences .* which 3 processes cannot share equally"):
+        fit(replace(job, ranks=Ranks(world=3)))
 
 
 # Token files

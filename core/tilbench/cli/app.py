@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,11 +14,12 @@ import click
 
 from tilbench.errors import DataError
 from tilbench.loader import Host, load_plugins
+from tilbench.ranks import rank
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["App", "console", "data_option", "json_option", "names", "print_json", "set_option"]
+__all__ = ["App", "console", "data_option", "json_option", "names", "print_json", "set_option", "stopping"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -73,6 +75,19 @@ def set_option(function: F) -> F:
         metavar="FIELD=VALUE",
         help="Override a field, such as recipe.steps=60; can be repeated.",
     )(function)
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[None]:
+    """End the command well where the training in it was told to stop and has saved its step."""
+    from tilbench.kinds.trainer import Stopped
+
+    try:
+        yield
+    except Stopped as stopped:
+        if not rank():  # the first process of torchrun speaks for all
+            click.echo(f"stopped: {stopped}", err=True)
+        click.get_current_context().exit(0)
 
 
 def names(text: str) -> list[str]:

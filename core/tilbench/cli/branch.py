@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tilbench.cli.app import App, console, data_option, json_option, print_json
+from tilbench.cli.app import App, console, data_option, json_option, print_json, stopping
+from tilbench.ranks import rank
 
 if TYPE_CHECKING:
     from tilbench.run.branch import Tail
@@ -59,14 +60,19 @@ def branch(
     assert start is not None
     name, _, step = start.reference.rpartition("@")
     folder = out or Path(f"{name}-{step}-decay-{decay}")
-    share_tokens(Path(name), folder)
+    if not rank():
+        share_tokens(Path(name), folder)
+    with stopping():
+        checkpoint = train(training, registry, folder)
+    if rank():  # the first process of torchrun speaks for all
+        return
     summary = {
         "model": training.reference,
         "from": start.reference,
         "lineage": list(start.lineage),
         "steps": [int(step) + 1, training.recipe.steps],
         "learning_rate": [training.recipe.optimizer.learning_rate, to],
-        "checkpoint": str(train(training, registry, folder)),
+        "checkpoint": str(checkpoint),
     }
     if as_json:
         print_json(summary)

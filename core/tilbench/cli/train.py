@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from tilbench.cli.app import App, console, data_option, json_option, print_json, set_option
+from tilbench.cli.app import App, console, data_option, json_option, print_json, set_option, stopping
+from tilbench.ranks import rank
 
 __all__ = ["train"]
 
@@ -35,9 +36,12 @@ def train(
 ) -> None:
     """Train SPEC (name or name:variant). The same command goes on with a run that was stopped.
 
+    The processes of torchrun share each step: gradients are summed, or kept in shards with recipe.parallel=fsdp.
+
     \b
     Example:
       tilbench train turkish-v1:tiny --set recipe.steps=60 --out runs/a
+      torchrun --nproc-per-node 2 -m tilbench train turkish-v1:tiny --out runs/b
     """
     from tilbench.config.references import parse_spec
     from tilbench.run.models import run_folder
@@ -68,7 +72,10 @@ def train(
     if dropped := {source.name: dict(source.dropped) for source in training.sources if source.dropped}:
         summary["dropped"] = dropped
     if not dry_run:
-        summary["checkpoint"] = str(fit(training, registry, folder))
+        with stopping():
+            summary["checkpoint"] = str(fit(training, registry, folder))
+    if rank():  # the first process of torchrun speaks for all
+        return
     if as_json:
         print_json(summary)
         return

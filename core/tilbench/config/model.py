@@ -190,6 +190,8 @@ class Recipe(Schema):
     """Compile the decoder with `torch.compile`."""
     activation_checkpointing: bool = False
     """Keep only the inputs of the blocks for the backward pass, and compute the rest again."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """How the processes of torchrun share a step: each with all weights, or each with a part (FSDP2)."""
     ema: float = Field(default=0.0, ge=0, lt=1)
     """Decay of a moving average of the weights, which is then what is validated and saved; 0 keeps none."""
     seed: int = 0

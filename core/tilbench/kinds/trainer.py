@@ -11,13 +11,18 @@ from tilbench.data.rows import Conversation, Document
 from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.language_model import LanguageModel
 from tilbench.kinds.tokenizer import Tokenizer
+from tilbench.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from torch import nn
 
     from tilbench.config.model import ModelSpec
 
-__all__ = ["Evaluation", "Source", "Start", "Trainer", "TrainingJob"]
+__all__ = ["Evaluation", "Source", "Start", "Stopped", "Trainer", "TrainingJob"]
+
+
+class Stopped(KeyboardInterrupt):
+    """A training that was told to stop, and has saved the step that it was at; says how to go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ class TrainingJob:
     """Everything a trainer needs, resolved: nothing in it is a name any more.
 
     architecture: the registered object that built `module` and saves it. out: the run's folder.
-    start: what the module's weights are from; None where they are fresh.
+    start: what the module's weights are from; None where they are fresh. ranks: the processes that share it.
     """
 
     spec: ModelSpec
@@ -84,6 +89,7 @@ class TrainingJob:
     progress: bool = True
     evaluation: Evaluation | None = None
     start: Start | None = None
+    ranks: Ranks = ALONE
 
 
 @runtime_checkable
@@ -97,5 +103,6 @@ class Trainer(Protocol):
     def fit(self, job: TrainingJob) -> Path:
         """Train, or go on from the last checkpoint in `job.out`; return the last checkpoint's folder.
 
-        Raises TilbenchError where the loss is not finite or the recipe cannot be run.
+        Raises TilbenchError where the loss is not finite or the recipe cannot be run, Stopped where it was interrupted
+        and has saved its step.
         """

@@ -20,6 +20,7 @@ from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.kinds.trainer import Source, Start, TrainingJob
 from tilbench.paths import atomic_folder
+from tilbench.ranks import Ranks, joined
 from tilbench.registry import Registry
 from tilbench.run.datasets import rows_of
 from tilbench.run.select import Selection, select
@@ -108,32 +109,37 @@ def resolve_spec(
 
 
 def train(training: Training, registry: Registry, out: Path, *, progress: bool = True) -> Path:
-    """Build the model, fit it, and return the folder of the last checkpoint."""
+    """Build the model, fit it, and return the folder of the last checkpoint.
+
+    The processes that torchrun started train together. Raises Stopped where a signal ended it.
+    """
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file; a run goes into a folder, so name another with --out")
     import torch
 
     architecture = registry.get("architectures", training.spec.architecture.name)
-    _refuse_too_large(training, architecture.parameters(training.config))
-    torch.manual_seed(training.recipe.seed)
-    module, start = started(training.spec, architecture, training.config)
-    module = adapted(training.spec, architecture, module)
-    tokenizer = _tokenizer(training, registry, out)
-    start = training.start or start
-    job = TrainingJob(
-        spec=training.spec,
-        architecture=architecture,
-        module=module,
-        tokenizer=tokenizer,
-        sources=training.sources,
-        hardware=training.hardware,
-        out=out,
-        reference=training.reference,
-        progress=progress,
-        evaluation=training.evaluation,
-        start=start,
-    )
-    folder: Path = registry.get("trainers", training.recipe.trainer).fit(job)
+    with joined(training.hardware.device) as ranks:
+        _refuse_too_large(training, architecture.parameters(training.config), ranks)
+        torch.manual_seed(training.recipe.seed)
+        module, start = started(training.spec, architecture, training.config)
+        module = adapted(training.spec, architecture, module)
+        with ranks.in_turn():
+            tokenizer = _tokenizer(training, registry, out)
+        job = TrainingJob(
+            spec=training.spec,
+            architecture=architecture,
+            module=module,
+            tokenizer=tokenizer,
+            sources=training.sources,
+            hardware=training.hardware,
+            out=out,
+            reference=training.reference,
+            progress=progress,
+            evaluation=training.evaluation,
+            start=training.start or start,
+            ranks=ranks,
+        )
+        folder: Path = registry.get("trainers", training.recipe.trainer).fit(job)
     return folder
 
 
@@ -152,15 +158,17 @@ def preview(training: Training, registry: Registry, out: Path) -> Iterator[str]:
         yield from trainer.preview(training.spec, tokenizer, training.sources, origin)
 
 
-def _refuse_too_large(training: Training, parameters: int) -> None:
+def _refuse_too_large(training: Training, parameters: int, ranks: Ranks) -> None:
     """Raise Unsupported where weights, gradients and AdamW's two moments in fp32 exceed the memory of one device."""
     if training.recipe.adapter is not None:  # most weights are frozen and have neither
         return
-    needed, there = 16 * parameters / 2**30, training.hardware.memory_gib
+    devices = ranks.world if training.recipe.parallel == "fsdp" else 1
+    needed, there = 16 * parameters / devices / 2**30, training.hardware.memory_gib
     if needed > there:
         raise Unsupported(
             f"{training.reference} takes {needed:.0f} GiB for weights, gradients and optimizer alone, and "
-            f"{training.hardware.name} has {there:.0f}; choose a smaller variant or other --hardware"
+            f"{training.hardware.name} has {there:.0f}; choose a smaller variant, other --hardware, or more processes "
+            "of torchrun with recipe.parallel=fsdp"
         )
 
 
