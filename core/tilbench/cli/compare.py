@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,9 +12,7 @@ from tilbench.cli.app import json_option, names, print_json
 from tilbench.errors import DataError
 
 if TYPE_CHECKING:
-    from tilbench.results.compare import Comparison, PooledTasks, TaskComparison, Winner
-    from tilbench.results.paired import Paired
-    from tilbench.results.record import Score
+    from tilbench.results.compare import Comparison
 
 __all__ = ["compare"]
 
@@ -40,168 +38,33 @@ def compare(a: str, b: str, records: Path, suite: str, tasks: str, as_json: bool
     """
     from tilbench.results.compare import compare_models
     from tilbench.results.store import RecordStore
+    from tilbench.results.verdict import comparison_data
 
     if not records.is_dir():
         raise DataError(f"{records}: no such folder; make records with 'tilbench run SUITE --out {records}'")
     found = compare_models(RecordStore(records), a, b, suite=suite, tasks=names(tasks))
     if as_json:
-        print_json(_data(found))
+        print_json(comparison_data(found))
     else:
         for line in _lines(found):
             click.echo("".join(sign if sign.isprintable() else "�" for sign in line))
 
 
 def _lines(found: Comparison) -> Iterator[str]:
+    from tilbench.results.verdict import pooled_verdict, scores_in_words, verdict
+
     for task in found.tasks:
         score = task.scores[0]
         unit = "" if score.unit in ("fraction", task.a.task.headline) else f", {score.unit}"
         yield f"{task.a.task.suite}/{task.a.task.name} ({task.a.task.headline}{unit}, n = {task.paired.n})"
-        yield f"  {_scores(found, task)}"
-        yield f"  {_verdict(found, task)}"
+        yield f"  {scores_in_words(found, task)}"
+        yield f"  {verdict(found, task)}"
     for pooled in found.pooled:
         yield f"all {len(pooled.tasks)} tasks by {pooled.tasks[0].a.task.headline}, mean of their differences"
-        yield f"  {_pooled_verdict(found, pooled)}"
+        yield f"  {pooled_verdict(found, pooled)}"
     reasons: dict[str, list[str]] = {}
     for each in found.skipped:
         reasons.setdefault(each.reason, []).append(f"{each.suite}/{each.task}")
     for reason, where in reasons.items():
         more = f" and {len(where) - 3} more" if len(where) > 3 else ""
         yield f"not compared: {', '.join(where[:3])}{more} – {reason}"
-
-
-def _scores(found: Comparison, task: TaskComparison) -> str:
-    from tilbench.results.wording import format_number, format_value
-
-    parts = [
-        f"{model.label} {format_value(score)}{_other_source(record.source)}"
-        for model, score, record in zip((found.a, found.b), task.scores, (task.a, task.b), strict=True)
-    ]
-    if task.scores[0].chance is not None:
-        parts.append(f"chance {format_number(task.scores[0], chance=True)}")
-    return ", ".join(parts)
-
-
-def _other_source(source: str) -> str:
-    return "" if source == "measured" else f" ({source})"
-
-
-def _verdict(found: Comparison, task: TaskComparison) -> str:
-    adjusted = "Holm" if len(found.tasks) > 1 else ""
-    text = _words(found, task.winner, task.paired, task.p, task.scores[0], adjusted)
-    return "; ".join([text, *_beside_chance(found, task)])
-
-
-def _pooled_verdict(found: Comparison, pooled: PooledTasks) -> str:
-    adjusted = "Holm" if len(found.pooled) > 1 else ""
-    text = _words(found, pooled.winner, pooled.paired, pooled.p, pooled.tasks[0].scores[0], adjusted)
-    if pooled.winner == "identical":
-        return text
-    a, b = pooled.ahead
-    best = "higher" if pooled.tasks[0].scores[0].direction == "none" else "ahead"
-    return f"{text}; {found.a.label} is {best} on {a}, {found.b.label} on {b} of {len(pooled.tasks)}"
-
-
-def _words(found: Comparison, winner: Winner, paired: Paired, p: float, score: Score, adjusted: str) -> str:
-    """Return a verdict as a sentence. Amounts are those by which the better model is better."""
-    from tilbench.results.paired import smallest_p
-
-    if winner == "identical":
-        return "identical, row by row"
-    shown = f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}{f' ({adjusted})' if adjusted else ''}"
-    if winner != "unclear":
-        low, high = paired.interval.low, paired.interval.high
-        bounds = (-high, -low) if paired.difference < 0 else (low, high)
-        better = "higher" if score.direction == "none" else "better"
-        amount = _amount(abs(paired.difference), score.unit, bounds)
-        return f"{(found.a if winner == 'a' else found.b).label} is {better} by {amount}, {shown}"
-    bounds = paired.interval.low, paired.interval.high
-    text = f"not distinguishable: A − B = {_amount(paired.difference, score.unit, bounds)}, {shown}"
-    if paired.p <= smallest_p(paired.clusters):
-        return f"{text}; {paired.clusters} independent rows cannot give a smaller p, so score more"
-    return f"{text}; {paired.n} such rows show {_amount(paired.detectable, score.unit)} or more in 80% of tries"
-
-
-def _amount(value: float, unit: str, bounds: tuple[float, float] | None = None) -> str:
-    """Return a difference with its unit and interval: "1.6 points [0.2, 3.0]" for fractions."""
-    from tilbench.results.record import Score
-    from tilbench.results.wording import format_interval, format_number
-
-    low, high = bounds or (None, None)
-    score = Score(value=value, n=1, unit=unit, direction="none", low=low, high=high)
-    number = format_number(score).removesuffix("%")
-    return f"{number} {'points' if unit == 'fraction' else unit} {format_interval(score)}".rstrip()
-
-
-def _beside_chance(found: Comparison, task: TaskComparison) -> Iterator[str]:
-    """Yield what the chance level says about the two scores, where there is one."""
-    chances = [_against_chance(score) for score in task.scores]
-    if None in chances:
-        return
-    if max(filter(None, chances), default=0) <= 0:
-        yield "neither is above chance"
-    below = [model.label for model, side in zip((found.a, found.b), chances, strict=True) if side == -1]
-    if below:
-        are = "are" if len(set(below)) > 1 else "is"
-        yield f"{' and '.join(dict.fromkeys(below))} {are} below chance, which points at a broken prompt"
-
-
-def _against_chance(score: Score) -> int | None:
-    """Return 1 or −1 where the whole interval is better or worse than chance, 0 between, None where unknown."""
-    if score.chance is None or score.low is None or score.high is None:
-        return None
-    side = int(score.low > score.chance) - int(score.high < score.chance)
-    return -side if score.direction == "lower" else side
-
-
-def _data(found: Comparison) -> dict[str, Any]:
-    def figures(paired: Paired, p: float, winner: Winner) -> dict[str, Any]:
-        return {
-            "winner": winner,
-            "difference": paired.difference,
-            "low": paired.interval.low,
-            "high": paired.interval.high,
-            "stderr": paired.interval.stderr,
-            "p": paired.p,
-            "p_holm": p,
-            "test": paired.test,
-            "n": paired.n,
-            "clusters": paired.clusters,
-            "detectable": paired.detectable,
-        }
-
-    return {
-        **{
-            side: {"name": model.name, "fingerprint": model.fingerprint}
-            for side, model in (("a", found.a), ("b", found.b))
-        },
-        "tasks": [
-            {
-                "suite": task.a.task.suite,
-                "task": task.a.task.name,
-                "headline": task.a.task.headline,
-                "unit": task.scores[0].unit,
-                "direction": task.scores[0].direction,
-                "a": task.scores[0].value,
-                "b": task.scores[1].value,
-                "chance": task.scores[0].chance,
-                **figures(task.paired, task.p, task.winner),
-                "only_a_right": task.paired.only_a,
-                "only_b_right": task.paired.only_b,
-                "verdict": _verdict(found, task),
-            }
-            for task in found.tasks
-        ],
-        "pooled": [
-            {
-                "tasks": [f"{task.a.task.suite}/{task.a.task.name}" for task in each.tasks],
-                "headline": each.tasks[0].a.task.headline,
-                "unit": each.tasks[0].scores[0].unit,
-                **figures(each.paired, each.p, each.winner),
-                "a_ahead": each.ahead[0],
-                "b_ahead": each.ahead[1],
-                "verdict": _pooled_verdict(found, each),
-            }
-            for each in found.pooled
-        ],
-        "not_compared": [{"suite": each.suite, "task": each.task, "reason": each.reason} for each in found.skipped],
-    }

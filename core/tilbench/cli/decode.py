@@ -63,16 +63,13 @@ def decode(
     from tilbench.cli.progress import RunProgress
     from tilbench.config.decoding import Sweep
     from tilbench.config.yaml import apply_overrides, load, validate
-    from tilbench.errors import DataError
-    from tilbench.paths import atomic_folder
-    from tilbench.run.decode import plan_sweep, run_sweep, sweep_suite
-    from tilbench.run.decode_files import summary, write_sweep
+    from tilbench.run.decode import plan_sweep, sweep_suite
+    from tilbench.run.decode_files import summary
     from tilbench.run.models import find_model
     from tilbench.run.options import open_options
-    from tilbench.scoring.journal import Journal
+    from tilbench.run.sweep import check_empty, sweep_into
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out} is not an empty folder; name another with --out")
+    check_empty(out)
     registry = app.host.registry
     sweep = load(file, Sweep, overrides) if file else validate(apply_overrides({}, overrides), Sweep, "--set")
     tuning = names(prompts)
@@ -84,13 +81,8 @@ def decode(
     suite = sweep_suite(sweep, plan.presets[sweep.default], tuning, seed)
     options = open_options(registry, suite, {**opening, "data_dir": data_dir})
     source.check(options)
-    kept = out.with_name(f"{out.name}.journal.sqlite")
-    with Journal(kept) as journal, RunProgress(1) as progress:
-        outcome = run_sweep(plan, source, options, journal, progress.update)
-    special = options.load_tokenizer(source.reference).special
-    with atomic_folder(out) as aside:
-        write_sweep(aside, plan, outcome, special)
-    kept.unlink(missing_ok=True)
+    with RunProgress(1) as progress:
+        outcome = sweep_into(out, plan, source, options, progress.update)
     if as_json:
         print_json(summary(plan, outcome))
     else:

@@ -6,7 +6,6 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,36 +117,21 @@ def _plan(
     given: dict[str, Any],
 ) -> SuiteRun:
     """Resolve everything; nothing is computed or written, so that a mistake costs nothing."""
-    from tilbench.errors import ConfigError
-    from tilbench.results.store import RecordStore
-    from tilbench.run.environment import describe_environment
-    from tilbench.run.models import find_model
-    from tilbench.run.options import open_options, thread_count
-    from tilbench.run.plan import plan_tasks, select_tasks
-    from tilbench.run.suite import SuiteRun
-    from tilbench.run.suites import expand_suite, find_suite
-    from tilbench.run.train import train_if_needed
+    from tilbench.run.prepare import OPENING, prepare
+    from tilbench.run.suites import find_suite
 
-    RecordStore(out)
     suite = find_suite(reference, registry, given["overrides"])
-    suite = expand_suite(suite, registry, trust_remote_code=given["trust_remote_code"])
-    chosen = [*(models or suite.models), *suite.baselines]
-    if not chosen:
-        raise ConfigError(f"suite {suite.name} names no models; name some with --models")
-    auto = (given["train"] or suite.train) == "auto"
-    train = partial(train_if_needed, registry=registry, data_dir=given["data_dir"]) if auto else None
-    sources = [find_model(model, registry, given["runs"], train) for model in dict.fromkeys(chosen)]
-    planned = plan_tasks(suite, select_tasks(suite, tasks), registry, given["data_dir"], given["limit"])
-    options = open_options(registry, suite, given)
-    profile = registry.get("hardware", "cuda" if options.device.startswith("cuda") else "cpu")
-    distributions = {name for task in planned for name in task.distributions}
-    return SuiteRun(
-        suite=suite,
-        tasks=planned,
-        sources=sources,
-        options=options,
-        environment=describe_environment(profile.name, options.device, options.dtype, thread_count(), distributions),
+    return prepare(
+        suite,
+        registry,
+        [*(models or suite.models), *suite.baselines],
         out=out,
+        data_dir=given["data_dir"],
+        runs=given["runs"],
+        tasks=tasks,
+        limit=given["limit"],
+        train=(given["train"] or suite.train) == "auto",
+        opening={name: given[name] for name in OPENING},
         command=shlex.join(["tilbench", *sys.argv[1:]]),
     )
 

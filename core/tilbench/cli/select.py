@@ -6,17 +6,12 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from tilbench.cli.app import App, data_option, json_option, print_json
-
-if TYPE_CHECKING:
-    from tilbench.registry import Registry
-    from tilbench.run.suite import SuiteRun
+from tilbench.errors import MissingDataset
 
 __all__ = ["select"]
 
@@ -55,13 +50,26 @@ def select(
     from tilbench.paths import atomic_path
     from tilbench.results.store import RecordStore
     from tilbench.run.choose import candidates, choose
+    from tilbench.run.prepare import prepare
     from tilbench.run.suite import run_suite
+    from tilbench.run.suites import find_suite
 
     registry = app.host.registry
     models = candidates(runs)
-    planned = _plan(registry, models, suite, task, limit, data_dir)
-    folder = out or Path(models[0].rpartition("@")[0] or models[0]).parent / f"select-{planned.suite.name}-{task}"
-    planned = replace(planned, out=folder / "records")
+    wanted = find_suite(suite, registry)
+    folder = out or Path(models[0].rpartition("@")[0] or models[0]).parent / f"select-{wanted.name}-{task}"
+    planned = prepare(
+        wanted,
+        registry,
+        models,
+        out=folder / "records",
+        data_dir=data_dir,
+        tasks=[task],
+        limit=limit,
+        command=shlex.join(["tilbench", *sys.argv[1:]]),
+    )
+    if planned.tasks[0].missing:
+        raise MissingDataset(planned.tasks[0].missing)
     with RunProgress(len(models)) as progress:
         shares = []
         for share in run_suite(planned, registry.get("executors", "local"), progress.update):
@@ -77,34 +85,3 @@ def select(
             aside.write_text(text, encoding="utf-8")
     print_json(choice.as_json()) if as_json else click.echo(choice.as_table(), nl=False)
     click.echo(f"evidence in {folder}", err=True)
-
-
-def _plan(
-    registry: Registry, models: Sequence[str], reference: str, task: str, limit: int | None, data_dir: Path | None
-) -> SuiteRun:
-    from tilbench.errors import MissingDataset
-    from tilbench.run.environment import describe_environment
-    from tilbench.run.models import find_model
-    from tilbench.run.options import open_options, thread_count
-    from tilbench.run.plan import plan_tasks, select_tasks
-    from tilbench.run.suite import SuiteRun
-    from tilbench.run.suites import expand_suite, find_suite
-
-    suite = expand_suite(find_suite(reference, registry), registry)
-    tasks = plan_tasks(suite, select_tasks(suite, [task]), registry, data_dir, limit)
-    if tasks[0].missing:
-        raise MissingDataset(tasks[0].missing)
-    given = {"device": "auto", "dtype": "float32", "batch_tokens": 4096, "prefix": None, "trust_remote_code": False}
-    options = open_options(registry, suite, {**given, "data_dir": data_dir})
-    profile = registry.get("hardware", "cuda" if options.device.startswith("cuda") else "cpu")
-    return SuiteRun(
-        suite=suite,
-        tasks=tasks,
-        sources=[find_model(model, registry, Path("runs")) for model in models],
-        options=options,
-        environment=describe_environment(
-            profile.name, options.device, options.dtype, thread_count(), tasks[0].distributions
-        ),
-        out=Path(),
-        command=shlex.join(["tilbench", *sys.argv[1:]]),
-    )

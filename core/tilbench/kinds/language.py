@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
-__all__ = ["Cues", "Language"]
+__all__ = ["CardWords", "Cues", "Language"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,25 @@ class Cues:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CardWords:
+    """What the card of a model says in this language.
+
+    about: a sentence with `{name}` and `{parameters}`. results, task, value, interval, chance: headings of a table.
+    source: where its numbers are from.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}
+
+    about: str
+    results: str
+    task: str
+    value: str
+    interval: str
+    chance: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Language:
     """One written language, or a domain of text that is scored beside languages.
 
@@ -32,6 +52,7 @@ class Language:
     alphabet: the lower-case letters of the language, in order.
     profile: `package/file` of running text in the language, UTF-8, from which `tilbench.data.language_id` learns
     to tell it from others; a `.jsonl` file is read by the `text` of its rows. Empty: letters alone tell.
+    card: what the card of a model says in it; None where nobody has written it.
     """
 
     __pydantic_config__ = {"extra": "forbid"}
@@ -44,3 +65,9 @@ class Language:
     cues: Cues
     domain: bool = False
     profile: str = ""
+    card: CardWords | None = None
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """What a score can depend on, as plain data."""
+        return {name: value for name, value in asdict(self).items() if name != "card"}

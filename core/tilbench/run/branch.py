@@ -6,21 +6,19 @@ branches of one run are several answers to what it would be if it ended there (H
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import pydantic
-
-from tilbench.checkpoints.folder import RUN, checkpoint_fingerprint, checkpoints, find_checkpoint, read_info
-from tilbench.config.model import ModelSpec, Recipe, Schedule
+from tilbench.checkpoints.folder import checkpoint_fingerprint, checkpoints, find_checkpoint, read_info
+from tilbench.config.model import Recipe, Schedule
 from tilbench.config.references import split_step
 from tilbench.errors import CheckpointError, ConfigError
 from tilbench.kinds.trainer import Start
 from tilbench.paths import atomic_folder
 from tilbench.registry import Registry
+from tilbench.run.specs import run_spec
 from tilbench.run.train import Training, resolve_spec
 
 __all__ = ["Tail", "resolve_branch", "share_tokens"]
@@ -46,8 +44,9 @@ def resolve_branch(
     name, step = split_step(reference)
     run = Path(name).expanduser()
     folder = find_checkpoint(run, step)
-    spec = _spec(run)
-    assert spec.recipe is not None
+    spec = run_spec(run)
+    if spec.recipe is None:
+        raise CheckpointError(f"{run} has no recipe to go on with")
     info = read_info(folder)
     resumable = [int(path.name.removeprefix("step-")) for path in checkpoints(run) if (path / "training").is_dir()]
     if info.step not in resumable:
@@ -80,20 +79,6 @@ def _linked(source: str, target: str) -> str:
     except OSError:  # another file system, or one without links
         shutil.copyfile(source, target)
     return target
-
-
-def _spec(run: Path) -> ModelSpec:
-    """Return the spec that a run was trained by."""
-    path = run / RUN
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        spec = ModelSpec.model_validate(found["spec"])
-    except (OSError, ValueError, KeyError, TypeError, pydantic.ValidationError) as error:
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"{path} does not say how the run was trained: {reason}") from None
-    if spec.recipe is None:
-        raise CheckpointError(f"{path} has no recipe to go on with")
-    return spec
 
 
 def _decayed(recipe: Recipe, step: int, decay: int, to: float, tail: Tail) -> Recipe:

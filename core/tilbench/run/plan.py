@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +157,7 @@ def _used(
         "metric_version": metric.version,
         "task_version": task.version,
         "settings": settings.model_dump(mode="json"),
-        "language": asdict(language) if language else None,
+        "language": language.deciding if language else None,
         "dataset": dataset.fingerprint,
         "shots": task.shots,
         "examples": examples.fingerprint if examples else "",

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import pydantic
+
+from tilbench.checkpoints.folder import RUN
 from tilbench.config import yaml
 from tilbench.config.model import ModelSpec
 from tilbench.config.references import SpecReference
-from tilbench.errors import ConfigError, UnknownName
+from tilbench.errors import CheckpointError, ConfigError, UnknownName
 from tilbench.paths import package_file
 from tilbench.registry import Registry
 
-__all__ = ["load_spec", "variants"]
+__all__ = ["load_spec", "run_spec", "variants"]
 
 
 def _read(name: str, registry: Registry) -> tuple[yaml.Source, dict[str, Any], dict[str, Any]]:
@@ -44,3 +49,14 @@ def load_spec(reference: SpecReference, registry: Registry, overrides: Sequence[
         fields = yaml.merge(fields, known[reference.variant])
     spec: ModelSpec = yaml.validate_overridden(fields, overrides, ModelSpec, source)
     return spec
+
+
+def run_spec(run: Path) -> ModelSpec:
+    """Return the spec that a run was trained by. Raises CheckpointError where its run.json does not say."""
+    path = run / RUN
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return ModelSpec.model_validate(found["spec"])
+    except (OSError, ValueError, KeyError, TypeError, pydantic.ValidationError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{path} does not say how the run was trained: {reason}") from None

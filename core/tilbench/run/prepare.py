@@ -1,0 +1,67 @@
+"""From a suite and names of models to a run that can be executed. Nothing is computed or written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from tilbench.config.suite import Suite
+from tilbench.errors import ConfigError
+from tilbench.registry import Registry
+from tilbench.results.store import RecordStore
+from tilbench.run.environment import describe_environment
+from tilbench.run.models import find_model
+from tilbench.run.options import open_options, thread_count
+from tilbench.run.plan import plan_tasks, select_tasks
+from tilbench.run.suite import SuiteRun
+from tilbench.run.suites import expand_suite
+from tilbench.run.train import train_if_needed
+
+__all__ = ["OPENING", "prepare"]
+
+OPENING: Mapping[str, Any] = MappingProxyType(
+    {"device": "auto", "dtype": "float32", "batch_tokens": 4096, "prefix": None, "trust_remote_code": False}
+)
+"""How models are opened where a command does not let people say it (`tilbench.run.options`)."""
+
+
+def prepare(
+    suite: Suite,
+    registry: Registry,
+    models: Sequence[str],
+    *,
+    out: Path,
+    data_dir: Path | None,
+    runs: Path = Path("runs"),
+    tasks: Sequence[str] = (),
+    limit: int | None = None,
+    train: bool = False,
+    opening: Mapping[str, Any] = OPENING,
+    command: str = "",
+) -> SuiteRun:
+    """Resolve everything that a run of `suite` over `models` needs. train: specs without a checkpoint are trained.
+
+    Raises ConfigError where no model is named, UnknownName, MissingDataset, CheckpointError.
+    """
+    RecordStore(out)
+    suite = expand_suite(suite, registry, trust_remote_code=opening["trust_remote_code"])
+    if not models:
+        raise ConfigError(f"suite {suite.name} names no models; name some with --models")
+    trainer = partial(train_if_needed, registry=registry, data_dir=data_dir) if train else None
+    sources = [find_model(model, registry, runs, trainer) for model in dict.fromkeys(models)]
+    planned = plan_tasks(suite, select_tasks(suite, tasks), registry, data_dir, limit)
+    options = open_options(registry, suite, {**opening, "data_dir": data_dir})
+    profile = registry.get("hardware", "cuda" if options.device.startswith("cuda") else "cpu")
+    distributions = {name for task in planned for name in task.distributions}
+    return SuiteRun(
+        suite=suite,
+        tasks=planned,
+        sources=sources,
+        options=options,
+        environment=describe_environment(profile.name, options.device, options.dtype, thread_count(), distributions),
+        out=out,
+        command=command,
+    )
