@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from tilbench.paths import package_file
 from tilbench_decoders.config import GroupedConfig
 from tilbench_decoders.decoder import Decoder
 from tilbench_decoders.family import DecoderFamily
 from tilbench_decoders.grouped import grouped_blocks, grouped_norm, grouped_parameters
 from tilbench_decoders.positions import LinearBias
+from tilbench_decoders.transformers_map import from_transformers, llama_links, to_transformers
 
 __all__ = ["Alibi", "AlibiConfig"]
+
+_CODE = "modeling_alibi"
 
 
 class AlibiConfig(GroupedConfig):
@@ -27,3 +36,41 @@ class Alibi(DecoderFamily[AlibiConfig]):
     def assemble(self, config: AlibiConfig) -> Decoder:
         """Return the decoder put together from its parts."""
         return Decoder(config, grouped_blocks(config), grouped_norm(config), linear=LinearBias(config.num_heads))
+
+    def to_transformers(self, config: AlibiConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights of the equal AlibiForCausalLM, whose parts are named as Llama's."""
+        return to_transformers(llama_links(config), state)
+
+    def from_transformers(self, config: AlibiConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return our weights from those of an AlibiForCausalLM. Raises CheckpointError for missing ones."""
+        return from_transformers(llama_links(config), state)
+
+    def transformers_config(self, config: AlibiConfig) -> dict[str, Any]:
+        """Return the fields of the equal AlibiConfig of `transformers_code`: Transformers has no such class."""
+        return {
+            "architectures": ["AlibiForCausalLM"],
+            "model_type": "tilbench_alibi",
+            "auto_map": {
+                "AutoConfig": f"{_CODE}.AlibiConfig",
+                "AutoModel": f"{_CODE}.AlibiModel",
+                "AutoModelForCausalLM": f"{_CODE}.AlibiForCausalLM",
+            },
+            "vocab_size": config.vocab_size,
+            "hidden_size": config.hidden_size,
+            "intermediate_size": config.intermediate_size,
+            "num_hidden_layers": config.num_layers,
+            "num_attention_heads": config.num_heads,
+            "num_key_value_heads": config.kv_heads,
+            "head_dim": config.head_width,
+            "max_position_embeddings": config.max_length,
+            "rms_norm_eps": config.norm_eps,
+            "bias": config.bias,
+            "dropout": config.dropout,
+            "initializer_range": config.initializer_range,
+            "tie_word_embeddings": config.tie_embeddings,
+        }
+
+    def transformers_code(self) -> Mapping[str, str]:
+        """Return the text of the Python file, by its name, that the exported model is loaded with."""
+        path = package_file("tilbench_decoders", f"{_CODE}.py")
+        return {path.name: path.read_text(encoding="utf-8")}

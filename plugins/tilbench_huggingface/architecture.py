@@ -140,6 +140,10 @@ class HuggingFaceArchitecture:
 
         save_merged(folder, out, dtype)
 
+    def save_transformers(self, module: nn.Module, folder: Path) -> None:
+        """Write the folder that Transformers loads: the one that a checkpoint without an adapter is."""
+        self.save(module, folder)
+
     def adapt(self, module: nn.Module, adapter: Adapter) -> nn.Module:
         """Return the decoder with a low-rank adapter to train on its frozen weights."""
         from tilbench_huggingface.adapters import with_adapter

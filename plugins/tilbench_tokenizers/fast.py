@@ -93,6 +93,11 @@ class FastTokenizer(BaseTokenizer):
         text: str = self._rust.decode(shown, skip_special_tokens=False)
         return text
 
+    def to_transformers(self) -> Mapping[str, Any]:
+        """Return the content of its tokenizer.json, without dropout."""
+        model = self.content["model"]
+        return {**self.content, "model": {**model, "dropout": None}} if model.get("dropout") else self.content
+
     def _write(self, folder: Path) -> Mapping[str, Any]:
         text = json.dumps(self.content, ensure_ascii=False, indent=1)
         (folder / "tokenizer.json").write_text(text, encoding="utf-8")

@@ -40,7 +40,8 @@ class TekkenTokenizer(BaseTokenizer):
             tekken = Tekkenizer.from_file(path)
             ranks = int(tekken.n_words) - int(tekken.num_special_tokens)
             entries = {base64.b64decode(t["token_bytes"]): int(t["rank"]) for t in content["vocab"][:ranks]}
-            self._pairs = BytePairs(entries, content["config"]["pattern"])
+            self._ranks, self._pattern = entries, str(content["config"]["pattern"])
+            self._pairs = BytePairs(entries, self._pattern)
             defined = {token["token_str"] for token in content.get("special_tokens") or ()}
         except MissingDependency:
             raise
@@ -53,6 +54,7 @@ class TekkenTokenizer(BaseTokenizer):
         ids = {role: tekken.get_special_token(n) for role, n in names.items() if not defined or n in defined}
         self.special = SpecialTokens(ids.get("bos"), ids.get("eos"), ids.get("pad"), ids.get("unk"))
         self.fallback_ids = frozenset(self._offset + rank for rank in self._pairs.high_bytes)
+        self._names = [str(tekken.id_to_piece(number)) for number in range(self._offset)]
         self.fingerprint = digest(["tekken", hashlib.sha256(self._data).hexdigest()])
 
     def _encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
@@ -61,6 +63,14 @@ class TekkenTokenizer(BaseTokenizer):
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`; special tokens, and ids that are no token, are left out."""
         return self._pairs.decode([i - self._offset for i in ids])
+
+    def to_transformers(self) -> Mapping[str, Any]:
+        """Return the content of an equal tokenizer.json."""
+        from tilbench_tokenizers.transformers_form import byte_pair_content
+
+        special = {name: number for number, name in enumerate(self._names)}
+        content: Mapping[str, Any] = byte_pair_content(self._ranks, self._pattern, special, self._offset)
+        return content
 
     def _write(self, folder: Path) -> Mapping[str, Any]:
         (folder / "tekken.json").write_bytes(self._data)

@@ -54,6 +54,13 @@ class PieceTokenizer(BaseTokenizer):
         text: str = self._processor.decode(shown)
         return text
 
+    def to_transformers(self) -> Mapping[str, Any]:
+        """Return the content of a tokenizer.json that Transformers makes of the model. Raises Unsupported."""
+        from tilbench_tokenizers.transformers_form import piece_content
+
+        content: Mapping[str, Any] = piece_content(self._data)
+        return content
+
     def _write(self, folder: Path) -> Mapping[str, Any]:
         (folder / _FILE).write_bytes(self._data)
         return {}

@@ -64,7 +64,7 @@ class TiktokenTokenizer(BaseTokenizer):
         chosen, top = SCHEMES[self.scheme], max(ranks.values())
         # another vocabulary under a known scheme has its own end: the id after its last rank
         special = dict(chosen.special) if len(ranks) == chosen.entries else {"<|endoftext|>": top + 1}
-        self._data = data
+        self._data, self._ranks, self._special = data, ranks, special
         self._pairs = BytePairs(ranks, chosen.pattern)
         self.size = max(top, *special.values()) + 1
         self.special = SpecialTokens(eos=special["<|endoftext|>"])
@@ -77,6 +77,13 @@ class TiktokenTokenizer(BaseTokenizer):
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`; special tokens, and ids that are no token, are left out."""
         return self._pairs.decode(ids)
+
+    def to_transformers(self) -> Mapping[str, Any]:
+        """Return the content of an equal tokenizer.json."""
+        from tilbench_tokenizers.transformers_form import byte_pair_content
+
+        content: Mapping[str, Any] = byte_pair_content(self._ranks, SCHEMES[self.scheme].pattern, self._special)
+        return content
 
     def _write(self, folder: Path) -> Mapping[str, Any]:
         (folder / _FILE).write_bytes(self._data)

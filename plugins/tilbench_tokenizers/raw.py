@@ -32,6 +32,12 @@ class ByteTokenizer(BaseTokenizer):
         """Return the text of `ids`; bytes that are no UTF-8 become U+FFFD."""
         return bytes(i for i in ids if 0 <= i < 0x100).decode("utf-8", "replace")
 
+    def to_transformers(self) -> Mapping[str, Any]:
+        """Return the content of an equal tokenizer.json."""
+        from tilbench_tokenizers.transformers_form import byte_content
+
+        return byte_content({"<pad>": 256, "<s>": 257, "</s>": 258})
+
     def _write(self, folder: Path) -> Mapping[str, Any]:
         return {}
 

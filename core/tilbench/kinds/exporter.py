@@ -1,16 +1,52 @@
-"""An exporter writes a checkpoint in a format that other tools read."""
+"""Exporters: a checkpoint → files in a format that other tools read."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["Exporter"]
+from tilbench.config.model import GenerationSettings, Precision
+from tilbench.kinds.tokenizer import Tokenizer
+
+__all__ = ["ExportJob", "Exporter"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportJob:
+    """Everything an exporter needs, resolved: nothing in it is a name any more.
+
+    folder: the checkpoint, its adapter (if it had one) added into its weights already. info: what its `tilbench.json`
+    says (`tilbench.checkpoints.folder.CheckpointInfo`). architecture: the registered object that loads it, by the
+    validated `config`. generation: decoding settings that the model's spec recommends, if any. precision: of the
+    written weights. allow_code: Python may be written beside them.
+
+    An architecture whose models Transformers can load says so: it has `to_transformers(config, state)`, the weights by
+    Transformers' names, `transformers_config(config)`, the fields of its config.json, and, where Transformers has no
+    such class, `transformers_code()`, the text of each Python file by its name; or it has
+    `save_transformers(module, folder)`, which writes such a folder itself. A tokenizer that Transformers can run has
+    `to_transformers()`, the content of its tokenizer.json.
+    """
+
+    folder: Path
+    info: Any
+    architecture: Any
+    config: Any
+    tokenizer: Tokenizer
+    generation: GenerationSettings | None = None
+    precision: Precision = "fp32"
+    allow_code: bool = False
 
 
 @runtime_checkable
 class Exporter(Protocol):
     """Writes one format."""
 
-    def export(self, checkpoint: Path, target: Path) -> Path:
-        """Write `checkpoint` to `target` and return what was written. Raises Unsupported, CheckpointError."""
+    def export(self, job: ExportJob, out: Path) -> Mapping[str, Any]:
+        """Write the checkpoint into `out`, an empty folder, and return what is worth telling, as plain data.
+
+        Raises Unsupported for an architecture, tokenizer or precision that the format cannot hold, CheckpointError
+        for weights that do not fit the precision, and where what was written does not compute what the checkpoint
+        does.
+        """

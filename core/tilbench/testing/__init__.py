@@ -22,6 +22,7 @@ The same checks, of anything registered, from the command line: `tilbench check 
 | `TrainerConformance`       | `subject`, `recipe`                                    |
 | `HardwareConformance`      | `subject`                                              |
 | `ExecutorConformance`      | `subject`                                              |
+| `ExporterConformance`      | `subject`                                              |
 | `ModelConformance`         | `name`, `registry`                                     |
 | `SuiteConformance`         | `name`, `registry`                                     |
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         ModelConformance,
         SuiteConformance,
     )
+    from tilbench.testing.exporter import ExporterConformance
     from tilbench.testing.language import LanguageConformance
     from tilbench.testing.metric import MetricConformance
     from tilbench.testing.model import ExecutorConformance, LanguageModelConformance, LoaderConformance
@@ -68,6 +70,7 @@ __all__ = [
     "ConformanceError",
     "DatasetConformance",
     "ExecutorConformance",
+    "ExporterConformance",
     "HardwareConformance",
     "LanguageConformance",
     "LanguageModelConformance",
@@ -99,6 +102,7 @@ _HOMES = {
     "architecture": ("ArchitectureConformance",),
     "base": ("Conformance", "ConformanceError", "NotApplicable", "Outcome", "declining", "require"),
     "data": ("DatasetConformance", "HardwareConformance", "ModelConformance", "SuiteConformance"),
+    "exporter": ("ExporterConformance",),
     "language": ("LanguageConformance",),
     "metric": ("MetricConformance",),
     "model": ("ExecutorConformance", "LanguageModelConformance", "LoaderConformance"),

@@ -67,6 +67,10 @@ def _made(kind: str, name: str, registry: Registry, data_dir: Path | None) -> Co
             return _with(TokenizerConformance(), subject=family, reference=name if family.recognises(name) else "")
         case "loaders":
             return _loader(name, registry)
+        case "exporters":
+            from tilbench.testing.exporter import ExporterConformance
+
+            return _with(ExporterConformance(), subject=registry.get(kind, name), registry=registry)
         case _:
             return _other(kind, registry.get(kind, name))
 
@@ -84,10 +88,6 @@ def _other(kind: str, subject: Any) -> Conformance:
         from tilbench.testing.model import ExecutorConformance
 
         return _with(ExecutorConformance(), subject=subject)
-    if kind == "exporters":
-        from tilbench.testing.base import NotApplicable
-
-        raise NotApplicable("there are no checks of exporters: what one writes is for other programs to read")
     raise PluginError(f"there are no checks of {kind}")
 
 

@@ -1,0 +1,109 @@
+"""Exporting: a checkpoint → a folder in a format that other tools read."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from tilbench.checkpoints.folder import RUN, CheckpointInfo, find_checkpoint, read_info
+from tilbench.config.model import GenerationSettings, Precision
+from tilbench.config.references import split_step
+from tilbench.errors import CheckpointError, Unsupported
+from tilbench.kinds.exporter import ExportJob
+from tilbench.paths import atomic_folder
+from tilbench.registry import Registry
+
+__all__ = ["export", "export_job"]
+
+
+def export(
+    reference: str, to: str, out: Path, registry: Registry, *, precision: Precision = "fp32", allow_code: bool = False
+) -> Mapping[str, Any]:
+    """Write the checkpoint `reference` (`FOLDER` or `FOLDER@STEP`) into `out` in the format of the exporter `to`.
+
+    Returns what the exporter tells. Raises UnknownName for a format nobody registered, CheckpointError for a folder
+    that is no checkpoint or an `out` that exists, and what the exporter raises.
+    """
+    exporter = registry.get("exporters", to)
+    if out.exists() or out.is_symlink():
+        raise CheckpointError(f"{out} exists; name a folder that does not")
+    with export_job(reference, registry, precision=precision, allow_code=allow_code) as job:
+        with atomic_folder(out) as aside:
+            told: Mapping[str, Any] = exporter.export(job, aside)
+        return told
+
+
+@contextlib.contextmanager
+def export_job(
+    reference: str, registry: Registry, *, precision: Precision = "fp32", allow_code: bool = False
+) -> Iterator[ExportJob]:
+    """Resolve the checkpoint `reference`; an adapter is merged in fp32 into a folder that is gone afterwards."""
+    folder = _checkpoint(reference)
+    info = read_info(folder)
+    architecture = registry.get("architectures", info.architecture.name)
+    config = _config(architecture, info, folder)
+    tokenizer = registry.get("tokenizers", info.tokenizer).load(str(folder))
+    with _merged(architecture, config, info, folder) as whole:
+        yield ExportJob(
+            folder=whole,
+            info=info.model_copy(update={"parameters": architecture.parameters(config)}),
+            architecture=architecture,
+            config=config,
+            tokenizer=tokenizer,
+            generation=_generation(folder),
+            precision=precision,
+            allow_code=allow_code,
+        )
+
+
+def _checkpoint(reference: str) -> Path:
+    folder, step = Path(reference).expanduser(), None
+    if not folder.exists():
+        name, step = split_step(reference)
+        folder = Path(name).expanduser()
+    return find_checkpoint(folder, step)
+
+
+def _config(architecture: Any, info: CheckpointInfo, folder: Path) -> Any:
+    try:
+        return architecture.Config.model_validate(info.architecture.config)
+    except pydantic.ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"]))
+        raise CheckpointError(f"{folder}: architecture {info.architecture.name}: {where}: {fault['msg']}") from None
+
+
+@contextlib.contextmanager
+def _merged(architecture: Any, config: Any, info: CheckpointInfo, folder: Path) -> Iterator[Path]:
+    """Give the checkpoint's folder, or that of its weights with the adapter added into them."""
+    import torch
+
+    from tilbench.checkpoints.adapters import ADAPTER
+
+    if not (folder / ADAPTER).is_file():
+        yield folder
+        return
+    if not hasattr(architecture, "merge"):
+        raise Unsupported(f"{folder} has an adapter, which architecture {info.architecture.name!r} cannot merge")
+    with tempfile.TemporaryDirectory() as name:
+        architecture.merge(config, folder, Path(name), dtype=torch.float32)
+        yield Path(name)
+
+
+def _generation(folder: Path) -> GenerationSettings | None:
+    """Return the decoding settings of the spec that the checkpoint's run was trained by, where its run.json has any."""
+    path = folder.parent / RUN
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))["spec"]["generation"]
+        return None if settings is None else GenerationSettings.model_validate(settings)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path} does not say how the run was trained: {reason}") from None

@@ -1,0 +1,45 @@
+"""The card of an exported model: a README.md that says what it is, where it is from and how it is loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from tilbench.kinds.exporter import ExportJob
+
+__all__ = ["markdown_text", "model_card"]
+
+_HEADER = ["---", "library_name: transformers", "pipeline_tag: text-generation", "tags: [tilbench]", "---", ""]
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&])")
+
+
+def markdown_text(text: str) -> str:
+    """Return text on one line that Markdown and HTML show as it is."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split())).replace(r"\<", "&lt;").replace(r"\>", "&gt;")
+
+
+def model_card(job: ExportJob, sections: Sequence[tuple[str, str]]) -> str:
+    """Return the card. sections: further headings with their Markdown, such as results read from records.
+
+    It says what the checkpoint's files say and claims nothing else.
+    """
+    info = job.info
+    facts = [
+        ("model", info.model),
+        ("architecture", info.architecture.name),
+        ("parameters", f"{info.parameters:,}"),
+        ("context", f"{job.config.max_length:,} tokens"),
+        ("precision", job.precision),
+        ("training steps", f"{info.step:,}"),
+        ("training tokens", f"{info.tokens:,}"),
+        ("tokenizer", f"{info.tokenizer}, {job.tokenizer.size:,} entries"),
+        ("trained by", f"tilbench {info.tilbench}"),
+    ]
+    if info.run:
+        facts.append(("run", info.run))
+    facts += [("started from", fingerprint) for fingerprint in info.lineage]
+    lines = [*_HEADER, f"# {markdown_text(info.model)}", "", "| | |", "|---|---|"]
+    lines += [f"| {name} | {markdown_text(str(value))} |" for name, value in facts]
+    for heading, body in sections:
+        lines += ["", f"## {markdown_text(heading)}", "", body.strip()]
+    return "\n".join(lines) + "\n"

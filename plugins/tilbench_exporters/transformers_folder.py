@@ -1,0 +1,110 @@
+"""A folder that Transformers loads: weights, config, tokenizer, decoding settings and a card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import nn
+
+from tilbench.config.decoding import Preset
+from tilbench.errors import Unsupported
+from tilbench.kinds.exporter import ExportJob
+from tilbench.kinds.tokenizer import SpecialTokens
+from tilbench.run.decode_files import generation_config
+from tilbench.run.model_card import model_card
+from tilbench_exporters.tokenizer_files import role_ids, write_tokenizer
+from tilbench_exporters.weights import DTYPES, loaded, write_json
+
+__all__ = ["TransformersExporter"]
+
+
+class TransformersExporter:
+    """Writes what `AutoModelForCausalLM` and `AutoTokenizer` read; it needs no Transformers itself."""
+
+    def export(self, job: ExportJob, out: Path) -> Mapping[str, Any]:
+        """Write the folder.
+
+        Raises Unsupported where Transformers has no equal model or tokenizer, or needs code that was not allowed.
+        """
+        code = _code(job)
+        write_tokenizer(job, out)
+        _write_model(job, loaded(job), out)
+        for name, text in code.items():
+            (out / name).write_text(text, encoding="utf-8")
+        _write_settings(job, out)
+        card = model_card(job, [("Loading", _loading(bool(code)))])
+        (out / "README.md").write_text(card, encoding="utf-8")
+        return {"files": sorted(path.name for path in out.iterdir())}
+
+
+def _code(job: ExportJob) -> Mapping[str, str]:
+    """Return the Python that the model is loaded with, by file name. Raises Unsupported where it was not allowed."""
+    name, architecture = job.info.architecture.name, job.architecture
+    if not hasattr(architecture, "to_transformers") and not hasattr(architecture, "save_transformers"):
+        raise Unsupported(
+            f"architecture {name!r} says nothing of an equal model in Transformers; export with --to safetensors, pt "
+            "or onnx"
+        )
+    code: Mapping[str, str] = architecture.transformers_code() if hasattr(architecture, "transformers_code") else {}
+    if code and not job.allow_code:
+        raise Unsupported(
+            f"Transformers has no class for architecture {name!r}: {', '.join(code)} would be written beside the "
+            "weights and run by whoever loads them; allow it with --allow-code"
+        )
+    return code
+
+
+def _write_model(job: ExportJob, module: nn.Module, out: Path) -> None:
+    """Write weights and config.json."""
+    if hasattr(job.architecture, "save_transformers"):
+        job.architecture.save_transformers(module, out)
+        return
+    weights = job.architecture.to_transformers(job.config, module.state_dict())
+    save_file({name: each.contiguous() for name, each in weights.items()}, out / "model.safetensors", {"format": "pt"})
+    dtype = str(DTYPES[job.precision]).removeprefix("torch.")
+    write_json(out / "config.json", {**job.architecture.transformers_config(job.config), "torch_dtype": dtype})
+
+
+def _write_settings(job: ExportJob, out: Path) -> None:
+    """Put the special tokens into config.json, and them and the spec's decoding into generation_config.json.
+
+    Special tokens that the model's own files name already are left: they may be several.
+    """
+    ids = {f"{role}_token_id": number for role, number in role_ids(job).items() if role != "unk"}
+    config = _read(out / "config.json")
+    write_json(out / "config.json", {**config, **{name: _first(config.get(name), ids[name]) for name in ids}})
+    decoding: Mapping[str, Any] = {}
+    if job.generation is not None:
+        chosen = job.generation.model_dump()
+        limit = {"max_new_tokens": chosen.pop("max_new_tokens")}
+        decoding = generation_config(Preset.model_validate(chosen), limit, SpecialTokens())
+    known = {name: number for name, number in ids.items() if number is not None}
+    path = out / "generation_config.json"
+    write_json(path, {**known, **(_read(path) if path.is_file() else {}), **decoding})
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _loading(code: bool) -> str:
+    trust = ", trust_remote_code=True" if code else ""
+    lines = [
+        *(["The model's class is in this folder. Loading runs it: read it first.", ""] if code else []),
+        "```python",
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        f'model = AutoModelForCausalLM.from_pretrained("FOLDER"{trust})',
+        'tokenizer = AutoTokenizer.from_pretrained("FOLDER")',
+        "```",
+    ]
+    return "\n".join(lines)
