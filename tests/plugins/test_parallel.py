@@ -255,7 +255,8 @@ def test_a_signal_to_any_process_saves_the_step_and_faults_are_one_line(tmp_path
 
 @pytest.mark.slow
 def test_torchrun_trains_from_the_command_line(tmp_path: Path) -> None:
-    settings = ["--set", "recipe.steps=10", "--set", "recipe.checkpoint_every=5", "--set", "recipe.parallel=fsdp"]
+    given = ["recipe.steps=10", "recipe.schedule={warmup: 2}", "recipe.checkpoint_every=5", "recipe.parallel=fsdp"]
+    settings = [part for each in given for part in ("--set", each)]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tilbench"]
     done = subprocess.run(
         [sys.executable, *torchrun, "train", "til-mini-1b:tiny", *settings, "--out", "run", "--json"],

@@ -19,6 +19,7 @@ _COMMANDS = {
     "select": ("tilbench.cli.select:select", "Choose a checkpoint by a value of a suite."),
     "merge": ("tilbench.cli.merge:merge", "Add an adapter into the weights under it."),
     "export": ("tilbench.cli.export:export", "Write a checkpoint in a format that other tools read."),
+    "release": ("tilbench.cli.release:release", "Write all that publishing a checkpoint needs."),
     "plot": ("tilbench.cli.plot:plot", "Draw the curves of training runs."),
     "decode": ("tilbench.cli.decode:decode", "Find decoding settings, and confirm them on other prompts."),
     "tokenizer": ("tilbench.cli.tokenizer:tokenizer", "Train a tokenizer, or compare several."),

@@ -284,6 +284,8 @@ class ModelSpec(Schema):
     `hf:org/name@revision`. Empty: fresh weights."""
     adapter: str = ""
     """Reference of the published adapter."""
+    suites: list[str] = []
+    """Suites by which the document's authors, or people who speak its languages, would score it."""
     reported: list[Reported] = []
     notes: list[str] = []
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import yaml
 
 from tilbench.kinds.exporter import ExportJob
 
 __all__ = ["markdown_text", "model_card"]
 
-_HEADER = ["---", "library_name: transformers", "pipeline_tag: text-generation", "tags: [tilbench]", "---", ""]
+_HEADER = {"library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["tilbench"]}
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&])")
 
 
@@ -18,10 +21,13 @@ def markdown_text(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split())).replace(r"\<", "&lt;").replace(r"\>", "&gt;")
 
 
-def model_card(job: ExportJob, sections: Sequence[tuple[str, str]]) -> str:
+def model_card(
+    job: ExportJob, sections: Sequence[tuple[str, str]], about: Mapping[str, object] = MappingProxyType({})
+) -> str:
     """Return the card. sections: further headings with their Markdown, such as results read from records.
 
-    It says what the checkpoint's files say and claims nothing else.
+    about: further fields of its header, which the Hub reads. The rest says what the checkpoint's files say and claims
+    nothing else.
     """
     info = job.info
     facts = [
@@ -38,7 +44,8 @@ def model_card(job: ExportJob, sections: Sequence[tuple[str, str]]) -> str:
     if info.run:
         facts.append(("run", info.run))
     facts += [("started from", fingerprint) for fingerprint in info.lineage]
-    lines = [*_HEADER, f"# {markdown_text(info.model)}", "", "| | |", "|---|---|"]
+    header = yaml.safe_dump({**_HEADER, **about}, allow_unicode=True, sort_keys=False).rstrip()
+    lines = ["---", header, "---", "", f"# {markdown_text(info.model)}", "", "| | |", "|---|---|"]
     lines += [f"| {name} | {markdown_text(str(value))} |" for name, value in facts]
     for heading, body in sections:
         lines += ["", f"## {markdown_text(heading)}", "", body.strip()]

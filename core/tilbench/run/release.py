@@ -1,0 +1,237 @@
+"""A release: a checkpoint, scored, compared, with its decoding settings, exported, and described from its records."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tilbench.checkpoints.folder import checkpoints, find_checkpoint, is_checkpoint, read_info
+from tilbench.config.decoding import Sweep
+from tilbench.config.model import ModelSpec, Precision
+from tilbench.config.references import split_step
+from tilbench.config.suite import Suite
+from tilbench.errors import CheckpointError, ConfigError
+from tilbench.kinds.exporter import ExportJob
+from tilbench.kinds.language import Language
+from tilbench.paths import atomic_folder
+from tilbench.registry import Registry
+from tilbench.results.compare import Comparison, compare_models
+from tilbench.results.record import Record
+from tilbench.results.store import RecordStore
+from tilbench.run.decode import SweepPlan, plan_sweep
+from tilbench.run.execute import Progress
+from tilbench.run.export import export_job
+from tilbench.run.models import find_model
+from tilbench.run.prepare import prepare
+from tilbench.run.release_card import benchmark_report, release_card, release_note
+from tilbench.run.release_files import write_checksums, write_evaluation, write_telemetry
+from tilbench.run.specs import run_spec
+from tilbench.run.suite import SuiteRun, run_suite
+from tilbench.run.suites import find_suite
+from tilbench.run.sweep import sweep_into
+
+__all__ = ["Release", "Scored", "plan_release", "release"]
+
+_FORMATS = {"transformers": "", "safetensors": "native", "pt": "native"}
+"""Exporter → the folder of the bundle that it writes into."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Everything resolved, nothing computed.
+
+    reference: how the checkpoint was named. against: the model that it is compared with, if any. sweep: None where
+    there are no prompts in its languages.
+    """
+
+    reference: str
+    folder: Path
+    spec: ModelSpec
+    languages: Sequence[Language]
+    runs: Sequence[SuiteRun]
+    against: str
+    sweep: SweepPlan | None
+    records: Path
+    precision: Precision
+    allow_code: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What the suites say. records: the model's own, in the order of suites and tasks. comparisons: suite → its own."""
+
+    records: Sequence[Record]
+    comparisons: dict[str, Comparison]
+
+
+def plan_release(
+    reference: str,
+    registry: Registry,
+    *,
+    records: Path,
+    data_dir: Path | None,
+    suites: Sequence[str] = (),
+    against: str | None = None,
+    prompts: Sequence[str] = (),
+    sweep: Sweep | None = None,
+    limit: int | None = None,
+    precision: Precision = "fp32",
+    allow_code: bool = False,
+    command: str = "",
+) -> Release:
+    """Resolve the release of `reference` (a run or checkpoint of ours, or RUN@STEP).
+
+    suites: those of the model's spec, if none is named. against: the run's first checkpoint, if None; "" compares with
+    nothing. prompts: the registered ones in the model's languages, if none is named. limit: rows a task, and prompts a
+    dataset. Raises what naming something wrong raises, before anything is computed or written.
+    """
+    folder = _checkpoint(reference)
+    spec = run_spec(folder.parent)
+    wanted = [find_suite(name, registry) for name in (suites or spec.suites)]
+    if not wanted:
+        raise ConfigError(f"the spec of {reference} names no suites; name some with --suites")
+    against = _first(reference, folder) if against is None else against
+    with export_job(reference, registry, precision=precision, allow_code=allow_code) as job:
+        _check_export(job, registry)
+    runs = [
+        _planned(suite, registry, [reference, *([against] if against else [])], records, data_dir, limit, command)
+        for suite in wanted
+    ]
+    languages = [language for tag, language in registry.all("languages") if tag in spec.languages]
+    sets = list(prompts) or _prompts(registry, languages)
+    swept = sweep or Sweep()
+    return Release(
+        reference=reference,
+        folder=folder,
+        spec=spec,
+        languages=sorted(languages, key=lambda language: spec.languages.index(language.tag)),
+        runs=runs,
+        against=against,
+        sweep=plan_sweep(swept, registry, sets, [], data_dir=data_dir, limit=limit, seed=0) if sets else None,
+        records=records,
+        precision=precision,
+        allow_code=allow_code,
+    )
+
+
+def _checkpoint(reference: str) -> Path:
+    """Return the checkpoint's folder. Raises CheckpointError for one that is of no run, and so has no telemetry."""
+    name, step = (reference, None) if Path(reference).expanduser().exists() else split_step(reference)
+    folder = find_checkpoint(Path(name).expanduser(), step)
+    if not checkpoints(folder.parent):
+        raise CheckpointError(
+            f"{folder} is a checkpoint of no run, so nothing says how it was trained; 'tilbench export' writes its "
+            "files alone"
+        )
+    return folder
+
+
+def _first(reference: str, folder: Path) -> str:
+    """Return the reference of the run's first checkpoint; empty where it is the one that is released."""
+    first = checkpoints(folder.parent)[0]
+    name = reference if not is_checkpoint(Path(reference)) else str(folder.parent)
+    name = name if Path(name).exists() else split_step(name)[0]
+    return "" if first == folder else f"{name.rstrip('/')}@{read_info(first).step}"
+
+
+def _prompts(registry: Registry, languages: Sequence[Language]) -> list[str]:
+    """Return the datasets of prompts in some languages that plugins bring with them."""
+    tags = [language.tag for language in languages if not language.domain]
+    return [
+        name
+        for name, dataset in registry.all("datasets")
+        if dataset.kind == "prompts" and dataset.language in tags and dataset.package
+    ]
+
+
+def _planned(
+    suite: Suite,
+    registry: Registry,
+    models: Sequence[str],
+    records: Path,
+    data_dir: Path | None,
+    limit: int | None,
+    command: str,
+) -> SuiteRun:
+    return prepare(
+        suite, registry, [*models, *suite.baselines], out=records, data_dir=data_dir, limit=limit, command=command
+    )
+
+
+def _check_export(job: ExportJob, registry: Registry) -> None:
+    """Export once for nothing: what a format cannot hold is said before hours of scoring."""
+    with tempfile.TemporaryDirectory() as name:
+        registry.get("exporters", "transformers").export(job, Path(name))
+
+
+def release(plan: Release, registry: Registry, out: Path, progress: Progress) -> Path:
+    """Score, compare, sweep, export and describe; return the bundle's folder, which appears whole or not at all.
+
+    What is recorded already is not scored again, so a release that was killed goes on where it was.
+    """
+    if out.exists():
+        raise CheckpointError(f"{out} exists; name a folder that does not with --out")
+    scored = _score(plan, registry, progress)
+    with ExitStack() as stack:
+        aside = stack.enter_context(atomic_folder(out))
+        job = stack.enter_context(
+            export_job(plan.reference, registry, precision=plan.precision, allow_code=plan.allow_code)
+        )
+        for name, where in _FORMATS.items():
+            (aside / where).mkdir(exist_ok=True)
+            registry.get("exporters", name).export(job, aside / where)
+        write_telemetry(plan.folder, aside)
+        write_evaluation(plan.reference, scored.records, scored.comparisons, plan.against, aside)
+        _copy_records(plan, scored.records, aside / "records")
+        if plan.sweep is not None:
+            with _decoding(plan, registry, progress) as swept:
+                for path in sorted(swept.iterdir()):
+                    shutil.copyfile(path, aside / path.name)
+        decoded = (aside / "decoding_summary.json").is_file()
+        (aside / "README.md").write_text(release_card(job, plan, scored, decoded=decoded), encoding="utf-8")
+        report = benchmark_report(plan.reference, scored.records)
+        (aside / "benchmark_report.md").write_text(report, encoding="utf-8")
+        (aside / "RELEASE.md").write_text(release_note(job, plan, scored), encoding="utf-8")
+        write_checksums(aside)
+    return out
+
+
+def _score(plan: Release, registry: Registry, progress: Progress) -> Scored:
+    executor = registry.get("executors", "local")
+    records: list[Record] = []
+    comparisons: dict[str, Comparison] = {}
+    store = RecordStore(plan.records)
+    for run in plan.runs:
+        shares = list(run_suite(run, executor, progress))
+        records += shares[0].records
+        if plan.against:
+            ours, theirs = (f"{share.card.name}#{share.card.fingerprint}" for share in shares[:2])
+            comparisons[run.suite.name] = compare_models(store, ours, theirs, suite=run.suite.name)
+    return Scored(records, comparisons)
+
+
+def _copy_records(plan: Release, records: Sequence[Record], target: Path) -> None:
+    """Copy the model's records with their items, so that others can verify them."""
+    store = RecordStore(plan.records)
+    for record in records:
+        path = store.place(record)
+        copy = target / path.relative_to(plan.records)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        for each in (path, path.with_suffix(".parquet")):
+            if each.is_file():
+                shutil.copyfile(each, copy.with_suffix(each.suffix))
+
+
+@contextmanager
+def _decoding(plan: Release, registry: Registry, progress: Progress) -> Iterator[Path]:
+    """Give the files of the decoding sweep, which is made beside the records and kept there."""
+    assert plan.sweep is not None
+    source = find_model(plan.reference, registry, Path("runs"))
+    with tempfile.TemporaryDirectory(prefix=".release.", dir=plan.records) as name:
+        folder = Path(name) / "decoding"
+        sweep_into(folder, plan.sweep, source, plan.runs[0].options, progress)
+        yield folder
