@@ -118,9 +118,7 @@ def _halve(graph: Any, names: set[str]) -> None:
     for name in sorted(names & set(graph.initializers)):
         whole = graph.initializers.pop(name)
         half = ir.tensor(whole.const_value.numpy().astype("float16"), name=f"{name}.fp16")
-        stored = ir.Value(
-            name=half.name, shape=whole.shape, type=ir.TensorType(ir.DataType.FLOAT16), const_value=half
-        )
+        stored = ir.Value(name=half.name, shape=whole.shape, type=ir.TensorType(ir.DataType.FLOAT16), const_value=half)
         graph.register_initializer(stored)
         cast = ir.node("Cast", [stored], attributes={"to": ir.DataType.FLOAT}, name=f"{name}.cast")
         cast.outputs[0].name = f"{name}.fp32"

@@ -130,9 +130,7 @@ class ExporterConformance(Conformance):
                 yield name, family.load(name)
 
 
-def _job(
-    folder: Path, architecture: tuple[str, Any], tokenizer: tuple[str, Any], weight: float | None
-) -> ExportJob:
+def _job(folder: Path, architecture: tuple[str, Any], tokenizer: tuple[str, Any], weight: float | None) -> ExportJob:
     """Write a checkpoint of random weights and return the job of exporting it, code allowed."""
     name, made = architecture
     config = example_config(made, {"vocab_size": tokenizer[1].size})
