@@ -112,7 +112,10 @@ def _compare(job: ExportJob, content: Mapping[str, Any]) -> None:
     except Exception as error:  # the Rust side raises bare Exception
         reason = " ".join(str(error).split())[:150]
         raise Unsupported(_refusal(job, f"has a form that Transformers cannot read ({reason})")) from None
-    special = [token["content"] for token in content["added_tokens"] or () if token["special"]]
+    added = content["added_tokens"] or ()
+    if moved := [token["content"] for token in added if form.token_to_id(token["content"]) != token["id"]]:
+        raise Unsupported(_refusal(job, f"has another id in Transformers for its token {moved[0]!r}"))
+    special = [token["content"] for token in added if token["special"]]
     for text in _texts(job.tokenizer):
         if any(name in text for name in special):
             continue

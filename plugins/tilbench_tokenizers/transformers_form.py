@@ -24,8 +24,7 @@ def special_token(number: int, name: str) -> dict[str, Any]:
 
 def byte_content(special: Mapping[str, int]) -> dict[str, Any]:
     """Return the tokenizer whose ids are bytes: a BPE of single bytes without merges. special: name → id."""
-    vocabulary = {character: byte for character, byte in byte_alphabet().items()}
-    return _content(vocabulary, [], _BYTE_LEVEL, special, ignore_merges=False)
+    return _content(byte_alphabet(), [], _BYTE_LEVEL, special, ignore_merges=False)
 
 
 def byte_pair_content(ranks: Mapping[bytes, int], pattern: str, special: Mapping[str, int], first: int = 0) -> Any:
@@ -89,7 +88,7 @@ def _content(
         "fuse_unk": False,
         "byte_fallback": False,
         "ignore_merges": ignore_merges,
-        "vocab": dict(vocabulary),
+        "vocab": {**vocabulary, **special},  # elsewhere the library would number them anew, after the last
         "merges": merges,
     }
     return {

@@ -135,6 +135,18 @@ def test_the_renamed_columns_of_the_documents_work(tmp_path: Path) -> None:
     assert "B) Ankara" in shown
 
 
+@pytest.mark.slow
+def test_the_commands_of_the_export_document_run(tmp_path: Path) -> None:
+    sets = ("recipe.steps=1", "recipe.evaluate=null", "tokenizer={family: bytes}", "data=[{dataset: text/tr/train}]")
+    run(tmp_path, "train", "turkish-v1:tiny", "--out", "runs/a", *(part for each in sets for part in ("--set", each)))
+    lines = commands("docs/export.md")
+    assert len(lines) > 2
+    for line in lines:
+        words = shlex.split(line)
+        run(tmp_path, *words[1:])
+        assert any((tmp_path / words[words.index("--out") + 1]).iterdir())
+
+
 def test_the_documents_name_every_field_and_setting(host: Host) -> None:
     text = (ROOT / "docs/suites.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([a-z_]+)`", text))
@@ -146,7 +158,9 @@ def test_the_documents_name_every_field_and_setting(host: Host) -> None:
         assert {metric, *settings.model_fields} <= named, metric
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/data.md", "docs/suites.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "docs/data.md", "docs/export.md", "docs/suites.md"]
+)
 def test_every_link_and_module_named_exists(document: str) -> None:
     path = ROOT / document
     text = path.read_text(encoding="utf-8")
