@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from tilbench.kinds.parts import Slot
 from tilbench_decoders.config import GroupedConfig
 from tilbench_decoders.decoder import Decoder
 from tilbench_decoders.family import DecoderFamily
 from tilbench_decoders.grouped import grouped_blocks, grouped_norm, grouped_parameters
+from tilbench_decoders.parts import grouped
 from tilbench_decoders.positions import LinearBias
 
 __all__ = ["Alibi", "AlibiConfig"]
@@ -23,6 +25,10 @@ class Alibi(DecoderFamily[AlibiConfig]):
     def parameters(self, config: AlibiConfig) -> int:
         """Return the number of parameters by formula, tied weights counted once: the penalty has none."""
         return grouped_parameters(config)
+
+    def parts(self, config: AlibiConfig) -> list[Slot]:
+        """Return what its weights are made of."""
+        return grouped(config, rotary=False)
 
     def assemble(self, config: AlibiConfig) -> Decoder:
         """Return the decoder put together from its parts."""
