@@ -6,6 +6,7 @@ import json
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ from torch import Tensor, nn
 from tilbench.checkpoints.foreign.match import Options, match
 from tilbench.checkpoints.foreign.templates import templates
 from tilbench.checkpoints.foreign.words import Guess
+from tilbench.config.references import parse_spec
 from tilbench.errors import CheckpointError
 from tilbench.loader import Host
+from tilbench.run.import_state import native_shapes
 from tilbench.run.importing import Asked, plan_import, write_import
+from tilbench.run.specs import load_spec
 
 V, T, D, H, K, INNER, LAYERS = 259, 32, 32, 4, 2, 40, 3
 """Sizes of everything here; 259 is the byte tokenizer's."""
@@ -59,7 +63,7 @@ class Rms(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return x * (x.pow(2).mean(-1, keepdim=True) + 1e-6).rsqrt() * self.weight
 
 
@@ -68,7 +72,7 @@ class Conv1D(nn.Module):
         super().__init__()
         self.weight, self.bias = nn.Parameter(torch.zeros(inputs, outputs)), nn.Parameter(torch.zeros(outputs))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return x @ self.weight + self.bias
 
 
@@ -80,7 +84,7 @@ def tables(theta: float, width: int) -> tuple[Tensor, Tensor]:
 def turn_neighbours(x: Tensor, theta: float) -> Tensor:
     """Rotary as in Meta's Llama: [B, H, T, W], complex numbers of neighbours."""
     cos, sin = tables(theta, x.shape[-1])
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)).contiguous())
+    pairs = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * torch.complex(cos, sin)[: x.shape[-2]]).flatten(-2)
 
 
@@ -92,7 +96,7 @@ def turn_halves(x: Tensor, theta: float) -> Tensor:
 
 
 def heads(x: Tensor, count: int) -> Tensor:
-    return x.unflatten(-1, (count, -1)).transpose(1, 2)
+    return x.view(*x.shape[:-1], count, -1).transpose(1, 2)
 
 
 def grouped(q: Tensor, k: Tensor, v: Tensor, penalty: Tensor | float = 0.0) -> Tensor:
@@ -116,10 +120,10 @@ class Stack(nn.Module):
         if not tied:
             setattr(self, head, nn.Linear(D, V, bias=False))
 
-    def embedded(self, ids: Tensor) -> Tensor:
-        return getattr(self, self.names[0])(ids)  # type: ignore[no-any-return]
+    def embedded(self, ids: Tensor) -> Any:
+        return getattr(self, self.names[0])(ids)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor) -> Any:
         embedding, layers, last, head = (getattr(self, name, None) for name in self.names)
         assert embedding is not None
         assert layers is not None
@@ -136,15 +140,16 @@ class Conv1DBlock(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.ln_1, self.ln_2 = nn.LayerNorm(D), nn.LayerNorm(D)
-        self.attn, self.mlp = nn.Module(), nn.Module()
+        self.attn: Any = nn.Module()
+        self.mlp: Any = nn.Module()
         self.attn.c_attn, self.attn.c_proj = Conv1D(D, 3 * D), Conv1D(D, D)
         self.attn.register_buffer("bias", torch.ones(T, T).tril().view(1, 1, T, T))
         self.mlp.c_fc, self.mlp.c_proj = Conv1D(D, 64), Conv1D(64, D)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         q, k, v = (heads(each, H) for each in self.attn.c_attn(self.ln_1(x)).split(D, -1))
         x = x + self.attn.c_proj(grouped(q, k, v))
-        return x + self.mlp.c_proj(F.gelu(self.mlp.c_fc(self.ln_2(x)), approximate="tanh"))  # type: ignore[no-any-return]
+        return x + self.mlp.c_proj(F.gelu(self.mlp.c_fc(self.ln_2(x)), approximate="tanh"))
 
 
 class HeadsBlock(nn.Module):
@@ -153,7 +158,8 @@ class HeadsBlock(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.ln1, self.ln2 = nn.LayerNorm(D), nn.LayerNorm(D)
-        self.sa, self.ffwd = nn.Module(), nn.Module()
+        self.sa: Any = nn.Module()
+        self.ffwd: Any = nn.Module()
         self.sa.heads = nn.ModuleList(nn.Module() for _ in range(H))
         for head in self.sa.heads:
             head.query, head.key, head.value = nn.Linear(D, W), nn.Linear(D, W), nn.Linear(D, W)
@@ -161,14 +167,11 @@ class HeadsBlock(nn.Module):
         self.sa.proj = nn.Linear(D, D)
         self.ffwd.net = nn.Sequential(nn.Linear(D, 64), nn.GELU("tanh"), nn.Linear(64, D))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         n = self.ln1(x)
-        each = [
-            causal(head.query(n) @ head.key(n).mT / math.sqrt(W)) @ head.value(n)  # type: ignore[operator]
-            for head in self.sa.heads  # type: ignore[union-attr]
-        ]
-        x = x + self.sa.proj(torch.cat(each, -1))  # type: ignore[operator]
-        return x + self.ffwd.net(self.ln2(x))  # type: ignore[no-any-return, operator]
+        each = [causal(head.query(n) @ head.key(n).mT / math.sqrt(W)) @ head.value(n) for head in self.sa.heads]
+        x = x + self.sa.proj(torch.cat(each, -1))
+        return x + self.ffwd.net(self.ln2(x))
 
 
 class Learned(Stack):
@@ -178,9 +181,9 @@ class Learned(Stack):
         super().__init__(block, nn.LayerNorm(D), tied=tied)
         setattr(self, self.positions, nn.Embedding(T, D))
 
-    def embedded(self, ids: Tensor) -> Tensor:
+    def embedded(self, ids: Tensor) -> Any:
         places = getattr(self, self.positions)(torch.arange(ids.shape[1]))
-        return super().embedded(ids) + places  # type: ignore[no-any-return]
+        return super().embedded(ids) + places
 
 
 class OpenAI(Learned):
@@ -208,13 +211,13 @@ class RotaryBlock(nn.Module):
         setattr(self, one, Rms(D))
         setattr(self, two, Rms(D))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         attention, q, k, v, o, mlp, gate, up, down, one, two = self.parts
         att, ff, n = getattr(self, attention), getattr(self, mlp), getattr(self, one)(x)
         queries, keys = (self.turn(heads(getattr(att, name)(n), c), 5000.0) for name, c in ((q, H), (k, K)))
         x = x + getattr(att, o)(grouped(queries, keys, heads(getattr(att, v)(n), K)))
         n = getattr(self, two)(x)
-        return x + getattr(ff, down)(F.silu(getattr(ff, gate)(n)) * getattr(ff, up)(n))  # type: ignore[no-any-return]
+        return x + getattr(ff, down)(F.silu(getattr(ff, gate)(n)) * getattr(ff, up)(n))
 
 
 META = "attention wq wk wv wo feed_forward w1 w3 w2 attention_norm ffn_norm"
@@ -235,7 +238,8 @@ class FusedBlock(nn.Module):
         super().__init__()
         self.q, self.kv = qkv.split()
         self.gate_up = gate_up
-        self.attn, self.ffn = nn.Module(), nn.Module()
+        self.attn: Any = nn.Module()
+        self.ffn: Any = nn.Module()
         setattr(self.attn, self.q, nn.Linear(D, H * W, bias=False))
         setattr(self.attn, self.kv, nn.Linear(D, 2 * K * W, bias=False))
         self.attn.register_buffer("alibi_slopes", 2.0 ** -torch.arange(2, 2 * H + 1, 2).float())
@@ -244,14 +248,14 @@ class FusedBlock(nn.Module):
         self.ffn.down = nn.Linear(INNER, D, bias=False)
         self.norm_attn, self.norm_ffn = Rms(D), Rms(D)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         n = self.norm_attn(x)
         k, v = (heads(each, K) for each in getattr(self.attn, self.kv)(n).chunk(2, -1))
         places = torch.arange(x.shape[1])
-        penalty = -self.attn.alibi_slopes.view(-1, 1, 1) * (places[:, None] - places).abs()  # type: ignore[operator, union-attr]
-        x = x + self.attn.proj(grouped(heads(getattr(self.attn, self.q)(n), H), k, v, penalty))  # type: ignore[operator]
+        penalty = -self.attn.alibi_slopes.view(-1, 1, 1) * (places[:, None] - places).abs()
+        x = x + self.attn.proj(grouped(heads(getattr(self.attn, self.q)(n), H), k, v, penalty))
         gate, up = getattr(self.ffn, self.gate_up)(self.norm_ffn(x)).chunk(2, -1)
-        return x + self.ffn.down(F.silu(gate) * up)  # type: ignore[no-any-return, operator]
+        return x + self.ffn.down(F.silu(gate) * up)
 
 
 class Alibi(Stack):
@@ -264,7 +268,8 @@ class LatentBlock(nn.Module):
     def __init__(self, apart: bool) -> None:
         super().__init__()
         self.apart = apart
-        self.attn, self.ffn = nn.Module(), nn.Module()
+        self.attn: Any = nn.Module()
+        self.ffn: Any = nn.Module()
         matrices = {"W_DQ": (16, D), "W_UQ": (H * 12, 16), "W_O": (D, H * 6)}
         matrices |= (
             {"W_DKV": (12, D), "W_KR": (4, D), "W_UK": (H * 8, 12), "W_UV": (H * 6, 12)}
@@ -279,23 +284,23 @@ class LatentBlock(nn.Module):
             self.ffn.add_module(name, nn.Linear(columns, rows, bias=False))
         self.attn_norm, self.ffn_norm = Rms(D), Rms(D)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         a: Any = self.attn
         f: Any = self.ffn
         n = self.attn_norm(x)
         first, second, out = (a.W_DQ, a.W_UQ, a.W_O) if self.apart else (a.wq_a, a.wq_b, a.wo)
-        q_nope, q_rope = heads(second(a.q_norm(first(n))), H).split((8, 4), -1)
-        latent, rope = (a.W_DKV(n), a.W_KR(n)) if self.apart else a.wkv_a(n).split((12, 4), -1)
+        q_nope, q_rope = torch.split(heads(second(a.q_norm(first(n))), H), [8, 4], -1)
+        latent, rope = (a.W_DKV(n), a.W_KR(n)) if self.apart else torch.split(a.wkv_a(n), [12, 4], -1)
         latent = a.kv_norm(latent)
         if self.apart:
             k_nope, v = heads(a.W_UK(latent), H), heads(a.W_UV(latent), H)
         else:
-            k_nope, v = heads(a.wkv_b(latent), H).split((8, 6), -1)
+            k_nope, v = torch.split(heads(a.wkv_b(latent), H), [8, 6], -1)
         k_rope = turn_neighbours(rope[:, None], 5000.0).expand(-1, H, -1, -1)
         q = torch.cat((q_nope, turn_neighbours(q_rope, 5000.0)), -1)
         x = x + out(grouped(q, torch.cat((k_nope, k_rope), -1), v))
         n = self.ffn_norm(x)
-        return x + f.w2(F.silu(f.w1(n)) * f.w3(n))  # type: ignore[no-any-return]
+        return x + f.w2(F.silu(f.w1(n)) * f.w3(n))
 
 
 class Latent(Stack):
@@ -386,6 +391,42 @@ def test_what_names_and_shapes_do_not_decide_is_refused(name: str, reason: str, 
     path = save(random_model(name), tmp_path / "w.pt")
     with pytest.raises(CheckpointError, match=reason):
         plan_import(str(path), host.registry, asked(MODELS[name][0]))
+
+
+def test_matrices_that_are_all_square_are_refused_until_their_layout_is_said(host: Host, tmp_path: Path) -> None:
+    square = ["num_kv_heads=4", f"intermediate_size={D}"]
+    state = random_model("llama of Transformers").state_dict()
+    for name in (name for name in state if "_proj" in name):
+        state[name] = torch.randn(D, D)
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(
+        CheckpointError, match=r"as \[out, in\] and as \[in, out\]; say which with --not-transposed"
+    ):
+        plan_import(str(tmp_path / "w.pt"), host.registry, asked("llama", *square))
+    name = "layers.1.self_attn.o_proj.weight"
+    for transposed in (False, True):
+        question = asked("llama", *square, transposed=transposed)
+        got = plan_import(str(tmp_path / "w.pt"), host.registry, question).weights()["blocks.1.attention.o_proj.weight"]
+        assert torch.equal(got, state[name].T if transposed else state[name])
+
+
+def test_an_architecture_says_what_all_its_weights_are_made_of(host: Host) -> None:
+    for kind, (label, sizes) in SPECS.items():
+        architecture = host.registry.get("architectures", kind)
+        for more in ("tie_embeddings=true", "tie_embeddings=false", "bias=true", "q_lora_rank=null"):
+            field = more.partition("=")[0]
+            if field not in architecture.Config.model_fields:
+                continue
+            overrides = [f"architecture.config.{each}" for each in (*sizes, more)]
+            config = architecture.Config(**load_spec(parse_spec(label), host.registry, overrides).architecture.config)
+            said = {
+                slot.name.replace("*", str(layer)): (rows, slot.columns) if slot.columns else (rows,)
+                for slot in architecture.parts(config)
+                if not slot.copy
+                for rows in [sum(part.rows for part in slot.parts)]
+                for layer in range(LAYERS if slot.layered else 1)
+            }
+            assert said == native_shapes(architecture, config), (kind, more)
 
 
 @pytest.mark.parametrize("wrong", ["neighbours", "roles"])
@@ -548,3 +589,47 @@ def test_the_order_of_the_keys_and_what_stands_before_the_layers_changes_nothing
         {renamed(key): state[key] for key in keys}, Options(**{**options, "roles": roles}), architecture, config
     )
     assert got == {tuple(map(renamed, members)): guess for members, guess in expected.items()}
+
+
+def test_the_command_shows_the_map_and_writes_nothing_when_it_is_dry(
+    tilbench: Callable[..., Any], tmp_path: Path
+) -> None:
+    path = save(random_model("llama that turns halves"), tmp_path / "w.pt")
+    spec, sizes = SPECS["llama"]
+    words = ["import", path, "--model", spec, "--tokenizer", "bytes"]
+    words += [word for each in sizes for word in ("--set", f"architecture.config.{each}")]
+    refused = tilbench(*words, "--dry-run")
+    assert refused.status == 2
+    assert "--rotary half" in refused.err
+    shown = tilbench(*words, "--rotary", "half", "--dry-run")
+    assert shown.status == 0, shown.err
+    assert "layers.*.attn.query.weight" in shown.out
+    assert "nothing was written" in shown.out
+    assert [each.name for each in tmp_path.iterdir()] == ["w.pt"]
+    mapped = ("--map", "layers.*.attn.key=k", "--map", "layers.*.ff.gate=gate")
+    said = json.loads(tilbench(*words, "--rotary", "half", *mapped, "--dry-run", "--json").out)["map"]
+    assert {"theirs": "layers.*.attn.key.weight", "ours": "k", "shape": [16, 32], "by": "--map"} in said
+    for wrong, reason in {
+        "layers.*.attn.keys=k": "there is layers.*.attn.key, layers.*.attn.out",
+        "layers.*.attn.key=wk": "has no 'wk'; it has embedding",
+        "layers.*.attn.key": "write THEIRS=ROLE",
+    }.items():
+        assert reason in tilbench(*words, "--rotary", "half", "--map", wrong, "--dry-run").err
+    done = tilbench(*words, "--rotary", "half", "--out", tmp_path / "out")
+    assert done.status == 0, done.err
+    listed = tilbench("run", "quickstart", "--models", tmp_path / "out", "--dry-run", "--tasks", "bpb-kk")
+    assert listed.status == 0, listed.err
+
+
+def test_the_tokenizer_comes_from_beside_the_weights_or_is_asked_for(host: Host, tmp_path: Path) -> None:
+    path = save(random_model("llama of Meta"), tmp_path / "w.pt")
+    question = replace(asked("llama"), tokenizer="")
+    with pytest.raises(CheckpointError, match=r"name the tokenizer .* with --tokenizer"):
+        plan_import(str(path), host.registry, question)
+    host.registry.get("tokenizers", "bytes").load("bytes").save(tmp_path)
+    assert plan_import(str(path), host.registry, question).info.tokenizer == "bytes"
+    small = replace(asked("llama", "vocab_size=200"), tokenizer="bytes")
+    state = torch.load(path, weights_only=True)
+    torch.save({**state, "tok_embeddings.weight": torch.ones(200, D), "output.weight": torch.ones(200, D)}, path)
+    with pytest.raises(CheckpointError, match="the tokenizer has 259 ids and the embedding 200 rows"):
+        plan_import(str(path), host.registry, small)

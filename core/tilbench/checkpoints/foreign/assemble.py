@@ -64,14 +64,14 @@ class _Source:
 def _rows(whole: Tensor, parts: Sequence[Part], wanted: Part, by_head: bool) -> Tensor:
     """Return the rows of `wanted` out of those of `parts`."""
     groups = math.gcd(*(part.heads for part in parts)) if by_head else 1
-    grouped = whole.unflatten(0, (groups, -1))  # [groups, rows of a group, ...]
+    grouped: Tensor = whole.view(groups, -1, *whole.shape[1:])  # [groups, rows of a group, …]
     before = sum(part.rows // groups for part in parts[: parts.index(wanted)])
     return grouped[:, before : before + wanted.rows // groups].flatten(0, 1)
 
 
 def _half_apart(rows: Tensor, part: Part) -> Tensor:
     """Return rows whose rotary pairs (2i, 2i + 1) are now (i, i + rotated / 2)."""
-    heads = rows.unflatten(0, (part.heads, -1))
+    heads = rows.reshape(part.heads, -1, *rows.shape[1:])
     kept, turned = heads[:, : -part.rotated], heads[:, -part.rotated :]
     return torch.cat((kept, turned[:, 0::2], turned[:, 1::2]), dim=1).flatten(0, 1)
 
@@ -82,6 +82,6 @@ def _joined(slot: Slot, parts: Sequence[Tensor]) -> Tensor:
     if not slot.by_head:
         return torch.cat(list(parts))
     split: Iterator[Tensor] = (
-        rows.unflatten(0, (part.heads, -1)) for part, rows in zip(slot.parts, parts, strict=True)
+        rows.reshape(part.heads, -1, *rows.shape[1:]) for part, rows in zip(slot.parts, parts, strict=True)
     )
     return torch.cat(list(split), dim=1).flatten(0, 1)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tilbench.checkpoints.foreign.templates import Template
+from tilbench.checkpoints.foreign.templates import Shape, Template
 from tilbench.checkpoints.foreign.words import Guess, guesses, leaf, rotary_convention
 from tilbench.errors import CheckpointError
 from tilbench.kinds.parts import Part, Slot
@@ -115,7 +115,7 @@ def match(slots: Sequence[Slot], found: Sequence[Template], options: Options, so
     """
     roles = _Roles(slots)
     units = _units(found)
-    leaves = {leaf(template) for template in found}
+    leaves = {leaf(template): template.shape for template in found if not template.bias}
     _known(options, found, roles, source)
     wanted = {unit: _said(unit, roles, leaves, options) for unit in units}
     ways = [options.transposed] if options.transposed is not None else [False, True]
@@ -161,7 +161,7 @@ def _known(options: Options, found: Sequence[Template], roles: _Roles, source: s
             raise CheckpointError(f"--map {name}: the model has no {unknown[0]!r}; it has {there}")
 
 
-def _said(unit: _Unit, roles: _Roles, leaves: set[str], options: Options) -> list[Guess]:
+def _said(unit: _Unit, roles: _Roles, leaves: Mapping[str, Shape], options: Options) -> list[Guess]:
     """Return what the user or the names say of a unit; nothing where neither does."""
     for template in unit.members:
         for name in (template.name, template.base):
@@ -257,7 +257,7 @@ def _spelled(guess: Guess) -> str:
     return ("/" if guess.by_head else ",").join(guess.roles)
 
 
-def _rotary(roles: _Roles, leaves: set[str], options: Options, source: str) -> tuple[bool, str]:
+def _rotary(roles: _Roles, leaves: Mapping[str, Shape], options: Options, source: str) -> tuple[bool, str]:
     if not any(part.rotated for part, _ in roles.parts.values()):
         return False, ""
     if options.neighbours is not None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tilbench.checkpoints.foreign.templates import Template
+from tilbench.checkpoints.foreign.templates import Shape, Template
 
 __all__ = ["Guess", "guesses", "is_buffer", "leaf", "rotary_convention"]
 
@@ -61,10 +61,10 @@ def is_buffer(name: str, shape: Sequence[int]) -> bool:
     return bool(set(_words(last)) & _BUFFERS) or (last == "bias" and len(shape) > 1)
 
 
-def guesses(template: Template, roles: Collection[str], leaves: Collection[str]) -> list[Guess]:
+def guesses(template: Template, roles: Collection[str], leaves: Mapping[str, Shape]) -> list[Guess]:
     """Return what the name of a weight says that it may be; nothing where it says nothing.
 
-    roles: those of the model. leaves: the `leaf` of every template of the file, for conventions of whole files.
+    roles: those of the model. leaves: the shapes of the file's weights by `leaf`, for conventions of whole files.
     """
     found = _inside(template, roles, leaves) if template.layered else _outside(template)
     return [guess for guess in found if set(guess.roles) <= set(roles)]
@@ -82,14 +82,14 @@ def rotary_convention(leaves: Collection[str]) -> tuple[bool | None, str]:
     return None, ""
 
 
-def _inside(template: Template, roles: Collection[str], leaves: Collection[str]) -> list[Guess]:
+def _inside(template: Template, roles: Collection[str], leaves: Mapping[str, Shape]) -> list[Guess]:
     words = _words(template.name)
     last = leaf(template)
     if _is_norm(_words(last)):
         return _norms(_words(last), words)
     in_attention, in_feed_forward = bool(_ATTENTION & set(words)), bool(_FEED_FORWARD & set(words))
     for key in _keys(last):
-        if found := _attention(key, last, leaves) or _latent(key):
+        if found := _attention(key, last) or _latent(key):
             return found
         if key in _UP:
             return [Guess(("up",))]
@@ -111,7 +111,7 @@ def _inside(template: Template, roles: Collection[str], leaves: Collection[str])
     return []
 
 
-def _attention(key: str, last: str, leaves: Collection[str]) -> list[Guess]:
+def _attention(key: str, last: str) -> list[Guess]:
     for role, names in _SINGLE.items():
         if key in names:
             return [Guess((role,))]
@@ -135,11 +135,12 @@ def _latent(key: str) -> list[Guess]:
     return []
 
 
-def _numbered(word: str, number: str, roles: Collection[str], leaves: Collection[str]) -> list[Guess]:
+def _numbered(word: str, number: str, roles: Collection[str], leaves: Mapping[str, Shape]) -> list[Guess]:
     if "gate" not in roles:  # two matrices, in the order in which they are applied
         first = "0" if f"{word}0" in leaves or f"{word}_0" in leaves else "1"
         return [Guess(("up",) if number == first else ("down",))]
-    meta = {"w1", "w2", "w3"} <= set(leaves) and bool({"wq", "wq_a"} & set(leaves))
+    w1, w2, w3 = (leaves.get(f"w{n}") for n in "123")
+    meta = {"wq", "wq_a"} & leaves.keys() and w1 and w1 == w3 and w1 != w2
     if meta and word == "w" and number in "123":
         role = {"1": "gate", "2": "down", "3": "up"}[number]
         return [Guess((role,), why=f"w{number}: {role}, as in Meta's Llama, whose names these are")]
