@@ -7,7 +7,7 @@ from typing import Any
 
 from tilbench.errors import Unsupported
 
-__all__ = ["gpt2_config", "llama_config", "mla_config"]
+__all__ = ["alibi_config", "gpt2_config", "llama_config", "mla_config"]
 
 _SILENT = frozenset(
     {
@@ -122,6 +122,32 @@ def gpt2_config(theirs: Mapping[str, Any]) -> dict[str, Any]:
         "bias": True,
     }
     fields.done()
+    return ours
+
+
+def alibi_config(theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of our config from those of an AlibiForCausalLM, the class that ALiBi decoders are exported to.
+
+    Its Python is not run, so `auto_map` says nothing. Raises Unsupported by the name of a field.
+    """
+    fields = _Fields(theirs, "AlibiForCausalLM")
+    heads = fields.take("num_attention_heads", 8)
+    ours = {
+        "vocab_size": fields.take("vocab_size", 32_000),
+        "max_length": fields.take("max_position_embeddings", 512),
+        "hidden_size": fields.take("hidden_size", 256),
+        "num_layers": fields.take("num_hidden_layers", 12),
+        "num_heads": heads,
+        "num_kv_heads": fields.take("num_key_value_heads", heads),
+        "head_dim": fields.take("head_dim", None),
+        "intermediate_size": fields.take("intermediate_size", 688),
+        "tie_embeddings": fields.take("tie_word_embeddings", True),
+        "dropout": fields.take("dropout", 0.0),
+        "initializer_range": fields.take("initializer_range", 0.02),
+        "norm_eps": fields.take("rms_norm_eps", 1e-6),
+        "bias": fields.take("bias", False),
+    }
+    fields.done(frozenset({"auto_map"}))
     return ours
 
 

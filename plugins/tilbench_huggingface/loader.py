@@ -27,8 +27,14 @@ class HuggingFaceLoader:
         return _card(source, _prefix(source, options), options)
 
     def published(self, reference: str, options: OpenOptions) -> Published:
-        """Return the files of the model; one on the Hub is downloaded. Raises Unsupported for an adapter."""
-        source = _source(reference, options)
+        """Return the files of the model; one on the Hub is downloaded, and no Python of it is run.
+
+        Raises Unsupported for an adapter.
+        """
+        from tilbench_huggingface.library import require
+
+        require("transformers", reference)
+        source = resolve(reference)
         if source.adapter is not None:
             raise Unsupported(f"{reference} is an adapter, which is no model of its own; merge it with peft first")
         prefix = _prefix(source, options)

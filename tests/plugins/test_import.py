@@ -174,6 +174,24 @@ class HeadsBlock(nn.Module):
         return x + self.ffwd.net(self.ln2(x))
 
 
+class NeoXBlock(nn.Module):
+    """GPT-2 whose queries, keys and values are a head of each in turn, as in GPT-NeoX."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention: Any = nn.Module()
+        self.mlp: Any = nn.Module()
+        self.attention.query_key_value, self.attention.dense = nn.Linear(D, 3 * D), nn.Linear(D, D)
+        self.mlp.dense_h_to_4h, self.mlp.dense_4h_to_h = nn.Linear(D, 64), nn.Linear(64, D)
+        self.input_layernorm, self.post_attention_layernorm = nn.LayerNorm(D), nn.LayerNorm(D)
+
+    def forward(self, x: Tensor) -> Any:
+        q, k, v = heads(self.attention.query_key_value(self.input_layernorm(x)), H).chunk(3, -1)
+        x = x + self.attention.dense(grouped(q, k, v))
+        up = self.mlp.dense_h_to_4h(self.post_attention_layernorm(x))
+        return x + self.mlp.dense_4h_to_h(F.gelu(up, approximate="tanh"))
+
+
 class Learned(Stack):
     positions: str
 
@@ -234,28 +252,43 @@ class Rotated(Stack):
 class FusedBlock(nn.Module):
     """ALiBi with queries apart, keys and values in one, gate and up in one, the slopes kept as a buffer."""
 
-    def __init__(self, qkv: str = "q kv", gate_up: str = "gate_up") -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.q, self.kv = qkv.split()
-        self.gate_up = gate_up
         self.attn: Any = nn.Module()
         self.ffn: Any = nn.Module()
-        setattr(self.attn, self.q, nn.Linear(D, H * W, bias=False))
-        setattr(self.attn, self.kv, nn.Linear(D, 2 * K * W, bias=False))
+        self.attn.q, self.attn.kv = nn.Linear(D, H * W, bias=False), nn.Linear(D, 2 * K * W, bias=False)
         self.attn.register_buffer("alibi_slopes", 2.0 ** -torch.arange(2, 2 * H + 1, 2).float())
         self.attn.proj = nn.Linear(H * W, D, bias=False)
-        setattr(self.ffn, gate_up, nn.Linear(D, 2 * INNER, bias=False))
-        self.ffn.down = nn.Linear(INNER, D, bias=False)
+        self.ffn.gate_up, self.ffn.down = nn.Linear(D, 2 * INNER, bias=False), nn.Linear(INNER, D, bias=False)
         self.norm_attn, self.norm_ffn = Rms(D), Rms(D)
 
     def forward(self, x: Tensor) -> Any:
         n = self.norm_attn(x)
-        k, v = (heads(each, K) for each in getattr(self.attn, self.kv)(n).chunk(2, -1))
+        k, v = (heads(each, K) for each in self.attn.kv(n).chunk(2, -1))
         places = torch.arange(x.shape[1])
         penalty = -self.attn.alibi_slopes.view(-1, 1, 1) * (places[:, None] - places).abs()
-        x = x + self.attn.proj(grouped(heads(getattr(self.attn, self.q)(n), H), k, v, penalty))
-        gate, up = getattr(self.ffn, self.gate_up)(self.norm_ffn(x)).chunk(2, -1)
+        x = x + self.attn.proj(grouped(heads(self.attn.q(n), H), k, v, penalty))
+        gate, up = self.ffn.gate_up(self.norm_ffn(x)).chunk(2, -1)
         return x + self.ffn.down(F.silu(gate) * up)
+
+
+class GroupsBlock(nn.Module):
+    """ALiBi whose queries of a group stand before its key and value; up stands before gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wqkv, self.wo = nn.Linear(D, (H + 2 * K) * W, bias=False), nn.Linear(H * W, D, bias=False)
+        self.w12, self.w3 = nn.Linear(D, 2 * INNER, bias=False), nn.Linear(INNER, D, bias=False)
+        self.attn_norm, self.mlp_norm = Rms(D), Rms(D)
+
+    def forward(self, x: Tensor) -> Any:
+        groups = self.wqkv(self.attn_norm(x)).view(*x.shape[:2], K, H // K + 2, W)
+        q, k, v = (each.flatten(2, 3).transpose(1, 2) for each in torch.split(groups, [H // K, 1, 1], 3))
+        places = torch.arange(x.shape[1])
+        slopes = 2.0 ** -torch.arange(2, 2 * H + 1, 2).float()
+        x = x + self.wo(grouped(q, k, v, -slopes.view(-1, 1, 1) * (places[:, None] - places).abs()))
+        up, gate = self.w12(self.mlp_norm(x)).chunk(2, -1)
+        return x + self.w3(F.silu(gate) * up)
 
 
 class Alibi(Stack):
@@ -314,6 +347,13 @@ def rotated(names: str, turn: Callable[[Tensor, float], Tensor]) -> Callable[[],
 MODELS: dict[str, tuple[str, Callable[[], nn.Module], list[str], dict[str, Any]]] = {
     "gpt2 of OpenAI": ("gpt2", lambda: OpenAI(Conv1DBlock, tied=True), [], {}),
     "gpt2 with a module a head": ("gpt2", lambda: Lecture(HeadsBlock, tied=False), ["tie_embeddings=false"], {}),
+    "gpt2 of GPT-NeoX": ("gpt2", lambda: OpenAI(NeoXBlock, tied=True), [], {}),
+    "alibi in groups": (
+        "alibi",
+        lambda: Alibi(GroupsBlock, Rms(D), tied=True),
+        [],
+        {"roles": {"layers.*.wqkv": Guess(("q", "k", "v"), True), "layers.*.w12": Guess(("up", "gate"))}},
+    ),
     "llama of Meta": ("llama", rotated(META, turn_neighbours), [], {}),
     "llama of Transformers": ("llama", rotated(HUGGING, turn_halves), [], {}),
     "llama that turns halves": ("llama", rotated(PLAIN, turn_halves), [], {"neighbours": False}),
@@ -384,6 +424,10 @@ def test_an_independent_implementation_imports_to_equal_logits(name: str, host: 
             "alibi with fused matrices",
             r"attn.kv may be k, v \(k,v: .*\) or k, v \(k/v: by heads\).*--map 'layers.\*.attn.kv=",
         ),
+        (
+            "alibi in groups",
+            r"wqkv may be q,k,v or q/k/v .*; layers.\*.w12 may be (gate,up|up,gate) or (gate,up|up,gate);",
+        ),
         ("mla with all apart", r"w1 may be (gate|up) or (gate|up); layers.\*.ffn.w3 may be .*--map 'layers.\*.ffn.w1="),
     ],
 )
@@ -399,9 +443,7 @@ def test_matrices_that_are_all_square_are_refused_until_their_layout_is_said(hos
     for name in (name for name in state if "_proj" in name):
         state[name] = torch.randn(D, D)
     torch.save(state, tmp_path / "w.pt")
-    with pytest.raises(
-        CheckpointError, match=r"as \[out, in\] and as \[in, out\]; say which with --not-transposed"
-    ):
+    with pytest.raises(CheckpointError, match=r"as \[out, in\] and as \[in, out\]; say which with --not-transposed"):
         plan_import(str(tmp_path / "w.pt"), host.registry, asked("llama", *square))
     name = "layers.1.self_attn.o_proj.weight"
     for transposed in (False, True):
@@ -545,6 +587,8 @@ def test_our_own_names_need_no_conventions_and_a_sidecar_no_model(host: Host, tm
     write_import(again, tmp_path / "again")
     one, two = (architecture.load(plan.config, tmp_path / name).state_dict() for name in ("first", "again"))
     assert all(torch.equal(one[name], two[name]) for name in one)
+    flat.with_suffix(".json").rename(tmp_path / "metadata.json")
+    assert plan_import(str(flat), host.registry, Asked(tokenizer="bytes")).info == again.info
     flat.with_suffix(".json").write_text('{"d_model": 32}', encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"flat\.json does not have the fields of tilbench\.json"):
         plan_import(str(flat), host.registry, Asked(tokenizer="bytes"))

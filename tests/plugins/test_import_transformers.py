@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -138,6 +139,48 @@ def test_native_to_transformers_and_back_is_the_same_bits(name: str, host: Host,
     assert read_info(back).architecture == info.architecture
     one, two = native(ours, host).state_dict(), native(back, host).state_dict()
     assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_a_folder_with_python_of_its_own_is_read_without_running_it(host: Host, tmp_path: Path) -> None:
+    size = make_tokenizer(tmp_path / "theirs")
+    architecture = host.registry.get("architectures", "alibi")
+    sizes = {"vocab_size": size, "max_length": 64, "hidden_size": 32, "num_layers": 2, "intermediate_size": 48}
+    config = architecture.Config(num_heads=4, num_kv_heads=2, dropout=0.02, **sizes)
+    torch.manual_seed(2)
+    module = architecture.build(config)
+    llama = host.registry.get("architectures", "llama")
+    alike = llama.Config(num_heads=4, num_kv_heads=2, **sizes)  # their parts have the same names
+    save_file(llama.to_transformers(alike, module.state_dict()), tmp_path / "theirs" / "model.safetensors")
+    fields = {
+        "architectures": ["AlibiForCausalLM"],
+        "model_type": "tilbench_alibi",
+        "auto_map": {"AutoConfig": "modeling.AlibiConfig", "AutoModelForCausalLM": "modeling.AlibiForCausalLM"},
+        **{"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4},
+        **{"num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64, "dropout": 0.02},
+        **{"vocab_size": size, "bias": False, "rms_norm_eps": 1e-6, "tie_word_embeddings": True},
+    }
+    (tmp_path / "theirs" / "config.json").write_text(json.dumps(fields), encoding="utf-8")
+    (tmp_path / "theirs" / "modeling.py").write_text("raise SystemExit('ran')", encoding="utf-8")
+    ours = import_it(tmp_path / "theirs", tmp_path / "ours", host)
+    got = read_info(ours).architecture
+    assert (got.name, architecture.Config(**got.config)) == ("alibi", config.model_copy(update={"head_dim": 8}))
+    assert all(torch.equal(each, module.state_dict()[name]) for name, each in native(ours, host).state_dict().items())
+
+
+def test_a_model_of_the_hub_is_fetched_and_taken_over(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "theirs", "llama")
+    fetched: list[tuple[str, str | None]] = []
+
+    def fetch(name: str, revision: str | None = None, **more: Any) -> str:
+        fetched.append((name, revision))
+        return str(tmp_path / "theirs")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    plan = plan_import("hf:org/name@v2", host.registry, Asked())
+    assert fetched == [("org/name", "v2")]
+    assert plan.info.model == "org/name@v2"
 
 
 def answers(loader: Any, folder: Path, host: Host, **options: Any) -> list[float]:

@@ -1,7 +1,7 @@
 """Importing: published weights → a checkpoint of ours that every command takes.
 
 A Transformers folder (or `hf:org/name@revision`) says by its `config.json` what it is. A file of weights alone is read
-for a model spec, or by a sidecar: `NAME.json` beside `NAME.safetensors`, with the fields of `tilbench.json`.
+for a model spec, or by a sidecar with the fields of `tilbench.json`: `NAME.json` or `metadata.json` beside it.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def _file(path: Path, registry: Registry, asked: Asked) -> Import:
     if sidecar is not None:
         label, ref, reference = sidecar.model, sidecar.architecture, None
         if asked.overrides:
-            raise ConfigError(f"{path.with_suffix('.json')} says what the weights are; --set needs --model")
+            raise ConfigError(f"the file beside {path} says what the weights are; --set needs --model")
     else:
         spec = load_spec(parse_spec(asked.model), registry, asked.overrides)
         label, ref, reference = parse_spec(asked.model).label, spec.architecture, spec.tokenizer
@@ -214,14 +214,15 @@ def _checked(make: Callable[[], Any], source: str) -> Any:
 
 def _sidecar(path: Path) -> CheckpointInfo:
     """Return what the file beside the weights says of them. Raises CheckpointError where there is none that does."""
-    beside = path.with_suffix(".json")
+    own = path.with_suffix(".json")
+    beside = own if own.is_file() else path.with_name("metadata.json")
     fix = "say which model it is with --model NAME[:VARIANT], whose sizes --set can change"
     if not beside.is_file():
         raise CheckpointError(f"{path} holds weights alone; {fix}")
     try:
         content = json.loads(beside.read_text(encoding="utf-8"))
-        return CheckpointInfo.model_validate(content)
-    except (OSError, ValueError) as error:  # pydantic's is a ValueError
+        return CheckpointInfo(**{name: content[name] for name in CheckpointInfo.model_fields if name in content})
+    except (OSError, ValueError, TypeError) as error:  # pydantic's is a ValueError
         why = error.errors()[0]["msg"] if isinstance(error, pydantic.ValidationError) else str(error)
         raise CheckpointError(f"{beside} does not have the fields of {INFO} ({why}); {fix}") from None
 

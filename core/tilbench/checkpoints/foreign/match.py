@@ -15,6 +15,10 @@ from tilbench.kinds.parts import Part, Slot
 __all__ = ["Match", "Options", "match"]
 
 
+_SHOWN = 16
+"""Maps that are looked at to say between what the choice is; one that fits beside another is too many."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What a user says where names and shapes do not.
@@ -121,7 +125,9 @@ def match(slots: Sequence[Slot], found: Sequence[Template], options: Options, so
     ways = [options.transposed] if options.transposed is not None else [False, True]
     candidates = {way: {unit: _fitting(unit, wanted[unit], roles, way) for unit in units} for way in ways}
     solutions = [
-        (way, solution) for way in ways for solution in itertools.islice(_solutions(candidates[way], roles.needed), 2)
+        (way, solution)
+        for way in ways
+        for solution in itertools.islice(_solutions(candidates[way], roles.needed), _SHOWN)
     ]
     if not solutions:
         way = max(ways, key=lambda way: sum(map(bool, candidates[way].values())))
@@ -234,23 +240,23 @@ def _impossible(
 
 
 def _ambiguous(solutions: Sequence[tuple[bool, Mapping[_Unit, Guess]]]) -> str:
-    """Say between what the first two maps leave the choice."""
-    (way, one), (other, two) = solutions[:2]
-    undecided = [(unit, one[unit], two[unit]) for unit in one if one[unit] != two[unit]]
-    if way != other:
+    """Say between what the maps leave the choice."""
+    if len({way for way, _ in solutions}) > 1:
         return (
             "its matrices fit as [out, in] and as [in, out]; say which with --not-transposed (torch's Linear) or "
             "--transposed (GPT-2's Conv1D)"
         )
-    said = "; ".join(f"{unit.head.base} may be {_named(a)} or {_named(b)}" for unit, a, b in undecided[:3])
-    unit, first, _ = undecided[0]
-    return f"names and shapes do not decide: {said}; say which, as in --map '{unit.head.base}={_spelled(first)}'"
+    choices = {unit: list(dict.fromkeys(each[unit] for _, each in solutions)) for unit in solutions[0][1]}
+    undecided = {unit: choice for unit, choice in choices.items() if len(choice) > 1}
+    said = "; ".join(
+        f"{unit.head.base} may be {' or '.join(map(_named, choice))}" for unit, choice in list(undecided.items())[:4]
+    )
+    unit, choice = next(iter(undecided.items()))
+    return f"names and shapes do not decide: {said}; say which, as in --map '{unit.head.base}={_spelled(choice[0])}'"
 
 
 def _named(guess: Guess) -> str:
-    if len(guess.roles) == 1:
-        return guess.roles[0]
-    return f"{', '.join(guess.roles)} ({_spelled(guess)}: {'by heads' if guess.by_head else 'one below the other'})"
+    return _spelled(guess) + (" (a head of each in turn)" if guess.by_head else "")
 
 
 def _spelled(guess: Guess) -> str:
