@@ -63,7 +63,7 @@ def from_transformers(links: Sequence[Link], state: Mapping[str, Tensor]) -> dic
     Raises CheckpointError that names what is missing.
     """
     prefix = links[0].theirs[0].partition(".")[0] + "."
-    if not any(name.startswith(prefix) for name in state):
+    if links[0].theirs[0] not in state and links[0].theirs[0].removeprefix(prefix) in state:
         links = [replace(link, theirs=tuple(name.removeprefix(prefix) for name in link.theirs)) for link in links]
     missing = [name for link in links for name in link.theirs if name not in state]
     if missing:
