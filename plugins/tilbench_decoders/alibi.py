@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
+from tilbench.kinds.parts import Slot
 from tilbench.paths import package_file
 from tilbench_decoders.config import GroupedConfig
 from tilbench_decoders.decoder import Decoder
 from tilbench_decoders.family import DecoderFamily
 from tilbench_decoders.grouped import grouped_blocks, grouped_norm, grouped_parameters
+from tilbench_decoders.parts import grouped
 from tilbench_decoders.positions import LinearBias
+from tilbench_decoders.transformers_config import alibi_config
 from tilbench_decoders.transformers_map import from_transformers, llama_links, to_transformers
 
 __all__ = ["Alibi", "AlibiConfig"]
@@ -28,10 +31,25 @@ class Alibi(DecoderFamily[AlibiConfig]):
     """The architecture `alibi`."""
 
     Config = AlibiConfig
+    transformers_type: ClassVar[str] = "tilbench_alibi"
 
     def parameters(self, config: AlibiConfig) -> int:
         """Return the number of parameters by formula, tied weights counted once: the penalty has none."""
         return grouped_parameters(config)
+
+    def parts(self, config: AlibiConfig) -> list[Slot]:
+        """Return what its weights are made of."""
+        return grouped(config, rotary=False)
+
+    def read_transformers(
+        self, fields: Mapping[str, Any], state: Mapping[str, Tensor]
+    ) -> tuple[AlibiConfig, dict[str, Tensor]]:
+        """Return config and weights from those of a Transformers folder, its weights named as Llama's.
+
+        Raises Unsupported by the name of a field that is not ours to honour, CheckpointError for missing weights.
+        """
+        config = AlibiConfig(**alibi_config(fields))
+        return config, from_transformers(llama_links(config), state)
 
     def assemble(self, config: AlibiConfig) -> Decoder:
         """Return the decoder put together from its parts."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from tilbench.kinds.parts import Slot
 from tilbench_decoders.attention import GroupedAttention
 from tilbench_decoders.config import DecoderConfig
 from tilbench_decoders.decoder import Block, Decoder
 from tilbench_decoders.family import DecoderFamily
 from tilbench_decoders.feed_forward import GeluFeedForward
+from tilbench_decoders.parts import grouped_attention, outside, single
 from tilbench_decoders.positions import LearnedPositions
+from tilbench_decoders.transformers_config import gpt2_config
 from tilbench_decoders.transformers_map import Link, from_transformers, gpt2_links, to_transformers
 
 __all__ = ["GPT2", "GPT2Config"]
@@ -36,6 +39,7 @@ class GPT2(DecoderFamily[GPT2Config]):
     """The architecture `gpt2`."""
 
     Config = GPT2Config
+    transformers_type: ClassVar[str] = "gpt2"
 
     def parameters(self, config: GPT2Config) -> int:
         """Return the number of parameters by formula, tied weights counted once."""
@@ -45,6 +49,15 @@ class GPT2(DecoderFamily[GPT2Config]):
         norm = 2 * d if config.bias else d
         embeddings = config.vocab_size * d * (1 if config.tie_embeddings else 2) + config.max_length * d
         return embeddings + config.num_layers * (matrices + biases + 2 * norm) + norm
+
+    def parts(self, config: GPT2Config) -> list[Slot]:
+        """Return what its weights are made of."""
+        d, inner, bias = config.hidden_size, config.intermediate_size, config.bias
+        heads, width = config.num_heads, config.hidden_size // config.num_heads
+        attention = grouped_attention(d, heads=heads, kv_heads=heads, head_dim=width, bias=bias, rotary=False)
+        up = single("blocks.*.feed_forward.up_proj", "up", inner, d, bias=bias)
+        down = single("blocks.*.feed_forward.down_proj", "down", d, inner, bias=bias)
+        return outside(config, positions=True, bias=bias) + attention + up + down
 
     def assemble(self, config: GPT2Config) -> Decoder:
         """Return the decoder put together from its parts."""
@@ -80,6 +93,16 @@ class GPT2(DecoderFamily[GPT2Config]):
     def from_transformers(self, config: GPT2Config, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return our weights from those of a GPT2LMHeadModel. Raises CheckpointError for missing ones."""
         return from_transformers(self._links(config), state)
+
+    def read_transformers(
+        self, fields: Mapping[str, Any], state: Mapping[str, Tensor]
+    ) -> tuple[GPT2Config, dict[str, Tensor]]:
+        """Return config and weights from those of a Transformers folder.
+
+        Raises Unsupported by the name of a field that is not ours to honour, CheckpointError for missing weights.
+        """
+        config = GPT2Config(**gpt2_config(fields))
+        return config, self.from_transformers(config, state)
 
     def transformers_config(self, config: GPT2Config) -> dict[str, Any]:
         """Return the fields of the equal GPT2Config of Transformers."""

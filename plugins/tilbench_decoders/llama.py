@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from tilbench.kinds.parts import Slot
 from tilbench_decoders.config import GroupedConfig
 from tilbench_decoders.decoder import Decoder
 from tilbench_decoders.family import DecoderFamily
 from tilbench_decoders.grouped import grouped_blocks, grouped_norm, grouped_parameters
+from tilbench_decoders.parts import grouped
 from tilbench_decoders.positions import Rotary
+from tilbench_decoders.transformers_config import llama_config
 from tilbench_decoders.transformers_map import from_transformers, llama_links, rotary_fields, to_transformers
 
 __all__ = ["Llama", "LlamaConfig"]
@@ -34,10 +37,15 @@ class Llama(DecoderFamily[LlamaConfig]):
     """The architecture `llama`."""
 
     Config = LlamaConfig
+    transformers_type: ClassVar[str] = "llama"
 
     def parameters(self, config: LlamaConfig) -> int:
         """Return the number of parameters by formula, tied weights counted once."""
         return grouped_parameters(config)
+
+    def parts(self, config: LlamaConfig) -> list[Slot]:
+        """Return what its weights are made of."""
+        return grouped(config, rotary=True)
 
     def assemble(self, config: LlamaConfig) -> Decoder:
         """Return the decoder put together from its parts."""
@@ -51,6 +59,16 @@ class Llama(DecoderFamily[LlamaConfig]):
     def from_transformers(self, config: LlamaConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return our weights from those of a LlamaForCausalLM. Raises CheckpointError for missing ones."""
         return from_transformers(llama_links(config), state)
+
+    def read_transformers(
+        self, fields: Mapping[str, Any], state: Mapping[str, Tensor]
+    ) -> tuple[LlamaConfig, dict[str, Tensor]]:
+        """Return config and weights from those of a Transformers folder.
+
+        Raises Unsupported by the name of a field that is not ours to honour, CheckpointError for missing weights.
+        """
+        config = LlamaConfig(**llama_config(fields))
+        return config, self.from_transformers(config, state)
 
     def transformers_config(self, config: LlamaConfig) -> dict[str, Any]:
         """Return the fields of the equal LlamaConfig of Transformers."""

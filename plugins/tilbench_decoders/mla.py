@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from tilbench.errors import Unsupported
+from tilbench.kinds.parts import Slot
 from tilbench_decoders.config import DecoderConfig
 from tilbench_decoders.decoder import Block, Decoder
 from tilbench_decoders.family import DecoderFamily
 from tilbench_decoders.feed_forward import SwiGLU
 from tilbench_decoders.latent import LatentAttention
 from tilbench_decoders.norms import RMSNorm
+from tilbench_decoders.parts import latent_attention, outside, swiglu
 from tilbench_decoders.positions import Rotary
+from tilbench_decoders.transformers_config import mla_config
 from tilbench_decoders.transformers_map import (
     Link,
     from_transformers,
@@ -55,6 +58,7 @@ class MLA(DecoderFamily[MLAConfig]):
     """The architecture `mla`."""
 
     Config = MLAConfig
+    transformers_type: ClassVar[str] = "deepseek_v3"
 
     def parameters(self, config: MLAConfig) -> int:
         """Return the number of parameters by formula, tied weights counted once."""
@@ -71,6 +75,19 @@ class MLA(DecoderFamily[MLAConfig]):
         block = queries + keys + heads * v * d + 3 * d * config.intermediate_size + 2 * d
         embeddings = config.vocab_size * d * (1 if config.tie_embeddings else 2)
         return embeddings + config.num_layers * block + d
+
+    def parts(self, config: MLAConfig) -> list[Slot]:
+        """Return what its weights are made of."""
+        attention = latent_attention(
+            config.hidden_size,
+            heads=config.num_heads,
+            q_rank=config.q_lora_rank,
+            kv_rank=config.kv_lora_rank,
+            rope_dim=config.qk_rope_head_dim,
+            nope_dim=config.qk_nope_head_dim,
+            v_dim=config.v_head_dim,
+        )
+        return outside(config) + attention + swiglu(config.hidden_size, config.intermediate_size, bias=False)
 
     def assemble(self, config: MLAConfig) -> Decoder:
         """Return the decoder put together from its parts."""
@@ -114,6 +131,16 @@ class MLA(DecoderFamily[MLAConfig]):
         interleaved: the `rope_interleave` of their config. Raises CheckpointError for missing weights.
         """
         return from_transformers(self._links(config, interleaved), state)
+
+    def read_transformers(
+        self, fields: Mapping[str, Any], state: Mapping[str, Tensor]
+    ) -> tuple[MLAConfig, dict[str, Tensor]]:
+        """Return config and weights from those of a Transformers folder.
+
+        Raises Unsupported by the name of a field that is not ours to honour, CheckpointError for missing weights.
+        """
+        config = MLAConfig(**mla_config(fields))
+        return config, self.from_transformers(config, state, interleaved=fields.get("rope_interleave") is not False)
 
     def transformers_config(self, config: MLAConfig) -> dict[str, Any]:
         """Return the fields of the equal DeepseekV3Config of Transformers, every layer dense."""

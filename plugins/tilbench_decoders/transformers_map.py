@@ -7,7 +7,7 @@ up), theirs are separate; Conv1D stores GPT-2's matrices transposed; DeepSeek's 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -59,8 +59,12 @@ class Link:
 def from_transformers(links: Sequence[Link], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return our state dict from theirs; tensors no link names (such as a tied lm_head) are left out.
 
+    Weights saved without the head's class around them lack its prefix (`transformer.`, `model.`).
     Raises CheckpointError that names what is missing.
     """
+    prefix = links[0].theirs[0].partition(".")[0] + "."
+    if links[0].theirs[0] not in state and links[0].theirs[0].removeprefix(prefix) in state:
+        links = [replace(link, theirs=tuple(name.removeprefix(prefix) for name in link.theirs)) for link in links]
     missing = [name for link in links for name in link.theirs if name not in state]
     if missing:
         raise CheckpointError(f"{len(missing)} weights are missing, among them {', '.join(missing[:3])}")

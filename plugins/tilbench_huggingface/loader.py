@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tilbench.errors import CheckpointError
-from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions
+from tilbench.errors import CheckpointError, Unsupported
+from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions, Published
 from tilbench_huggingface.source import Source, recognises, resolve
 
 if TYPE_CHECKING:
@@ -25,6 +25,28 @@ class HuggingFaceLoader:
         """Describe the model; one on the Hub is downloaded."""
         source = _source(reference, options)
         return _card(source, _prefix(source, options), options)
+
+    def published(self, reference: str, options: OpenOptions) -> Published:
+        """Return the files of the model; one on the Hub is downloaded, and no Python of it is run.
+
+        Raises Unsupported for an adapter.
+        """
+        from tilbench_huggingface.library import require
+
+        require("transformers", reference)
+        source = resolve(reference)
+        if source.adapter is not None:
+            raise Unsupported(f"{reference} is an adapter, which is no model of its own; merge it with peft first")
+        prefix = _prefix(source, options)
+        return Published(
+            name=source.name,
+            folder=source.base,
+            tokenizer=source.tokenizer,
+            fields=source.config,
+            prefix=prefix.id,
+            contexts=prefix.contexts,
+            fingerprint=source.fingerprint(),
+        )
 
     def open(self, reference: str, options: OpenOptions) -> LanguageModel:
         """Load the model. Raises CheckpointError where its parts do not fit together."""

@@ -57,6 +57,8 @@ class CheckpointInfo(Schema):
     """Family that loads the tokenizer from this folder."""
     prefix: int | None
     """Id of the token that every document began with in training; None where there was none."""
+    prefix_contexts: bool = True
+    """Whether it stands before the context of a continuation too; otherwise before whole documents only."""
     parameters: int
     step: int
     tokens: int = 0

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tilbench.errors import CheckpointError
 from tilbench.paths import atomic_path
 
-__all__ = ["WEIGHTS_FILE", "load_torch_weights", "load_weights", "plain_names", "save_weights"]
+__all__ = ["WEIGHTS_FILE", "load_torch_weights", "load_weights", "plain_names", "save_weights", "torch_weights"]
 
 WEIGHTS_FILE = "model.safetensors"
 
@@ -104,13 +104,30 @@ def load_weights(module: nn.Module, path: Path, *, dtype: torch.dtype | None = N
 def load_torch_weights(module: nn.Module, path: Path, *, dtype: torch.dtype | None = None) -> None:
     """Load `module` from a `.pt` or `.bin` file of tensors, as `load_weights` does.
 
-    Only tensors are unpickled (`weights_only`); a file that needs more is refused. A dictionary under the key
-    `model`, `state_dict` or `model_state_dict` is taken from inside a training checkpoint.
+    Raises CheckpointError for a file that needs more than tensors unpickled.
+    """
+    state = torch_weights(path)
+    _fill(
+        module,
+        {name: tuple(t.shape) for name, t in state.items()},
+        lambda name: state[name].clone(),
+        str(path),
+        dtype,
+    )
+
+
+def torch_weights(path: Path) -> Mapping[str, Tensor]:
+    """Return the tensors of a `.pt` or `.bin` file by name, read from disk as they are used where that can be.
+
+    Only tensors are unpickled (`weights_only`). A dictionary under the key `model`, `state_dict` or
+    `model_state_dict` is taken from inside a training checkpoint. Raises CheckpointError for anything else.
     """
     if not path.is_file():
         raise CheckpointError(f"no weights at {path}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with path.open("rb") as file:
+            zipped = file.read(4) == b"PK\x03\x04"  # torch before 1.6 wrote a plain pickle, which cannot be mapped
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except (pickle.UnpicklingError, RuntimeError, ValueError, OSError, EOFError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(f"{path} is not a file of tensors alone ({reason})") from None
@@ -119,13 +136,7 @@ def load_torch_weights(module: nn.Module, path: Path, *, dtype: torch.dtype | No
             state = state[key]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path} does not hold a dictionary of tensors")
-    _fill(
-        module,
-        {name: tuple(t.shape) for name, t in state.items()},
-        lambda name: state[name].clone(),
-        str(path),
-        dtype,
-    )
+    return state
 
 
 def _file(path: Path) -> Path:

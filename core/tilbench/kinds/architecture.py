@@ -80,6 +80,8 @@ class Architecture(Protocol):
     """A family of decoders.
 
     Config: a pydantic model that forbids unknown fields; it has `vocab_size` and `max_length`.
+    For `tilbench import` one may have `parts(config) -> list[Slot]` (`tilbench.kinds.parts`), and with
+    `transformers_type`, the `model_type` that it reads, `read_transformers(fields, state) -> (config, state dict)`.
     """
 
     Config: ClassVar[type[Any]]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from tilbench.kinds.requests import Answer, Request, RequestKind
 from tilbench.kinds.tokenizer import Tokenizer
 
-__all__ = ["LanguageModel", "Loader", "ModelCard", "OpenOptions"]
+__all__ = ["LanguageModel", "Loader", "ModelCard", "OpenOptions", "Published"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +69,29 @@ class OpenOptions:
     load_tokenizer: Callable[[str], Tokenizer]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """The files of a published model, for taking it over as a checkpoint of ours.
+
+    folder: of its weights. tokenizer: folder of its tokenizer. fields: content of its `config.json`.
+    prefix: id that stands before texts, or None. contexts: before contexts too. fingerprint: of all of it.
+    """
+
+    name: str
+    folder: Path
+    tokenizer: Path
+    fields: Mapping[str, Any]
+    prefix: int | None
+    contexts: bool
+    fingerprint: str
+
+
 @runtime_checkable
 class Loader(Protocol):
-    """Opens one kind of model reference."""
+    """Opens one kind of model reference.
+
+    One that reads files of weights may have `published(reference, options) -> Published`, for `tilbench import`.
+    """
 
     def recognises(self, reference: str) -> bool:
         """Say, without importing torch, whether `reference` is this loader's."""

@@ -89,4 +89,5 @@ class CheckpointLoader:
         token = choices[options.prefix]
         if options.prefix in ("bos", "eos") and token is None:
             raise CheckpointError(f"{info.model} at step {info.step}: the tokenizer has no {options.prefix} token")
-        return Prefix(token, contexts=token is not None, label="none" if token is None else f"id {token}")
+        contexts = token is not None and (info.prefix_contexts or bool(options.prefix))
+        return Prefix(token, contexts=contexts, label="none" if token is None else f"id {token}")
