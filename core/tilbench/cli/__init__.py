@@ -19,6 +19,8 @@ _COMMANDS = {
     "select": ("tilbench.cli.select:select", "Choose a checkpoint by a value of a suite."),
     "merge": ("tilbench.cli.merge:merge", "Add an adapter into the weights under it."),
     "plot": ("tilbench.cli.plot:plot", "Draw the curves of training runs."),
+    "generate": ("tilbench.cli.generate:generate", "Continue prompts with a model."),
+    "chat": ("tilbench.cli.chat:chat", "Talk to a model."),
     "decode": ("tilbench.cli.decode:decode", "Find decoding settings, and confirm them on other prompts."),
     "tokenizer": ("tilbench.cli.tokenizer:tokenizer", "Train a tokenizer, or compare several."),
     "leaderboard": ("tilbench.cli.leaderboard:leaderboard", "Show records on a page, or as a table."),

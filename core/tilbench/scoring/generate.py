@@ -37,7 +37,7 @@ _GONE = 1 / 8
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A request with the ids of its prompt, prefix included. ends: ids that end a text besides the end-of-text token."""
+    """A request with the ids of its prompt, prefix included. ends: ids that end a text as the end-of-text token does."""
 
     request: Generation
     prompt: Sequence[int]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import takewhile
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -21,6 +19,7 @@ __all__ = ["Show", "Streamer"]
 
 Show = Callable[[str], None]
 """Is handed the next piece of a text. What is handed over never changes."""
+_Items = TypeVar("_Items", str, list[int])
 _ROOM = 1024
 """Tokens that a cache has room for at least, where the model attends over as many."""
 
@@ -83,7 +82,7 @@ class Streamer:
 
     def _unread(self, ids: Sequence[int], limit: int) -> Sequence[int]:
         """Make the cache hold the beginning of `ids`, with room for all that comes, and return the rest of them."""
-        common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(self._held, ids[:-1], strict=False)))
+        common = len(_common(self._held, list(ids[:-1])))
         if common and len(ids) + limit <= self._room and self._keep(common):
             return ids[common:]
         self._forget()
@@ -127,7 +126,7 @@ class _Text:
         if any(stop in text for stop in self._stops):
             return True
         if self._tokenizer.byte_fallback([token]):  # one more byte may turn all of a run into U+FFFD
-            text = os.path.commonprefix([text, self._tokenizer.decode([*self.ids, token])])
+            text = _common(text, self._tokenizer.decode([*self.ids, token]))
         text = text.rstrip("\ufffd")
         self._upto(text, len(text) - max((_begun(text, stop) for stop in self._stops), default=0))
         return False
@@ -144,6 +143,12 @@ class _Text:
         if end > self._shown:
             self._show(text[self._shown : end])
             self._shown = end
+
+
+def _common(one: _Items, other: _Items) -> _Items:
+    """Return what both begin with."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return one[: next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))]
 
 
 def _begun(text: str, stop: str) -> int:
