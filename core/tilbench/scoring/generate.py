@@ -37,7 +37,7 @@ _GONE = 1 / 8
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A request with the ids of its prompt, prefix included. ends: ids that end a text as the end-of-text token does."""
+    """A request with the ids of its prompt, prefix included. ends: ids that end a text as the end-of-text one."""
 
     request: Generation
     prompt: Sequence[int]
