@@ -29,7 +29,7 @@ _COMMANDS = {
     "lint": ("tilbench.cli.lint:lint", "Say what is wrong with suites and datasets."),
     "records": ("tilbench.cli.records:records", "Verify records."),
     "list": ("tilbench.cli.catalogue:list_names", "List what is registered."),
-    "show": ("tilbench.cli.catalogue:show", "Show one registered thing whole."),
+    "show": ("tilbench.cli.show:show", "Show one registered thing, or a run, whole."),
     "plugins": ("tilbench.cli.catalogue:plugins", "List plugins and what is wrong with them."),
     "doctor": ("tilbench.cli.doctor:doctor", "Check this installation."),
     "check": ("tilbench.cli.check:check", "Run the conformance tests of something registered."),
