@@ -23,7 +23,7 @@ from tilbench.kinds.requests import Decoding, RequestKind
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.loader import load_plugins
 from tilbench.run.chat import Conversation
-from tilbench.run.generate import Settings, choose_template, settings_for
+from tilbench.run.generate import Settings, chat_prompt, choose_template, settings_for
 from tilbench.run.train import resolve_training, train
 from tilbench.scoring.chat import ChatEncoder
 from tilbench.scoring.engine import TorchLanguageModel
@@ -104,6 +104,14 @@ def toy(length: int = 200, marks: dict[str, int] | None = None) -> TorchLanguage
 def talk(length: int = 200, system: str = "", name: str = "plain", **decoding: Any) -> Conversation:
     how = Settings(decoding=Decoding(**{"max_new_tokens": 12, **decoding}), origin="test")
     return Conversation(toy(length), template(name), how, system)
+
+
+@pytest.mark.parametrize(("prefix", "head"), [((BOS, True), [BOS]), ((BOS, False), []), ((None, False), [])])
+def test_the_prefix_is_that_of_conversations(prefix: tuple[int | None, bool], head: list[int]) -> None:
+    model = toy()
+    model.prefix = Prefix(*prefix, "test")
+    turns = [("user", "Hi")]
+    assert chat_prompt(model, ChatEncoder(Marked(), template("plain")), turns) == [*head, *b"User: Hi\nAssistant:"]
 
 
 def ignore(piece: str) -> None:

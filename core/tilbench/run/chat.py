@@ -42,7 +42,7 @@ class Conversation:
     """Turns of a user and a model. dropped: how many of the oldest exchanges the model is no longer shown."""
 
     def __init__(self, model: LanguageModel, template: Template, settings: Settings, system: str = "") -> None:
-        """Raises Unsupported for a model whose tokens are not its own to choose, ConfigError as `ChatEncoder` does."""
+        """Raises Unsupported for a model that takes texts alone, ConfigError as `ChatEncoder` does."""
         if not isinstance(model, TorchLanguageModel):
             raise Unsupported(f"{model.card.name} takes plain prompts only; talk to a decoder")
         self.system = system

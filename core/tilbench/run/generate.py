@@ -18,7 +18,17 @@ from tilbench.scoring.chat import ChatEncoder
 from tilbench.scoring.engine import TorchLanguageModel
 from tilbench.scoring.generate import Job
 
-__all__ = ["Settings", "Trimmed", "Writer", "choose_template", "finish", "open_writing", "read_prompts", "settings_for"]
+__all__ = [
+    "Settings",
+    "Trimmed",
+    "Writer",
+    "chat_prompt",
+    "choose_template",
+    "finish",
+    "open_writing",
+    "read_prompts",
+    "settings_for",
+]
 
 Show = Callable[[str], None]
 
@@ -124,7 +134,7 @@ class Writer:
     """Writes a text for each prompt; with a template, a prompt is what a user says, and the text the answer."""
 
     def __init__(self, model: LanguageModel, settings: Settings, chat: Template | None = None) -> None:
-        """Raises Unsupported where a template or ends are asked of a model that has no tokens of its own to show."""
+        """Raises Unsupported where a template is asked of a model that takes texts alone."""
         if chat is not None:
             settings = replace(settings, stop=(*chat.stop, *settings.stop))
         self.settings = settings
@@ -186,9 +196,12 @@ class Writer:
 
 
 def chat_prompt(model: TorchLanguageModel, chat: ChatEncoder, turns: Sequence[tuple[str, str]]) -> list[int]:
-    """Return the ids that a model reads before its next answer: as in fine-tuning, after one prefix token."""
+    """Return the ids that a model reads before its next answer, as in fine-tuning: after one prefix token.
+
+    A prefix that stands before whole documents only is not for conversations.
+    """
     ids = chat.prompt(turns)
-    head = [] if model.prefix.id is None else [model.prefix.id]
+    head = [model.prefix.id] if model.prefix.contexts and model.prefix.id is not None else []
     return ids if ids[:1] == head else head + ids
 
 

@@ -109,8 +109,8 @@ class TorchLanguageModel:
         self.card = card
         self._device = torch.device(options.device)
         self._decoder = decoder = through_onednn(decoder, self._device)
-        self.tokenizer = self._tokenizer = tokenizer
-        self.prefix = self._prefix = prefix
+        self.tokenizer = tokenizer
+        self.prefix = prefix
         self.max_length = decoder.max_length
         self._streamer = Streamer(decoder, tokenizer, self._device)
         self._budget = Budget(options.batch_tokens)
@@ -133,12 +133,12 @@ class TorchLanguageModel:
             yield from self.write(jobs)
             for request in by_kind[RequestKind.TIMING]:
                 assert isinstance(request, Timing)
-                yield [(request, time_generation(self._decoder, self._tokenizer, request, self._device))]
+                yield [(request, time_generation(self._decoder, self.tokenizer, request, self._device))]
 
     def write(self, jobs: Sequence[Job]) -> Iterator[Sequence[tuple[Generation, Generated]]]:
         """Continue prompts in batches; see `tilbench.scoring.generate`."""
         with torch.inference_mode():
-            yield from generate(self._decoder, self._tokenizer, jobs, self._device, self._budget.tokens)
+            yield from generate(self._decoder, self.tokenizer, jobs, self._device, self._budget.tokens)
 
     def stream(self, job: Job, show: Show) -> Generated:
         """Continue one prompt, and hand its text to `show` as it comes; see `tilbench.scoring.stream`."""
@@ -150,7 +150,7 @@ class TorchLanguageModel:
         return self._streamer.read
 
     def _tokens(self, requests: Sequence[Request]) -> Iterator[Sequence[tuple[Request, Answer]]]:
-        tokenizer = self._tokenizer
+        tokenizer = self.tokenizer
         for start in range(0, len(requests), _TEXTS):
             batch = requests[start : start + _TEXTS]
             texts = [request.text for request in batch if isinstance(request, Tokens)]
@@ -169,8 +169,8 @@ class TorchLanguageModel:
 
     def prompt(self, context: str) -> list[int]:
         """Return the ids of a text to be continued, the prefix token first where the policy has it there."""
-        ids = self._tokenizer.encode(context)
-        head = [self._prefix.id] if self._prefix.id is not None and (self._prefix.contexts or not ids) else []
+        ids = self.tokenizer.encode(context)
+        head = [self.prefix.id] if self.prefix.id is not None and (self.prefix.contexts or not ids) else []
         return head + ids
 
     def _split(self, text: _Text, ids: Mapping[str, list[int]]) -> tuple[list[int], list[int]]:
@@ -180,7 +180,7 @@ class TorchLanguageModel:
         lm-evaluation-harness's.
         """
         whole, cut = ids[text.whole], len(ids[text.context])
-        head = [self._prefix.id] if self._prefix.id is not None and (self._prefix.contexts or not cut) else []
+        head = [self.prefix.id] if self.prefix.id is not None and (self.prefix.contexts or not cut) else []
         if not whole[cut:]:
             raise DataError(
                 f"the continuation {text.continuation!r} has no token of its own after {text.context[-40:]!r}"
@@ -204,7 +204,7 @@ class TorchLanguageModel:
         for start in range(0, len(requests), _TEXTS):
             texts = {request: _Text.of(request) for request in requests[start : start + _TEXTS]}
             distinct = list(dict.fromkeys(part for text in texts.values() for part in (text.context, text.whole)))
-            ids = dict(zip(distinct, self._tokenizer.encode_batch(distinct), strict=True))
+            ids = dict(zip(distinct, self.tokenizer.encode_batch(distinct), strict=True))
             for request, text in texts.items():
                 yield _Planned(request, self._segments(request, text, ids))
 
@@ -213,7 +213,7 @@ class TorchLanguageModel:
         limit = self._decoder.max_length
         if isinstance(request, Document):
             window = min(request.window or limit, limit)
-            return [_segment(*pair) for pair in windows(ids[text.whole], self._prefix.id, window, request.overlap)]
+            return [_segment(*pair) for pair in windows(ids[text.whole], self.prefix.id, window, request.overlap)]
         ranked = isinstance(request, NextWord)
         context, targets = self._split(text, ids)
         if len(targets) > limit:  # more than one pass: each token after as much text as fits
