@@ -144,7 +144,7 @@ class Decoder(nn.Module):
             attention = allowed_keys(mask, rows, tokens, held + tokens, positions.device)
         if self.linear is not None:
             device = positions.device.type
-            if torch.is_autocast_enabled(device):
+            if device != "meta" and torch.is_autocast_enabled(device):
                 dtype = torch.get_autocast_dtype(device)
             attention = self.linear.bias(positions, keys, attention, dtype)
         angles = None if self.rotary is None else self.rotary.angles(positions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -11,8 +12,10 @@ import torch
 from torch import nn
 
 from tilbench.checkpoints.adapters import ADAPTER, add_adapter, is_adapted, load_adapter, merged, save_adapted
+from tilbench.checkpoints.budget import parameter_budget
 from tilbench.checkpoints.weights import load_weights, save_weights
 from tilbench.config.model import Adapter
+from tilbench.kinds.architecture import Part
 from tilbench_decoders.config import DecoderConfig
 from tilbench_decoders.decoder import Decoder
 
@@ -71,6 +74,11 @@ class DecoderFamily(ABC, Generic[ConfigT]):
             module.to_empty(device=device)
             initialise(module, layers=config.num_layers, initializer_range=config.initializer_range)
         return module
+
+    def budget(self, config: ConfigT) -> Mapping[str, Part]:
+        """Return where the parameters are; they sum to `parameters(config)`."""
+        with torch.device("meta"):
+            return parameter_budget(self.assemble(config), config.vocab_size)
 
     def save(self, module: nn.Module, folder: Path) -> None:
         """Write `model.safetensors` into an existing folder; of an adapted decoder, peft's files beside its base."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from tilbench.config.base import Schema
 from tilbench.errors import CheckpointError, ConfigError, TilbenchError, Unsupported, near
+from tilbench.kinds.architecture import Part
 from tilbench.kinds.trainer import Start
 from tilbench_huggingface.source import ADAPTER, CONFIG, one_line, resolve, resolve_base
 
@@ -49,6 +51,15 @@ class HuggingFaceArchitecture:
 
         with torch.device("meta"):
             return count(self.build(config))
+
+    def budget(self, config: HuggingFaceConfig) -> Mapping[str, Part]:
+        """Return where the parameters are; they sum to `parameters(config)`."""
+        import torch
+
+        from tilbench.checkpoints.budget import parameter_budget
+
+        with torch.device("meta"):
+            return parameter_budget(self.build(config), config.vocab_size)
 
     def build(self, config: HuggingFaceConfig) -> nn.Module:
         """Return a new `HuggingFaceDecoder`. Raises ConfigError for a config that no class takes."""

@@ -104,7 +104,12 @@ class HuggingFaceDecoder(nn.Module):
         return hidden
 
     def new_cache(self, batch: int, length: int) -> Memory:
-        """Return an empty cache: the class's own where cached equals uncached, else one of ids."""
+        """Return an empty cache: the class's own where cached equals uncached, else one of ids.
+
+        On `meta`, where nothing can be compared, the class's own.
+        """
+        if self._device.type == "meta":
+            return self._memory(Way.CHUNKS, length)
         if self._way is None:
             self._way = ask(self, self.vocab_size, self._find_way)
         return self._memory(self._way, length)
@@ -131,7 +136,8 @@ class HuggingFaceDecoder(nn.Module):
     def _cache_name(self) -> str | None:
         """What the class calls the cache that it is given, if it takes one."""
         taken = inspect.signature(self._core.forward).parameters
-        return next((name for name in ("past_key_values", "cache_params") if name in taken), None)
+        # `cache` since Transformers 5.24
+        return next((name for name in ("cache", "past_key_values", "cache_params") if name in taken), None)
 
     def _explicit(
         self, ids: Tensor, positions: Tensor | None, mask: Tensor | None, cache: Memory | None, keys: Tensor | None

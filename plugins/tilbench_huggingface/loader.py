@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tilbench.checkpoints.generation import chat_template, generation_config
 from tilbench.errors import CheckpointError, Unsupported
-from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions, Published
+from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions, Published, WritingDefaults
 from tilbench_huggingface.source import Source, recognises, resolve
 
 if TYPE_CHECKING:
@@ -70,6 +72,12 @@ class HuggingFaceLoader:
         decoder = HuggingFaceDecoder(model).eval()
         tokenizer = options.load_tokenizer(str(source.tokenizer))
         return TorchLanguageModel(card, decoder, tokenizer, prefix, options)
+
+    def defaults(self, reference: str) -> WritingDefaults:
+        """Return what generation_config.json and the tokenizer's chat template say; the template is not run."""
+        source = resolve(reference)
+        template, origin = chat_template(source.tokenizer)
+        return replace(generation_config(source.base), template=template, template_origin=origin)
 
 
 def _source(reference: str, options: OpenOptions) -> Source:

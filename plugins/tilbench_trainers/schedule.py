@@ -25,11 +25,7 @@ def learning_rate(step: int, steps: int, peak: float, schedule: Schedule) -> flo
     """
     if step < schedule.warmup:
         return peak * step / schedule.warmup
-    if schedule.name == "constant":
-        return peak
-    start = schedule.warmup
-    if schedule.name == "wsd":
-        start = max(start, steps - round(schedule.decay * steps))
+    start = schedule.decay_start(steps)
     if step <= start or start >= steps:
         return peak
     left = (steps - step) / (steps - start)  # 1 at the start of the decay, 0 at the last update

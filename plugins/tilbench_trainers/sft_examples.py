@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,21 +11,16 @@ from numpy.typing import NDArray
 
 from tilbench.config.model import Chat
 from tilbench.data.batch import IGNORED
-from tilbench.data.chat import Segment, Template, Turn, template
+from tilbench.data.chat import Segment, Template, template
 from tilbench.data.rows import Conversation
-from tilbench.errors import ConfigError, DataError
+from tilbench.errors import DataError
 from tilbench.kinds.tokenizer import Tokenizer
+from tilbench.scoring.chat import ChatEncoder, Piece
 
 __all__ = ["Encoder", "Example", "Examples"]
 
 _CHUNK = 1024
 """Conversations encoded at a time."""
-_GUARD = "\ufdd0"
-"""Put into a mark that a turn's own text spells out, so that it stays text; a character that no text has."""
-_EVERY_ROLE: Sequence[Turn] = (("system", "s"), ("user", "u"), ("assistant", "a"), ("user", "u"), ("assistant", "a"))
-
-Piece = tuple[list[int], bool]
-"""Ids, and whether they are the assistant's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +60,7 @@ class Examples:
 
 
 class Encoder:
-    """Writes conversations by a template, and encodes them so that no token is both prompt and answer.
-
-    Marks of the template that the tokenizer has as special tokens become those; spelled out in a turn, they stay
-    text. An answer ends with the template's end, or with the end-of-text token where it has none.
-    """
+    """Makes examples of conversations, written by a template and encoded as `ChatEncoder` does it."""
 
     def __init__(self, tokenizer: Tokenizer, chat: Chat, *, prefix: int | None, length: int) -> None:
         """Encode for sequences of `length` inputs, each example after the token `prefix`.
@@ -78,20 +68,10 @@ class Encoder:
         Raises ConfigError where the template needs an end-of-text token and the tokenizer has none.
         """
         self.template: Template = template(chat.template)
-        self._tokenizer, self._chat, self._prefix, self._longest = tokenizer, chat, prefix, length + 1
-        eos = tokenizer.special.eos
-        if not self.template.end and eos is None:
-            raise ConfigError(
-                f"chat template {chat.template!r} ends an answer with the end-of-text token, and the tokenizer has "
-                "none; use chatml or gemma"
-            )
-        self._end = [] if self.template.end or eos is None else [eos]
-        written = "".join(segment.text for segment in self.template.render(_EVERY_ROLE))
-        named = tokenizer.special.named
-        self.marks = {name: number for name, number in named.items() if name in written}
-        self._split = re.compile("(" + "|".join(map(re.escape, sorted(self.marks, key=len, reverse=True))) + ")")
-        self._spelled = {name for name, number in named.items() if number == prefix}
-        self._kept = 1 + len(self._joined([self._parts([Segment(self.template.opening, False)])])[0][0][0])
+        self._code = ChatEncoder(tokenizer, self.template)
+        self._chat, self._prefix, self._longest = chat, prefix, length + 1
+        self.marks = self._code.marks
+        self._spelled = {name for name, number in tokenizer.special.named.items() if number == prefix}
 
     def encode(self, conversations: Sequence[Conversation]) -> Examples:
         """Return the examples of conversations, and what was cut, left out and dropped to make them fit.
@@ -103,12 +83,12 @@ class Encoder:
             chunk = conversations[start : start + _CHUNK]
             answered = [row for row in chunk if _is_answered(row)]
             made.counts["without an answer, dropped"] += len(chunk) - len(answered)
-            for row, pieces in zip(answered, self._joined([self._rendered(row) for row in answered]), strict=True):
+            for row, pieces in zip(answered, self._code.encode([self._rendered(row) for row in answered]), strict=True):
                 if (example := self._fitted(row.id, pieces, made.counts)) is not None:
                     made.found.append(example)
         return made
 
-    def _rendered(self, row: Conversation) -> list[tuple[str | int, bool]]:
+    def _rendered(self, row: Conversation) -> list[Segment]:
         turns = row.messages
         while turns[-1][0] != "assistant":  # a question that nobody answered
             turns = turns[:-1]
@@ -116,43 +96,10 @@ class Encoder:
             raise DataError(
                 f"row {row.id!r} begins with the token that every example begins with anyway; take it out of the text"
             )
-        guarded = [(role, self._guarded(content)) for role, content in turns]
         try:
-            return self._parts(self.template.render(guarded))
+            return self._code.render(turns)
         except DataError as error:
             raise DataError(f"row {row.id!r}: {error}") from None
-
-    def _guarded(self, content: str) -> str:
-        for name in self.marks:
-            content = content.replace(name, name[0] + _GUARD + name[1:])
-        return content
-
-    def _parts(self, segments: Sequence[Segment]) -> list[tuple[str | int, bool]]:
-        """Return the segments cut at marks: text, or the id of a mark."""
-        parts: list[tuple[str | int, bool]] = []
-        for text, is_answer in segments:
-            for part in self._split.split(text) if self.marks else [text]:
-                if part:
-                    parts.append((self.marks.get(part, part.replace(_GUARD, "")), is_answer))
-            if is_answer:
-                parts += [(number, True) for number in self._end]
-        return parts
-
-    def _joined(self, rows: Sequence[Sequence[tuple[str | int, bool]]]) -> list[list[Piece]]:
-        """Encode all text at once; return for each row its pieces, no two in a row of one kind."""
-        texts = [part for row in rows for part, _ in row if isinstance(part, str)]
-        encoded = iter(self._tokenizer.encode_batch(texts))
-        joined: list[list[Piece]] = []
-        for row in rows:
-            pieces: list[Piece] = []
-            for part, is_answer in row:
-                ids = [part] if isinstance(part, int) else list(next(encoded))
-                if pieces and pieces[-1][1] is is_answer:
-                    pieces[-1][0].extend(ids)
-                else:
-                    pieces.append((ids, is_answer))
-            joined.append(pieces)
-        return joined
 
     def _fitted(self, identity: str, pieces: Sequence[Piece], counts: Counter[str]) -> Example | None:
         """Return an example of at most `length` + 1 tokens, or None; count what that took.
@@ -166,7 +113,7 @@ class Encoder:
         left_out = 0
         while True:
             over = len(head) + sum(len(prompt) + len(answer) for prompt, answer in exchanges) - self._longest
-            if over <= 0 or (self._chat.too_long == "cut" and over <= len(exchanges[0][0]) - self._kept):
+            if over <= 0 or (self._chat.too_long == "cut" and over < len(exchanges[0][0]) - self._code.opening):
                 break
             if self._chat.too_long == "drop" or len(exchanges) == 1:
                 counts["too long, dropped"] += 1

@@ -104,6 +104,12 @@ class Schedule(Schema):
     final: float = Field(default=0.0, ge=0)
     """Learning rate at the last step, as a share of the highest."""
 
+    def decay_start(self, steps: int) -> int:
+        """Return the last of `steps` updates that has the highest rate; `steps` where the rate does not fall."""
+        if self.name == "constant":
+            return steps
+        return max(self.warmup, steps - round(self.decay * steps)) if self.name == "wsd" else self.warmup
+
 
 class Adapter(Schema):
     """A low-rank adapter on frozen weights (Hu et al., LoRA, 2021), in the terms of `peft`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-__all__ = ["Architecture", "Cache", "Decoder"]
+__all__ = ["Architecture", "Cache", "Decoder", "Part"]
 
 
 class Cache(Protocol):
@@ -75,13 +76,28 @@ class Decoder(Protocol):
         """Return logits [B, T, V] of causal `ids` [B, T]; for small inputs and for comparisons."""
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The parameters of a component of a decoder. layers: those of each layer, where it is in layers."""
+
+    parameters: int = 0
+    layers: tuple[int, ...] = ()
+
+    @property
+    def per_layer(self) -> int | None:
+        """Parameters of each layer; None where there are no layers, or not all have the same."""
+        return self.layers[0] if len(set(self.layers)) == 1 else None
+
+
 @runtime_checkable
 class Architecture(Protocol):
     """A family of decoders.
 
     Config: a pydantic model that forbids unknown fields; it has `vocab_size` and `max_length`.
     For `tilbench import` one may have `parts(config) -> list[Slot]` (`tilbench.kinds.parts`), and with
-    `transformers_type`, the `model_type` that it reads, `read_transformers(fields, state) -> (config, state dict)`.
+    `transformers_type`, the `model_type` that it reads, `read_transformers(fields, state) -> (config, state dict)`. One
+    that can say where its parameters are has `budget(config) -> Mapping[str, Part]`, which sum to `parameters(config)`
+    (`tilbench.checkpoints.budget` makes one of a module).
     """
 
     Config: ClassVar[type[Any]]

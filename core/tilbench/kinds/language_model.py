@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from tilbench.config.model import GenerationSettings
 from tilbench.kinds.requests import Answer, Request, RequestKind
 from tilbench.kinds.tokenizer import Tokenizer
 
-__all__ = ["LanguageModel", "Loader", "ModelCard", "OpenOptions", "Published"]
+__all__ = ["LanguageModel", "Loader", "ModelCard", "OpenOptions", "Published", "WritingDefaults"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +87,28 @@ class Published:
     fingerprint: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WritingDefaults:
+    """How a model is meant to write, as its files say.
+
+    generation: decoding settings; None where there are none. origin: where they are from, in words. ends: ids that end
+    a text besides the end-of-text token. template: name of the chat template (`tilbench.data.chat`) that it was tuned
+    with; empty where that is not known. template_origin: where that is from.
+    """
+
+    generation: GenerationSettings | None = None
+    origin: str = ""
+    ends: frozenset[int] = frozenset()
+    template: str = ""
+    template_origin: str = ""
+
+
 @runtime_checkable
 class Loader(Protocol):
     """Opens one kind of model reference.
 
     One that reads files of weights may have `published(reference, options) -> Published`, for `tilbench import`.
+    A loader whose models come with settings to write with has `defaults(reference) -> WritingDefaults` too.
     """
 
     def recognises(self, reference: str) -> bool:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pydantic
 
-from tilbench.checkpoints.folder import CheckpointInfo, checkpoint_fingerprint, is_checkpoint, read_info
+from tilbench.checkpoints.folder import RUN, CheckpointInfo, checkpoint_fingerprint, is_checkpoint, read_info
+from tilbench.checkpoints.generation import generation_config
+from tilbench.config.model import ModelSpec
+from tilbench.config.references import parse_spec
 from tilbench.errors import CheckpointError, TilbenchError
-from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions
+from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions, WritingDefaults
 from tilbench.kinds.requests import RequestKind
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.registry import Registry
+from tilbench.run.specs import load_spec
 
 __all__ = ["CheckpointLoader"]
 
@@ -66,6 +72,36 @@ class CheckpointLoader:
         return TorchLanguageModel(
             self.card(reference, options), module, tokenizer, self._prefix(info, options, tokenizer), options
         )
+
+    def defaults(self, reference: str) -> WritingDefaults:
+        """Return what the spec says of writing; where it says nothing, what generation_config.json does."""
+        folder = Path(reference)
+        recorded = generation_config(folder)
+        spec, origin = self._spec(folder)
+        if spec is None:
+            return recorded
+        chat = spec.recipe.chat if spec.recipe else None
+        known = WritingDefaults(
+            generation=spec.generation,
+            origin=f"the generation settings of {origin}",
+            ends=recorded.ends,
+            template=chat.template if chat else "",
+            template_origin=f"the recipe of {origin}" if chat else "",
+        )
+        return known if spec.generation else replace(known, generation=recorded.generation, origin=recorded.origin)
+
+    def _spec(self, folder: Path) -> tuple[ModelSpec | None, str]:
+        """Return the spec that a checkpoint was trained from, as its run or the registry has it, and which that is."""
+        run = folder.parent / RUN
+        label = read_info(folder).model
+        try:
+            if run.is_file():
+                return ModelSpec.model_validate(json.loads(run.read_text(encoding="utf-8"))["spec"]), str(run)
+            return load_spec(parse_spec(label), self._registry), f"the spec {label}"
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{run} cannot be read: {' '.join(str(error).split())[:200]}") from None
+        except TilbenchError:  # a name that nobody registered here
+            return None, ""
 
     def _architecture(self, info: CheckpointInfo, folder: Path) -> tuple[Any, Any]:
         architecture = self._registry.get("architectures", info.architecture.name)

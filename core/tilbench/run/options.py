@@ -17,8 +17,12 @@ from tilbench.run.tokenizers import load_tokenizer
 __all__ = ["open_options", "thread_count"]
 
 
-def open_options(registry: Registry, suite: Suite, given: Mapping[str, Any]) -> OpenOptions:
-    """Return the options of `tilbench run` as models are handed them.
+_NO_SUITE = (" ",)
+"""Reference text where there is no suite: enough for a baseline that learns from text to say what it answers."""
+
+
+def open_options(registry: Registry, suite: Suite | None, given: Mapping[str, Any]) -> OpenOptions:
+    """Return the options of `tilbench run` as models are handed them. suite: None where a model is opened for itself.
 
     Raises Unsupported for a device that is not here.
     """
@@ -27,7 +31,7 @@ def open_options(registry: Registry, suite: Suite, given: Mapping[str, Any]) -> 
         dtype=given["dtype"],
         batch_tokens=given["batch_tokens"],
         prefix=given["prefix"] or "",
-        reference_text=ReferenceText(suite.reference_text, registry, given["data_dir"]),
+        reference_text=ReferenceText(suite.reference_text, registry, given["data_dir"]) if suite else _NO_SUITE,
         trust_remote_code=given["trust_remote_code"],
         load_tokenizer=partial(load_tokenizer, registry=registry),
     )

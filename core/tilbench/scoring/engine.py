@@ -20,6 +20,7 @@ from tilbench.kinds.requests import (
     Answer,
     Continuation,
     Document,
+    Generated,
     Generation,
     Likelihood,
     NextWord,
@@ -36,6 +37,7 @@ from tilbench.scoring.likelihood import Scored, Segment, SegmentScorer
 from tilbench.scoring.onednn import through_onednn
 from tilbench.scoring.prefix import Prefix
 from tilbench.scoring.states import Budget
+from tilbench.scoring.stream import Show, Streamer
 from tilbench.scoring.timing import time_generation
 from tilbench.scoring.trie import as_ids, shared_length, sort_key
 from tilbench.scoring.windows import windows
@@ -91,7 +93,10 @@ class _Planned:
 
 
 class TorchLanguageModel:
-    """A decoder with its tokenizer and prefix policy, as a `LanguageModel`."""
+    """A decoder with its tokenizer and prefix policy, as a `LanguageModel`; and as one that writes text as it comes.
+
+    max_length: tokens that it attends over.
+    """
 
     def __init__(
         self, card: ModelCard, decoder: Decoder, tokenizer: Tokenizer, prefix: Prefix, options: OpenOptions
@@ -104,8 +109,10 @@ class TorchLanguageModel:
         self.card = card
         self._device = torch.device(options.device)
         self._decoder = decoder = through_onednn(decoder, self._device)
-        self._tokenizer = tokenizer
-        self._prefix = prefix
+        self.tokenizer = tokenizer
+        self.prefix = prefix
+        self.max_length = decoder.max_length
+        self._streamer = Streamer(decoder, tokenizer, self._device)
         self._budget = Budget(options.batch_tokens)
         self._scorer = SegmentScorer(decoder, self._device, self._budget, card.name)
         self._group_tokens = _GROUP * options.batch_tokens
@@ -119,17 +126,31 @@ class TorchLanguageModel:
             yield from self._tokens(by_kind[RequestKind.TOKENS])
             yield from self._likelihoods([request for kind in _LIKELIHOODS for request in by_kind[kind]])
             jobs = [
-                Job(request, self._prefixed(request.prompt))
+                Job(request, self.prompt(request.prompt))
                 for request in by_kind[RequestKind.GENERATION]
                 if isinstance(request, Generation)
             ]
-            yield from generate(self._decoder, self._tokenizer, jobs, self._device, self._budget.tokens)
+            yield from self.write(jobs)
             for request in by_kind[RequestKind.TIMING]:
                 assert isinstance(request, Timing)
-                yield [(request, time_generation(self._decoder, self._tokenizer, request, self._device))]
+                yield [(request, time_generation(self._decoder, self.tokenizer, request, self._device))]
+
+    def write(self, jobs: Sequence[Job]) -> Iterator[Sequence[tuple[Generation, Generated]]]:
+        """Continue prompts in batches; see `tilbench.scoring.generate`."""
+        with torch.inference_mode():
+            yield from generate(self._decoder, self.tokenizer, jobs, self._device, self._budget.tokens)
+
+    def stream(self, job: Job, show: Show) -> Generated:
+        """Continue one prompt, and hand its text to `show` as it comes; see `tilbench.scoring.stream`."""
+        return self._streamer.stream(job, show)
+
+    @property
+    def read(self) -> int:
+        """Tokens of the last streamed prompt that were computed; the others were remembered."""
+        return self._streamer.read
 
     def _tokens(self, requests: Sequence[Request]) -> Iterator[Sequence[tuple[Request, Answer]]]:
-        tokenizer = self._tokenizer
+        tokenizer = self.tokenizer
         for start in range(0, len(requests), _TEXTS):
             batch = requests[start : start + _TEXTS]
             texts = [request.text for request in batch if isinstance(request, Tokens)]
@@ -146,9 +167,10 @@ class TorchLanguageModel:
                 for request, text, ids in zip(batch, texts, tokenizer.encode_batch(texts), strict=True)
             ]
 
-    def _prefixed(self, context: str) -> list[int]:
-        ids = self._tokenizer.encode(context)
-        head = [self._prefix.id] if self._prefix.id is not None and (self._prefix.contexts or not ids) else []
+    def prompt(self, context: str) -> list[int]:
+        """Return the ids of a text to be continued, the prefix token first where the policy has it there."""
+        ids = self.tokenizer.encode(context)
+        head = [self.prefix.id] if self.prefix.id is not None and (self.prefix.contexts or not ids) else []
         return head + ids
 
     def _split(self, text: _Text, ids: Mapping[str, list[int]]) -> tuple[list[int], list[int]]:
@@ -158,7 +180,7 @@ class TorchLanguageModel:
         lm-evaluation-harness's.
         """
         whole, cut = ids[text.whole], len(ids[text.context])
-        head = [self._prefix.id] if self._prefix.id is not None and (self._prefix.contexts or not cut) else []
+        head = [self.prefix.id] if self.prefix.id is not None and (self.prefix.contexts or not cut) else []
         if not whole[cut:]:
             raise DataError(
                 f"the continuation {text.continuation!r} has no token of its own after {text.context[-40:]!r}"
@@ -182,7 +204,7 @@ class TorchLanguageModel:
         for start in range(0, len(requests), _TEXTS):
             texts = {request: _Text.of(request) for request in requests[start : start + _TEXTS]}
             distinct = list(dict.fromkeys(part for text in texts.values() for part in (text.context, text.whole)))
-            ids = dict(zip(distinct, self._tokenizer.encode_batch(distinct), strict=True))
+            ids = dict(zip(distinct, self.tokenizer.encode_batch(distinct), strict=True))
             for request, text in texts.items():
                 yield _Planned(request, self._segments(request, text, ids))
 
@@ -191,7 +213,7 @@ class TorchLanguageModel:
         limit = self._decoder.max_length
         if isinstance(request, Document):
             window = min(request.window or limit, limit)
-            return [_segment(*pair) for pair in windows(ids[text.whole], self._prefix.id, window, request.overlap)]
+            return [_segment(*pair) for pair in windows(ids[text.whole], self.prefix.id, window, request.overlap)]
         ranked = isinstance(request, NextWord)
         context, targets = self._split(text, ids)
         if len(targets) > limit:  # more than one pass: each token after as much text as fits

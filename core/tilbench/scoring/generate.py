@@ -6,7 +6,6 @@ has its own positions and mask, its own settings, and draws from a random state 
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -20,9 +19,9 @@ from tilbench.errors import DataError, Unsupported
 from tilbench.kinds.architecture import Cache, Decoder
 from tilbench.kinds.requests import Decoding, Generated, Generation, request_key
 from tilbench.kinds.tokenizer import Tokenizer
-from tilbench.scoring.sampling import choose, needs_history
+from tilbench.scoring.sampling import choose, needs_history, uniforms
 
-__all__ = ["Job", "generate"]
+__all__ = ["Job", "cut", "generate"]
 
 _HELD = 8
 """Tokens that the cache of a group may hold, for each token of a forward pass."""
@@ -38,10 +37,11 @@ _GONE = 1 / 8
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A request with the ids of its prompt, prefix included."""
+    """A request with the ids of its prompt, prefix included. ends: ids that end a text as the end-of-text one."""
 
     request: Generation
     prompt: Sequence[int]
+    ends: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,11 +51,26 @@ class _Row:
     request: Generation
     ids: tuple[int, ...]
     limit: int
+    ends: frozenset[int]
 
     @property
     def order(self) -> tuple[int, int, tuple[int, ...], str]:
         """Longest first; equal prompts side by side."""
         return -self.limit, -len(self.ids), self.ids, request_key(self.request)
+
+
+def cut(job: Job, length: int) -> tuple[tuple[int, ...], int]:
+    """Return the ids of a prompt and how many may follow them in a model of `length` tokens; it is cut on the left.
+
+    Raises DataError for a prompt without tokens, and where no token is asked for.
+    """
+    if not job.prompt:
+        raise DataError("an empty prompt has no token to go on from; give the model a prefix with --prefix")
+    wanted = job.request.decoding.max_new_tokens
+    if wanted < 1:
+        raise DataError(f"max_new_tokens is {wanted}; ask for 1 or more")
+    ids = tuple(job.prompt)[-max(1, length - wanted) :]
+    return ids, max(1, min(wanted, length - len(ids)))
 
 
 def generate(
@@ -89,13 +104,7 @@ class _Generator:
             yield [(row.request, answer) for row, answer in self._group(group)]
 
     def _row(self, job: Job) -> _Row:
-        if not job.prompt:
-            raise DataError("an empty prompt has no token to go on from; give the model a prefix with --prefix")
-        wanted = job.request.decoding.max_new_tokens
-        if wanted < 1:
-            raise DataError(f"max_new_tokens is {wanted}; ask for 1 or more")
-        ids = tuple(job.prompt)[-max(1, self._decoder.max_length - wanted) :]
-        return _Row(job.request, ids, max(1, min(wanted, self._decoder.max_length - len(ids))))
+        return _Row(job.request, *cut(job, self._decoder.max_length), job.ends)
 
     def _fitting(self, rows: Sequence[_Row]) -> int:
         """Return how many of the first rows make a group."""
@@ -257,7 +266,7 @@ class _Batch:
         for row, new, tail, token in zip(self._rows, self._new, self._tails, tokens, strict=True):
             if row in self.answers:
                 continue
-            if token == end:
+            if token == end or token in row.ends:
                 self._answer(row, new, True)
                 continue
             new.append(token)
@@ -319,11 +328,9 @@ def _history(rows: Sequence[_Row], width: int, room: int) -> Tensor:
 
 
 def _uniforms(rows: Sequence[_Row], room: int) -> Tensor:
-    """Return what each row draws at each step, [B, room] from [0, 1), from a state that its request alone decides."""
+    """Return what each row draws at each step, [B, room] from [0, 1)."""
     drawn = torch.zeros(len(rows), room)
     for row, numbers in zip(rows, drawn, strict=True):
         if row.request.decoding.temperature:
-            seed = hashlib.sha256(request_key(row.request).encode()).digest()
-            random = torch.Generator().manual_seed(int.from_bytes(seed[:7], "big"))
-            numbers[: row.limit] = torch.rand(row.request.decoding.max_new_tokens, generator=random)[: row.limit]
+            numbers[: row.limit] = uniforms(row.request)[: row.limit]
     return drawn

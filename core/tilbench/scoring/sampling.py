@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 from torch import Tensor
 
-from tilbench.kinds.requests import Decoding
+from tilbench.kinds.requests import Decoding, Generation, request_key
 
-__all__ = ["choose", "needs_history"]
+__all__ = ["choose", "needs_history", "uniforms"]
+
+
+def uniforms(request: Generation) -> Tensor:
+    """Return what is drawn for each token of a request, [max_new_tokens] from [0, 1): the request alone decides it."""
+    seed = hashlib.sha256(request_key(request).encode()).digest()
+    random = torch.Generator().manual_seed(int.from_bytes(seed[:7], "big"))
+    return torch.rand(request.decoding.max_new_tokens, generator=random)
 
 
 def needs_history(decoding: Decoding) -> bool:

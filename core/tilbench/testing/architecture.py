@@ -58,6 +58,9 @@ class ArchitectureConformance(MemoryChecks):
             require(all(p.is_meta for p in module.parameters()), "build allocates under torch.device('meta')")
             built, formula = sum(p.numel() for p in module.parameters()), self.subject.parameters(config)
             require(built == formula, f"{what}: the formula gives {formula:,} parameters, {built:,} are built")
+            if hasattr(self.subject, "budget"):
+                parts = sum(part.parameters for part in self.subject.budget(config).values())
+                require(parts == built, f"{what}: the parts of the budget sum to {parts:,}, {built:,} are built")
 
     def test_causal_by_perturbation(self) -> None:
         """Changing a token changes its own state and no state before it."""

@@ -1,0 +1,100 @@
+"""`tilbench generate`: texts for prompts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tilbench.cli.app import App
+from tilbench.cli.writing import decoding_of, decoding_options, interruptible, note, open_model, show
+
+if TYPE_CHECKING:
+    from tilbench.kinds.requests import Generated
+    from tilbench.run.generate import Writer
+
+__all__ = ["generate"]
+
+
+@click.command()
+@click.argument("model")
+@click.argument("prompts", nargs=-1)
+@click.option(
+    "--file",
+    type=click.Path(path_type=Path),
+    help="Prompts: a .txt file with one a line, or rows (.jsonl …) with a column 'prompt'.",
+)
+@click.option("--template", metavar="NAME", help="Ask as a user does: alpaca, chatml, gemma or plain.")
+@click.option("--batch-tokens", type=click.IntRange(min=1), default=4096, show_default=True, help="Tokens a pass.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each prompt.")
+@decoding_options
+@click.pass_obj
+def generate(
+    app: App,
+    /,
+    model: str,
+    prompts: tuple[str, ...],
+    file: Path | None,
+    template: str | None,
+    batch_tokens: int,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Continue each PROMPT with MODEL: arguments, the lines of standard input, or --file.
+
+    Settings that are not given are the model's own; which were used is said on standard error. Standard output has the
+    texts and nothing else. One prompt is written as it comes, several are written together.
+
+    \b
+    Example:
+      tilbench generate runs/a "Bir varmış bir yokmuş," --max-new-tokens 40
+      tilbench generate runs/sft --template alpaca --file questions.txt --json
+    """
+    with interruptible():
+        from tilbench.data.chat import template as named
+        from tilbench.run.generate import Writer, read_prompts, settings_for
+
+        chat = named(template) if template else None
+        decoding = decoding_of(given)
+        asked = read_prompts(prompts, file, _standard_input(bool(prompts) or file is not None))
+        opened, defaults = open_model(model, app.host.registry, given, batch_tokens)
+        settings = settings_for(defaults, decoding, stop=given["stop"], seed=given["seed"])
+        note(f"settings: {settings}")
+        writer = Writer(opened, settings, chat)
+        if len(asked) == 1 and not as_json:
+            writer.stream(asked[0], show)
+            click.echo()
+        else:
+            _write(writer, asked, template or "", as_json)
+        if writer.cut:
+            note(f"warning: {writer.cut} of {len(asked)} prompts were too long and lost their beginning")
+
+
+def _standard_input(given: bool) -> Iterable[str]:
+    """Return the lines of standard input where there are no other prompts and nobody would have to type them."""
+    if given or sys.stdin is None or sys.stdin.isatty():
+        return ()
+    return sys.stdin
+
+
+def _write(writer: Writer, prompts: Sequence[str], template: str, as_json: bool) -> None:
+    for prompt, answer in zip(prompts, writer.batch(prompts), strict=True):
+        click.echo(_line(writer, prompt, answer, template) if as_json else answer.text)
+        sys.stdout.flush()
+
+
+def _line(writer: Writer, prompt: str, answer: Generated, template: str) -> str:
+    from tilbench.run.generate import finish
+
+    row = {
+        "prompt": prompt,
+        "text": answer.text,
+        "tokens": answer.tokens,
+        "finish": finish(answer),
+        "settings": {**writer.settings.plain(), "template": template},
+    }
+    return json.dumps(row, ensure_ascii=False)

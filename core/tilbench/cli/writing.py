@@ -1,0 +1,91 @@
+"""What `generate` and `chat` share: options of decoding, ways to open a model, and how they are interrupted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from tilbench.kinds.language_model import LanguageModel, WritingDefaults
+    from tilbench.registry import Registry
+
+__all__ = ["decoding_options", "decoding_of", "interruptible", "note", "open_model", "show"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option("--max-new-tokens", type=click.IntRange(min=1), help="Tokens at most."),
+    click.option("--temperature", type=click.FloatRange(min=0), help="0 takes the likeliest token."),
+    click.option("--greedy", is_flag=True, help="Take the likeliest token: temperature 0."),
+    click.option("--top-k", type=click.IntRange(min=0), help="Choose among this many tokens; 0: all."),
+    click.option(
+        "--top-p", type=click.FloatRange(min=0, max=1, min_open=True), help="Choose among tokens of this share."
+    ),
+    click.option("--repetition-penalty", type=click.FloatRange(min=0, min_open=True), help="1 is none."),
+    click.option("--no-repeat-ngram", type=click.IntRange(min=0), help="No n-gram of this many tokens twice; 0: any."),
+    click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; can be repeated."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of sampling."),
+    click.option("--runs", default="runs", show_default=True, type=click.Path(), help="Folder of trainings."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …"),
+    click.option(
+        "--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True
+    ),
+    click.option("--prefix", type=click.Choice(["bos", "eos", "none"]), help="Override the model's prefix token."),
+    click.option("--trust-remote-code", is_flag=True, help="Run Python that comes with a Hub model."),
+)
+
+
+def decoding_options(function: F) -> F:
+    """Add what says how a text is written and how the model is opened."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def decoding_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the decoding settings among the options, None where one was not given."""
+    if given["greedy"] and given["temperature"]:
+        raise click.UsageError("--greedy is temperature 0; leave out one of --greedy and --temperature")
+    names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "no_repeat_ngram")
+    return {**{name: given[name] for name in names}, **({"temperature": 0.0} if given["greedy"] else {})}
+
+
+def open_model(
+    model: str, registry: Registry, given: Mapping[str, Any], batch_tokens: int = 4096
+) -> tuple[LanguageModel, WritingDefaults]:
+    """Open a model that writes, with the settings it comes with."""
+    from pathlib import Path
+
+    from tilbench.run.generate import open_writing
+    from tilbench.run.models import find_model
+    from tilbench.run.options import open_options
+
+    if any(not stop for stop in given["stop"]):
+        raise click.UsageError("--stop is empty; give the text that a text ends before")
+    source = find_model(model, registry, Path(given["runs"]))
+    return open_writing(source, open_options(registry, None, {**given, "batch_tokens": batch_tokens}))
+
+
+def show(piece: str) -> None:
+    """Write a piece of a text at once."""
+    click.echo(piece, nl=False)
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Say something beside the texts, on standard error."""
+    click.echo(text, err=True)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C end the command with status 130; what was written stays."""
+    try:
+        yield
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\ninterrupted", err=True)
+        sys.exit(130)
