@@ -116,7 +116,7 @@ def test_nothing_is_seen_of_the_future_or_of_another_document(documents: bool) -
 @torch.no_grad()
 def test_the_kernel_that_a_cpu_has_gives_the_same_output() -> None:
     """It has none for the gradient."""
-    of, given = batch(documents=True), inputs(2)
+    of, given = batch(documents=True), [each.detach() for each in inputs(2)]
     found = torch.compile(fused, fullgraph=True, dynamic=False)(*given, of.positions, of.mask)
     assert_same({"out": found}, {"out": stored(*given, of.positions, of.mask)})  # type: ignore[arg-type]
 
