@@ -1,4 +1,4 @@
-"""Attention whose penalty and mask are computed inside the kernel and never stored (FlexAttention, Dong et al. 2024)."""
+"""Attention whose penalty and mask are made inside the kernel and never stored (FlexAttention, Dong et al. 2024)."""
 
 from __future__ import annotations
 

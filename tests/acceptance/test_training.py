@@ -1,4 +1,4 @@
-"""Tiny trainings of the documents' models on real text learn, decay to something better, and are chosen among rightly."""
+"""Tiny trainings of the documents on real text learn, decay to something better, and are chosen among rightly."""
 
 from __future__ import annotations
 
