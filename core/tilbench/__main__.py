@@ -8,6 +8,7 @@ import warnings
 import click
 
 from tilbench.errors import TilbenchError
+from tilbench.paths import no_room
 
 __all__ = ["main"]
 
@@ -34,9 +35,13 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(1)
     except OSError as error:
-        if error.filename is None:  # not about a file of the user's
+        if error.filename is not None:
+            said = f"{error.filename}: {error.strerror}; check the path and its permissions"
+        elif why := no_room(error):
+            said = f"{why}; make room, and the same command goes on from what is kept"
+        else:  # not about a file of the user's
             raise
-        click.echo(f"error: {error.filename}: {error.strerror}; check the path and its permissions", err=True)
+        click.echo(f"error: {said}", err=True)
         sys.exit(2)
     sys.exit(status if isinstance(status, int) else 0)
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
-from tilbench.errors import DataError
+from tilbench.errors import DataError, TilbenchError
 
-__all__ = ["atomic_folder", "atomic_path", "file_digest", "package_file", "suites_folder", "within"]
+__all__ = ["atomic_folder", "atomic_path", "file_digest", "no_room", "package_file", "suites_folder", "within"]
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def suites_folder() -> Path:
@@ -49,16 +53,18 @@ def within(root: Path, relative: str) -> Path:
 def atomic_path(target: Path) -> Iterator[Path]:
     """Give a temporary path beside `target`; on success it replaces `target`, on failure it is removed.
 
-    The file is flushed to disk before the rename, so that a crash leaves the old file or the new one.
+    The file is flushed to disk before the rename, so that a crash leaves the old file or the new one. Raises DataError
+    where the disk has no room.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     os.close(handle)
     aside = Path(name)
     try:
-        yield aside
-        with aside.open("rb+") as file:
-            os.fsync(file.fileno())
+        with _one_line(target):
+            yield aside
+            with aside.open("rb+") as file:
+                os.fsync(file.fileno())
         aside.chmod(0o644)
         aside.replace(target)
     finally:
@@ -69,12 +75,14 @@ def atomic_path(target: Path) -> Iterator[Path]:
 def atomic_folder(target: Path) -> Iterator[Path]:
     """Give an empty folder beside `target`; on success it becomes `target`, on failure it is removed.
 
-    An existing `target` is replaced only after the new folder is complete.
+    An existing `target` is replaced only after the new folder is complete. Raises DataError where the disk has no
+    room.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        yield aside
+        with _one_line(target):
+            yield aside
         aside.chmod(0o755)
         if target.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
@@ -88,7 +96,37 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
 
 
+def no_room(error: BaseException | None) -> str:
+    """Return why a write failed for want of room, as "File too large" or "No space left on device"; "" for others.
+
+    Libraries that write by themselves keep the system's number in their message (safetensors) or none (torch).
+    """
+    vague = ""
+    while error is not None:
+        said = re.search(r"\(os error (\d+)\)", str(error))
+        number = error.errno if isinstance(error, OSError) else int(said[1]) if said else None
+        if number in _FULL:
+            return os.strerror(number)
+        if re.search(r"PytorchStreamWriter|inline_container.*unexpected pos|basic_ios::clear", str(error)):
+            vague = "a file could not be written to its end"
+        error = error.__cause__ or error.__context__
+    return vague
+
+
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _one_line(target: Path) -> Iterator[None]:
+    """Raise DataError for an error of a disk that has no room for `target`; others pass."""
+    try:
+        yield
+    except TilbenchError:
+        raise
+    except Exception as error:
+        if why := no_room(error):
+            raise DataError(f"{target} is not written: {why}; make room, and the same command goes on") from None
+        raise

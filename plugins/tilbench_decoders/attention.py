@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tilbench_decoders.cache import KVCache
+from tilbench_decoders.fused import FusedBias
 from tilbench_decoders.positions import rotate
 
 __all__ = ["Context", "GroupedAttention", "allowed_keys", "attend"]
@@ -21,12 +22,14 @@ class Context:
     mask: bool (True = may attend) or an additive bias, [b, 1 or H, T, S]; None allows all that `causal` does.
     causal: query t sees keys 0 … t; only without a mask and with nothing held in the cache.
     angles: rotary cosine and sine [b, T, 1, dim / 2].
+    fused: what the kernel computes itself, in place of `mask`.
     """
 
     mask: Tensor | None
     causal: bool
     angles: tuple[Tensor, Tensor] | None
     cache: KVCache | None
+    fused: FusedBias | None = None
 
 
 def allowed_keys(mask: Tensor | None, rows: int, tokens: int, keys: int, device: torch.device) -> Tensor | None:
@@ -52,6 +55,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, context: Context, *, scale: float, d
 
     Each key head serves H / K neighbouring query heads.
     """
+    if context.fused is not None:
+        return context.fused.attend(q, k, v, scale=scale)
     groups = q.shape[1] // k.shape[1]
     # Native grouping measured 0–15 % faster than copying keys on a CPU (7 times for one token). On CUDA only
     # the flash kernel groups, and it takes neither masks nor fp32: the fallback builds all [T, S] scores.

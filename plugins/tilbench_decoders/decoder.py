@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tilbench_decoders.attention import Context, GroupedAttention, allowed_keys
 from tilbench_decoders.cache import KVCache
 from tilbench_decoders.config import DecoderConfig
+from tilbench_decoders.fused import fused_bias, worth_fusing
 from tilbench_decoders.latent import LatentAttention
 from tilbench_decoders.positions import LearnedPositions, LinearBias, Rotary
 
@@ -99,7 +100,7 @@ class Decoder(nn.Module):
         if self.learned is not None:
             x = x + self.learned(positions, span)
         keys = positions if cache is None else cache.begin(rows, positions)  # [1 or B, S]
-        context = self._context(rows, positions, keys, mask, cache, x.dtype)
+        context = self._context(x, positions, keys, mask, cache)
         x = self.dropout(x)
         for block in self.blocks:
             x = block(x, context)
@@ -128,24 +129,23 @@ class Decoder(nn.Module):
         return self.project(self.hidden(ids))
 
     def _context(
-        self,
-        rows: int,
-        positions: Tensor,
-        keys: Tensor,
-        mask: Tensor | None,
-        cache: KVCache | None,
-        dtype: torch.dtype,
+        self, x: Tensor, positions: Tensor, keys: Tensor, mask: Tensor | None, cache: KVCache | None
     ) -> Context:
-        tokens, held = positions.shape[1], keys.shape[1] - positions.shape[1]
+        rows, tokens, _ = x.shape
+        held = keys.shape[1] - tokens
+        angles = None if self.rotary is None else self.rotary.angles(positions)
+        dropped = self.training and self.dropout.p > 0
+        if self.linear is not None and cache is None and worth_fusing(x, dropout=dropped):
+            allowed = None if mask is None else allowed_keys(mask, rows, tokens, tokens, x.device)
+            return Context(None, False, angles, None, fused_bias(self.linear.heads, positions, allowed, rows))
         # Without a mask tensor the fused kernels skip the upper triangle instead of reading it.
         causal = mask is None and held == 0 and tokens > 1 and self.linear is None
         attention: Tensor | None = None
         if not causal:
             attention = allowed_keys(mask, rows, tokens, held + tokens, positions.device)
         if self.linear is not None:
-            device = positions.device.type
+            device, dtype = positions.device.type, x.dtype
             if device != "meta" and torch.is_autocast_enabled(device):
                 dtype = torch.get_autocast_dtype(device)
             attention = self.linear.bias(positions, keys, attention, dtype)
-        angles = None if self.rotary is None else self.rotary.angles(positions)
         return Context(attention, causal, angles, cache)

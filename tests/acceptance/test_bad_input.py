@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
+import resource
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -274,3 +278,158 @@ def test_belebele_has_four_questions_with_equal_options(data_dir: Path, root: Pa
     assert (len(task["equal_options"]), task["rows"]) == (4, 900)
     shown = tilbench(*asked).out
     assert all(item in shown for item in task["equal_options"])
+
+
+# Training
+
+SMALL = {
+    "tokenizer": "{family: bytes}",
+    "data": "[{dataset: text/kk/train}]",
+    "recipe.steps": "4",
+    "recipe.sequence_length": "32",
+    "recipe.checkpoint_every": "2",
+    "recipe.keep_every": "2",
+    "recipe.schedule": "{name: constant, warmup: 0}",
+    "architecture.config.hidden_size": "32",
+    "architecture.config.num_layers": "1",
+    "architecture.config.intermediate_size": "64",
+    "architecture.config.max_length": "64",
+}
+
+
+def train(tilbench: Tilbench, out: Path, model: str = "turkish-v1:tiny", **settings: str) -> Any:
+    """Train a very small model of bytes; `settings` have double underscores for dots."""
+    asked = SMALL | {name.replace("__", "."): value for name, value in settings.items()}
+    sets = [part for name, value in asked.items() for part in ("--set", f"{name}={value}")]
+    return tilbench("train", model, *sets, "--out", out)
+
+
+def one_line(outcome: Any, *says: str) -> None:
+    *before, last = outcome.err.splitlines()
+    assert outcome.status == 2, outcome.err
+    assert last.startswith("error: ")
+    assert all(line.startswith("step ") for line in before)  # the display's
+    for said in says:
+        assert said in last
+
+
+RECIPES: dict[str, tuple[dict[str, str], str]] = {
+    "weights of zero": ({"data": "[{dataset: text/kk/train, weight: 0}]"}, "the weights of the mix sum to zero"),
+    "negative weight": ({"data": "[{dataset: text/kk/train, weight: -1}]"}, "data.0.weight"),
+    "empty source": ({"data": "[{dataset: FOLDER/empty.jsonl}]"}, "empty.jsonl) has no rows"),
+    "source of blank lines": ({"data": "[{dataset: FOLDER/blank.txt}]"}, "blank.txt"),
+    "nothing left": ({"data": "[{dataset: text/kk/train, min_characters: 9999999}]"}, "is left to train on"),
+    "half a sequence": ({"recipe__batch_size": "2.5"}, "recipe.batch_size"),
+    "no sequence": ({"recipe__accumulation": "0"}, "recipe.accumulation"),
+    "a file of another vocabulary": (
+        {"tokenizer": "{family: bytes}", "architecture__config__vocab_size": "100"},
+        "the tokenizer has 259 ids and the embedding 100 rows",
+    ),
+    "a base of another architecture": ({"base": "BASE", "architecture__name": "llama"}, "BASE"),
+    "a base of another size": ({"base": "BASE", "architecture__config__hidden_size": "48"}, "BASE"),
+}
+
+
+@pytest.mark.parametrize("case", RECIPES)
+def test_a_training_that_cannot_begin(tmp_path: Path, bytes_run: Path, tilbench: Tilbench, case: str) -> None:
+    settings, says = RECIPES[case]
+    (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "blank.txt").write_text("\n\n \n", "utf-8")
+    filled = {
+        name: value.replace("FOLDER", str(tmp_path)).replace("BASE", str(bytes_run)) for name, value in settings.items()
+    }
+    before = tree(tmp_path)
+    outcome = train(tilbench, tmp_path / "run", **filled)
+    one_line(outcome, says.replace("BASE", str(bytes_run)))
+    assert tree(tmp_path) == before
+
+
+def test_ids_outside_the_vocabulary_in_a_token_file(tmp_path: Path, tilbench: Tilbench) -> None:
+    """A file that something else has written over is noticed at the step that reads it, with the place."""
+    out = tmp_path / "run"
+    assert train(tilbench, out).status == 0
+    shutil.rmtree(out / "step-00000004")
+    (file,) = (out / "data").glob("*.bin")
+    file.write_bytes(b"\xff" * file.stat().st_size)
+    one_line(train(tilbench, out), "65535", "text/kk/train token ")
+    assert not (out / "step-00000004").exists()
+
+
+def test_going_on_with_another_recipe_names_every_field(tmp_path: Path, tilbench: Tilbench) -> None:
+    out = tmp_path / "run"
+    assert train(tilbench, out).status == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    changed = {"recipe__seed": "1", "recipe__optimizer__learning_rate": "0.01", "data": "[{dataset: text/tr/train}]"}
+    one_line(
+        train(tilbench, out, **changed),
+        "recipe.seed was 0 and is now 1",
+        "recipe.optimizer.learning_rate was 0.003 and is now 0.01",
+        "data.text/kk/train.fingerprint was ",
+        "data.text/tr/train.fingerprint was absent and is now ",
+        "train into another folder",
+    )
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+@contextlib.contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let no file of this process grow over `size` bytes, as a quota would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run that nothing has disturbed."""
+    return tmp_path_factory.mktemp("whole") / "run"
+
+
+def same_weights(a: Path, b: Path) -> None:
+    files = [folder / "step-00000004" / "model.safetensors" for folder in (a, b)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    states = [torch.load(folder / "step-00000004/training/state.pt", weights_only=True) for folder in (a, b)]
+    for ours, theirs in zip(*(list(state["optimizer"]["state"].values()) for state in states), strict=True):
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize(("file", "kept"), [("training/state.pt", ["step-00000000"]), ("model.safetensors", [])])
+def test_a_disk_without_room_leaves_the_last_good_checkpoint(
+    tmp_path: Path, whole: Path, tilbench: Tilbench, file: str, kept: list[str]
+) -> None:
+    """The optimizer's state is the larger file, and small before the first step."""
+    if not whole.exists():
+        assert train(tilbench, whole).status == 0
+    with largest_file((whole / "step-00000002" / file).stat().st_size - 1000):
+        outcome = train(tilbench, tmp_path / "run")
+    one_line(outcome, "step-0000000", "make room", "the same command goes on")
+    assert sorted(path.name for path in (tmp_path / "run").glob("*step-*")) == kept
+    assert all(hidden.is_dir() or not hidden.name.startswith(".") for hidden in (tmp_path / "run").rglob("*"))
+    again = train(tilbench, tmp_path / "run")
+    assert again.status == 0, again.err
+    same_weights(tmp_path / "run", whole)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="a small disk takes root to mount")
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, whole: Path, tilbench: Tilbench) -> None:
+    if not whole.exists():
+        assert train(tilbench, whole).status == 0
+    sizes = {path: path.stat().st_size for path in whole.rglob("*") if path.is_file()}
+    last = sum(size for path, size in sizes.items() if "step-00000004" in path.parts)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    options = f"size={sum(sizes.values()) - last // 2}"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("this root may not mount")
+    try:
+        one_line(train(tilbench, disk / "run"), "step-00000004", "make room", "the same command goes on")
+        assert [path.name for path in sorted((disk / "run").glob("*step-*"))] == ["step-00000000", "step-00000002"]
+        subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+        again = train(tilbench, disk / "run")
+        assert again.status == 0, again.err
+        same_weights(disk / "run", whole)
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)  # its token file is mapped into memory
