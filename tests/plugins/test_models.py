@@ -6,10 +6,13 @@ What the documents report is in test_reported.
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import torch
 from click.testing import CliRunner
@@ -356,3 +359,44 @@ def test_options_left_empty_are_no_choices(tmp_path: Path) -> None:
     )
     (row,) = load_rows(name, REGISTRY.get("datasets", name), tmp_path).rows
     assert (row.choices, row.answer) == (("а", "ә", "б", "в"), 1)  # type: ignore[union-attr]
+
+
+# What their pages say
+
+
+PAGES = sorted({PLUGINS / REGISTRY.entry("models", name).resource[0] / "README.md" for name in COUNTS})  # type: ignore[index]
+
+
+def lines_of(page: Path) -> list[str]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_every_command_of_a_models_page_is_one(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = lines_of(page)
+    (tmp_path / "DIR").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert len(lines) >= 4
+    for line in lines:
+        program, name, *arguments = shlex.split(line)
+        assert program == "tilbench"
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None, name
+        given = command.make_context(name, list(arguments)).params  # parses, and refuses what the command does not take
+        if name == "train":
+            load_spec(parse_spec(given["spec"]), REGISTRY, given["overrides"])
+        if name == "run":
+            assert (PLUGINS.parent / given["suite"]).is_file()
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_models_page_names_its_stages_its_count_and_its_records(name: str) -> None:
+    package, _ = REGISTRY.entry("models", name).resource or ("", "")
+    text = (PLUGINS / package / "README.md").read_text(encoding="utf-8")
+    assert f"{COUNTS[name]:,}" in text
+    assert re.search(rf"tilbench records reported [\w .-]*{re.escape(name)}", text)
+    trained = {shlex.split(line)[2] for line in lines_of(PLUGINS / package / "README.md") if "tilbench train" in line}
+    trained |= set(re.findall(r"^torchrun .* -m tilbench train (\S+)", text, flags=re.MULTILINE))
+    in_one = {"1gpu-small-en-it"}  # the whole path, which the page names in a sentence
+    assert {name, *(f"{name}:{variant}" for variant in variants(name, REGISTRY))} <= trained | in_one
