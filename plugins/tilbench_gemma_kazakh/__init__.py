@@ -25,7 +25,7 @@ def register_models(register: Register) -> None:
 
 @hookimpl
 def register_datasets(register: Register) -> None:
-    """Register the two instruction sets that it was tuned on."""
+    """Register the two instruction sets that it was tuned on, and the parallel text that its BLEU names."""
     for name, what in _CORPORA.items():
         dataset = Dataset(
             kind="conversations",
@@ -33,3 +33,14 @@ def register_datasets(register: Register) -> None:
             summary=f"{what}: put it in the data directory with a column 'messages' of turns (role, content)",
         )
         register(name, dataset, summary=dataset.summary)
+    kazparc = Dataset(
+        kind="pairs",
+        language="kk-Cyrl",
+        hub="issai/kazparc",
+        config="kazparc_raw",
+        split="train",
+        columns={"id": "id", "source": "en", "target": "kk"},
+        citation="KazParC, Yeshpanov et al., 2024",
+        summary="English to Kazakh, sentences of KazParC; gated on the Hub, and its columns were read off the report",
+    )
+    register("gemma-kazakh/kazparc-en-kk", kazparc, summary=kazparc.summary)

@@ -27,7 +27,7 @@ def register_models(register: Register) -> None:
 
 @hookimpl
 def register_datasets(register: Register) -> None:
-    """Register the four public sources of its training text, streamed."""
+    """Register the four public sources of its training text, streamed, and the test split of two."""
     for name, (hub, config, language, licence) in _SOURCES.items():
         dataset = Dataset(
             kind="documents",
@@ -41,3 +41,15 @@ def register_datasets(register: Register) -> None:
             summary="training text of 1gpu-llm; the released model saw a filtered, stratified part of it",
         )
         register(name, dataset, summary=dataset.summary)
+    for language, tag in (("en", "en-Latn"), ("it", "it-Latn")):
+        wiki = Dataset(
+            kind="documents",
+            language=tag,
+            hub="google/wiki40b",
+            config=language,
+            split="test",
+            columns={"id": "wikidata_id", "text": "text"},
+            licence="CC BY-SA (Wikipedia)",
+            summary="articles of Wiki40B's test split, with its marks of titles and sections in them",
+        )
+        register(f"google/wiki40b/{language}/test", wiki, summary=wiki.summary)

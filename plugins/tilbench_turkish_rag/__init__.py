@@ -60,12 +60,13 @@ def register_datasets(register: Register) -> None:
             summary=f"{what}; not published as it was used: put it at turkish-rag/{name}.txt of the data directory",
         )
         register(f"turkish-rag/{name}", dataset, summary=dataset.summary)
-    pairs = Dataset(
-        kind="conversations",
-        language="tr-Latn",
-        summary=(
-            "3,790 questions with answers from given text; not published: put them at turkish-rag/sft.jsonl of the "
-            "data directory, with a column 'messages' of turns (role, content)"
-        ),
-    )
-    register("turkish-rag/sft", pairs, summary=pairs.summary)
+    for name, count in {"sft": "3,790", "sft-v2": "7,595"}.items():
+        pairs = Dataset(
+            kind="conversations",
+            language="tr-Latn",
+            summary=(
+                f"{count} questions with answers from given text; not published: put them at turkish-rag/{name}.jsonl "
+                "of the data directory, with a column 'messages' of turns (role, content)"
+            ),
+        )
+        register(f"turkish-rag/{name}", pairs, summary=pairs.summary)

@@ -1,24 +1,35 @@
-"""The model specs of the five documents: exact counts, the documents' own arithmetic, and variants that train."""
+"""The model specs of the five documents: exact counts, stages that follow each other, and variants that train.
+
+What the documents report is in test_reported.
+"""
 
 from __future__ import annotations
 
-import math
+import json
+import re
+import shlex
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import torch
+from click.testing import CliRunner
 
-from tilbench.config.model import ModelSpec, Recipe, Reported
+from tilbench.cli import cli
+from tilbench.config.model import ModelSpec, Recipe
 from tilbench.config.references import parse_spec
 from tilbench.data.dataset import Dataset
 from tilbench.data.resolve import load_rows
-from tilbench.errors import ConfigError, DataError, MissingDataset
+from tilbench.errors import ConfigError, DataError, MissingDataset, Unsupported
 from tilbench.loader import load_plugins
 from tilbench.registry import Registry
+from tilbench.run.branch import resolve_branch
+from tilbench.run.models import run_folder
 from tilbench.run.specs import load_spec, variants
 from tilbench.run.train import resolve_training, train
+from tilbench_trainers.schedule import learning_rate
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 
@@ -56,16 +67,6 @@ def recipe_of(label: str) -> Recipe:
 def config_of(spec: ModelSpec) -> tuple[Any, Any]:
     architecture = REGISTRY.get("architectures", spec.architecture.name)
     return architecture, architecture.Config(**spec.architecture.config)
-
-
-def figures(name: str, metric: str) -> dict[str, Reported]:
-    found = [figure for figure in spec_of(name).reported if figure.metric == metric]
-    assert len({figure.on for figure in found}) == len(found), "two figures of one metric on one thing"
-    return {figure.on: figure for figure in found}
-
-
-def value(name: str, metric: str, on: str = "") -> float:
-    return figures(name, metric)[on].value
 
 
 # Every spec and variant
@@ -108,161 +109,172 @@ def test_no_file_names_a_machine(name: str) -> None:
     assert not any(sign in text for sign in ("/work", "/home", "/tmp", "/root", "C:\\"))
 
 
-def test_rounds_of_turkish_v1_keep_its_count() -> None:
-    for variant in ("round-2", "round-2.5"):
-        spec = spec_of(f"turkish-v1:{variant}")
-        architecture, config = config_of(spec)
-        assert architecture.parameters(config) == spec.parameters == COUNTS["turkish-v1"]
-        assert recipe_of(f"turkish-v1:{variant}").tokens_per_step == 65_536
-
-
-# The documents' own arithmetic
-
-
-@pytest.mark.parametrize(
-    ("name", "tokens"),
-    [
-        ("til-mini-1b", 524_288),
-        ("1gpu-small-en-it", 240_000),
-        ("auto-g-nano-1b", 262_144),
-        ("turkish-v1", 65_536),
-        ("turkish-v2", 65_536),
-    ],
-)
-def test_tokens_per_step(name: str, tokens: int) -> None:
-    assert recipe_of(name).tokens_per_step == tokens
-
-
-def test_training_tokens() -> None:
-    def seen(name: str) -> int:
-        return recipe_of(name).steps * recipe_of(name).tokens_per_step
-
-    assert seen("til-mini-1b") / 1e9 == pytest.approx(47.0, abs=0.05)
-    assert seen("1gpu-small-en-it") == value("1gpu-small-en-it", "training_tokens")
-    assert value("1gpu-small-en-it", "training_tokens", "decay from step 8000 to 8600") == 600 * 240_000
-    assert seen("auto-g-nano-1b") / 1e9 == pytest.approx(13.1, abs=0.05)
-    assert seen("turkish-v1") / 1e9 == pytest.approx(3.27, abs=0.01)
-    assert seen("turkish-v1:round-2") / 1e9 == pytest.approx(14.94, abs=0.01)
-    assert seen("turkish-v2") == seen("turkish-v1:round-2")
-
-
-def test_til_mini_macro_is_the_mean_of_five_domains() -> None:
-    bpb = figures("til-mini-1b", "bpb")
-    macro = bpb.pop("macro of the five domains")
-    assert len(bpb) == 5
-    assert round(sum(figure.value for figure in bpb.values()) / 5, 4) == macro.value == 0.6207
-
-
-def test_til_mini_shares_are_those_of_its_tokens() -> None:
-    spec = spec_of("til-mini-1b")
-    total = sum(source.tokens or 0 for source in spec.data)
-    assert sum(source.weight for source in spec.data) == pytest.approx(1)
-    for source in spec.data:
-        assert (source.tokens or 0) / total == pytest.approx(source.weight, abs=0.005)
-
-
-def test_til_mini_throughput_follows_from_its_hours() -> None:
-    tokens = recipe_of("til-mini-1b").steps * recipe_of("til-mini-1b").tokens_per_step
-    rate = tokens / (value("til-mini-1b", "wall_time", "8 × H200") * 3600)
-    assert rate == pytest.approx(value("til-mini-1b", "tokens_per_second", "8 × H200"), rel=0.01)
+def test_throughput_of_til_mini_follows_from_its_hours() -> None:
+    spec, recipe = spec_of("til-mini-1b"), recipe_of("til-mini-1b")
+    (hours,) = (figure.value for figure in spec.reported if figure.metric == "wall_time")
+    rate = recipe.steps * recipe.tokens_per_step / (hours * 3600)
     share = REGISTRY.get("hardware", "h200x8").mfu(6 * COUNTS["til-mini-1b"] * rate, "bf16")
-    assert share == pytest.approx(value("til-mini-1b", "mfu", "8 × H200"), abs=0.005)
+    derived = next(note for note in spec.notes if note.startswith("Derived"))
+    assert f"{round(rate, -3):,.0f} tokens a second" in derived
+    assert f"{round(rate / 8, -3):,.0f} on each" in derived
+    assert f"{share:.0%} of the dense" in derived
 
 
-@pytest.mark.parametrize("part", ["mixed", "en", "it"])
-def test_perplexity_is_the_exponential_of_the_loss(part: str) -> None:
-    loss = value("1gpu-small-en-it", "loss", f"validation {part}")
-    perplexity = value("1gpu-small-en-it", "perplexity", f"validation {part}")
-    assert math.log(perplexity) == pytest.approx(loss, abs=6e-5)
+# Stages
 
 
-def test_probe_perplexity_is_one_over_its_probability() -> None:
-    probabilities = figures("1gpu-small-en-it", "probe_probability")
-    perplexities = figures("1gpu-small-en-it", "probe_perplexity")
-    ranks = figures("1gpu-small-en-it", "probe_rank")
-    assert probabilities.keys() == perplexities.keys() == ranks.keys()
-    assert len(probabilities) == 4
-    for on, probability in probabilities.items():
-        assert perplexities[on].value == pytest.approx(1 / probability.value, rel=1e-4)
-        assert probability.value < 0.5 or ranks[on].value == 1
+STAGES = {
+    "turkish-v1:round-2": "turkish-v1@50000",
+    "turkish-v1:round-2.5": "turkish-v1:round-2@228000",
+    "turkish-v1:sft": "turkish-v1:round-2.5@228000",
+    "turkish-v2:sft": "turkish-v2@228000",
+    "auto-g-nano-1b:sft": "auto-g-nano-1b@50000",
+    "gemma-3-kazakh-qlora:small-sft": "gemma-3-kazakh-qlora:small@540",
+}
 
 
-def test_one_gpu_chose_the_checkpoint_of_lower_loss() -> None:
-    loss = figures("1gpu-small-en-it", "loss")
-    assert loss["validation mixed"].value < loss["validation mixed, step_7500"].value
-    sources = [figure for on, figure in loss.items() if on.startswith("source ")]
-    assert len(sources) == 7
+@pytest.mark.parametrize(("label", "before"), STAGES.items())
+def test_a_stage_goes_on_from_the_last_step_of_the_one_before(label: str, before: str) -> None:
+    spec, earlier = spec_of(label), spec_of(before.partition("@")[0])
+    name, _, step = before.partition("@")
+    assert spec.base == f"{run_folder(Path('runs'), name)}@{step}"
+    assert earlier.recipe is not None
+    assert int(step) == earlier.recipe.steps
+    assert spec.architecture.name == earlier.architecture.name
+    assert spec.tokenizer.family == earlier.tokenizer.family
+    (architecture, config), (_, other) = config_of(spec), config_of(earlier)
+    assert architecture.parameters(config) == architecture.parameters(other)
 
 
-def test_one_gpu_decays_over_its_last_600_steps_to_a_tenth() -> None:
-    recipe = recipe_of("1gpu-small-en-it")
-    assert round(recipe.schedule.decay * recipe.steps) == 600
-    assert recipe.optimizer.learning_rate * recipe.schedule.final == pytest.approx(2e-5)
+def test_every_stage_says_what_it_goes_on_from() -> None:
+    based = {label for label in LABELS if spec_of(label).base.startswith("runs/")}
+    assert based == STAGES.keys()
 
 
-def test_turkish_parameters_add_up() -> None:
-    parts = figures("turkish-v1", "parameters")
-    assert parts.pop("").value == sum(part.value for part in parts.values()) == COUNTS["turkish-v1"]
-    layer = value("turkish-v2", "parameters", "one layer")
-    pieces = ("one layer's attention", "one layer's feed-forward", "one layer's norms")
-    assert layer == sum(value("turkish-v2", "parameters", piece) for piece in pieces)
-    assert 12 * layer + 64_000 * 512 + 512 == COUNTS["turkish-v2"]
+def test_rounds_of_turkish_v1() -> None:
+    for variant in ("round-2", "round-2.5"):
+        spec, recipe = spec_of(f"turkish-v1:{variant}"), recipe_of(f"turkish-v1:{variant}")
+        assert recipe.tokens_per_step == 65_536
+        assert recipe.schedule == recipe_of("turkish-v1").schedule  # its own, from the peak again
+        assert spec.data == spec_of("turkish-v2").data
+    config = spec_of("turkish-v1:round-2.5").architecture.config
+    assert (config["max_length"], config["dropout"]) == (2048, 0.02)
+    assert recipe_of("turkish-v1:round-2.5").sequence_length == 2048
+    for label in ("turkish-v1:sft", "turkish-v2:sft"):
+        assert spec_of(label).architecture.config["dropout"] == 0.05
 
 
-def test_turkish_bills() -> None:
-    rate = value("turkish-v1", "price_per_hour", "H100 NVL at RunPod")
-    rounds = ("round 1", "round 2", "round 2.5")
-    for name in rounds:
-        assert value("turkish-v1", "wall_time", name) * rate == pytest.approx(
-            value("turkish-v1", "cost", name), abs=0.011
-        )
-    total = sum(value("turkish-v1", "cost", name) for name in rounds)
-    assert total == pytest.approx(value("turkish-v1", "cost", "all of v1"), abs=0.011)
-    assert value("turkish-v1", "loss", "round 1, step 10") == pytest.approx(math.log(64_000), abs=0.01)
-    tokens = sum(source.tokens or 0 for source in spec_of("turkish-v1").data)
-    assert tokens == value("turkish-v1", "training_tokens", "round 1 corpus") == 99_637_036
+def test_a_missing_stage_before_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "turkish-rag").mkdir()
+    for source in spec_of("turkish-v1:round-2").data:
+        text = f"{source.dataset} birinci uzun belge.\n\n{source.dataset} ikinci uzun belge.\n"
+        (tmp_path / f"{source.dataset}.txt").write_text(text, encoding="utf-8")
+    training = resolve_training("turkish-v1:round-2", REGISTRY, tmp_path, ["base=runs/none@50000"])
+    with pytest.raises(Unsupported, match=r"'runs/none@50000' is none; name a run's folder as base"):
+        train(training, REGISTRY, tmp_path / "run", progress=False)
 
 
-def test_gemma_base_is_ahead_of_its_adapter_in_all_eleven_tasks() -> None:
-    accuracy = figures("gemma-3-kazakh-qlora", "accuracy")
-    adapter = {on.partition(",")[0]: row for on, row in accuracy.items() if on.endswith("mc, adapter")}
-    adapter["mmlu_translated_kk"] = accuracy["mmlu_translated_kk, adapter"]
-    base = {task: accuracy[f"{task}, base"] for task in adapter}
-    assert len(adapter) == 11
-    assert all(base[task].value >= adapter[task].value for task in adapter)
-    for rows in (adapter, base):
-        assert rows["kk_biology_unt_mc"].value == rows["kk_unified_national_testing_mc"].value
-        for row in rows.values():  # the printed error is that of the questions which the tasks kept
-            assert row.n is not None
-            assert math.sqrt(row.value * (1 - row.value) / (row.n - 1)) == pytest.approx(row.stderr, abs=6e-5)
-    second = {on: row for on, row in accuracy.items() if on.endswith("second list")}
-    assert len(second) == 4
-    assert all(row.value != adapter[on.partition(",")[0]].value for on, row in second.items())
+def test_the_stages_of_turkish_v1_train_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    sizes = (ROUND_SIZES, [*ROUND_SIZES, "recipe.sequence_length=32"], [*ROUND_SIZES, "recipe.sequence_length=64"])
+    labels = ("turkish-v1", "turkish-v1:round-2", "turkish-v1:round-2.5")
+    last: Path | None = None
+    for label, overrides in zip(labels, sizes, strict=True):
+        base = [f"base={last.parent}@3"] if last else []
+        training = resolve_training(label, REGISTRY, None, [*overrides, *base])
+        last = train(training, REGISTRY, run_folder(Path("runs"), label), progress=False)
+    assert last is not None
+    info = json.loads((last / "tilbench.json").read_text(encoding="utf-8"))
+    assert len(info["lineage"]) == 2  # rounds 1 and 2
 
 
-def test_gemma_fertility_is_tokens_by_words() -> None:
-    fertility, tokens = (figures("gemma-3-kazakh-qlora", metric) for metric in ("fertility", "tokens"))
-    assert fertility.keys() == tokens.keys()
-    assert len(fertility) == 5
-    for on, figure in fertility.items():
-        assert figure.n
-        digits = 2 if figure.value == 3.17 else 6
-        assert round(tokens[on].value / figure.n, digits) == figure.value
+ROUND_SIZES = [
+    "data=[{dataset: text/tr/train, heldout: text/tr/heldout}]",
+    "hardware=cpu",
+    "architecture.config.vocab_size=512",
+    "architecture.config.hidden_size=32",
+    "architecture.config.num_layers=1",
+    "architecture.config.head_dim=4",
+    "architecture.config.intermediate_size=64",
+    "tokenizer.options.vocab_size=512",
+    "recipe.steps=3",
+    "recipe.sequence_length=32",
+    "recipe.batch_size=2",
+    "recipe.accumulation=1",
+    "recipe.schedule.warmup=1",
+    "recipe.precision=fp32",
+    "recipe.compile=false",
+    "recipe.sample=null",
+]
 
 
-def test_gemma_bleu_is_marked_as_no_measurement() -> None:
-    (bleu,) = figures("gemma-3-kazakh-qlora", "bleu").values()
-    assert bleu.value + 62.56565 == pytest.approx(100)
-    assert bleu.note.startswith("not a measurement")
-
-
-def test_auto_g_nano_checks_all_of_its_generations() -> None:
-    judged = [
-        value("auto-g-nano-1b", f"smoke_test_{verdict}", "6 prompts × 2 temperatures")
-        for verdict in ("ok", "weak", "fail")
+def test_the_decay_branch_of_one_gpu_is_the_spec_in_two_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the README types: tilbench branch RUN@8000 --decay 600 --to 2e-5."""
+    stable, whole = recipe_of("1gpu-small-en-it:stable"), recipe_of("1gpu-small-en-it")
+    assert stable.steps == 8000
+    assert not stable.steps % stable.keep_every  # its optimizer state is kept
+    sizes = [
+        "data=[{dataset: text/it/train, heldout: text/it/heldout}]",
+        "architecture.config={vocab_size: 512, max_length: 32, hidden_size: 32, num_layers: 1, num_heads: 2, "
+        "intermediate_size: 64}",
+        "tokenizer.options.vocab_size=512",
+        "hardware=cpu",
+        "recipe.steps=8",
+        "recipe.sequence_length=32",
+        "recipe.batch_size=2",
+        "recipe.accumulation=1",
+        "recipe.precision=fp32",
     ]
-    assert judged == [9, 3, 0]
-    assert sum(judged) == 12
+    monkeypatch.chdir(tmp_path)
+    train(resolve_training("1gpu-small-en-it:stable", REGISTRY, None, sizes), REGISTRY, Path("run"), progress=False)
+    branch = resolve_branch("run@8", REGISTRY, None, decay=600, to=2e-5).recipe
+    assert branch.steps == 608
+    moved = [learning_rate(step, 608, branch.optimizer.learning_rate, branch.schedule) for step in range(8, 609)]
+    path = [learning_rate(step, 8600, whole.optimizer.learning_rate, whole.schedule) for step in range(8000, 8601)]
+    assert moved == pytest.approx(path, rel=1e-12)
+    assert path[0] == pytest.approx(2e-4)
+    assert path[-1] == pytest.approx(2e-5)
+
+
+# Small variants
+
+SMALL = {
+    "til-mini-1b:small": 11_699_392,
+    "1gpu-small-en-it:small": 8_146_944,
+    "turkish-v1:small": 5_561_088,
+    "turkish-v2:small": 8_308_160,
+    "auto-g-nano-1b:small": 13_110_528,
+    "gemma-3-kazakh-qlora:small": 8_525_632,
+}
+
+
+@pytest.mark.parametrize(("label", "count"), SMALL.items())
+def test_small_variant_has_its_count_and_fits_one_card(label: str, count: int) -> None:
+    spec, recipe = spec_of(label), recipe_of(label)
+    architecture, config = config_of(spec)
+    with torch.device("meta"):
+        module = architecture.build(config)
+    assert sum(parameter.numel() for parameter in module.parameters()) == architecture.parameters(config) == count
+    assert not spec.reported
+    assert spec.parameters is None
+    profile = REGISTRY.get("hardware", spec.hardware)
+    assert (profile.device, profile.count, recipe.devices) == ("cuda", 1, 1)
+    assert 8192 <= config.vocab_size == spec.tokenizer.options["vocab_size"] <= 16384
+    assert (recipe.precision, recipe.compile) == ("bf16", True)
+    tokens = recipe.steps * recipe.tokens_per_step
+    assert 1 <= tokens / count <= 20
+    assert 6 * count * tokens / (0.2 * profile.peak_tflops["bf16"] * 1e12) < 15 * 60  # seconds at a fifth of the peak
+    assert all(source.dataset.startswith("text/") and source.heldout for source in spec.data)
+    assert spec.notes[0].startswith("Sized for a data directory")
+
+
+@pytest.mark.parametrize("label", SMALL)
+def test_small_variant_resolves_on_the_data_directory(label: str, data_dir: Path) -> None:
+    result = CliRunner().invoke(cli, ["train", label, "--dry-run", "--data", str(data_dir), "--json"])
+    assert result.exit_code == 0, result.output
+    shown = json.loads(result.output)
+    assert shown["parameters"] == SMALL[label]
+    assert all(count > 300 for count in shown["sources"].values())
 
 
 # Tiny variants
@@ -347,3 +359,44 @@ def test_options_left_empty_are_no_choices(tmp_path: Path) -> None:
     )
     (row,) = load_rows(name, REGISTRY.get("datasets", name), tmp_path).rows
     assert (row.choices, row.answer) == (("а", "ә", "б", "в"), 1)  # type: ignore[union-attr]
+
+
+# What their pages say
+
+
+PAGES = sorted({PLUGINS / REGISTRY.entry("models", name).resource[0] / "README.md" for name in COUNTS})  # type: ignore[index]
+
+
+def lines_of(page: Path) -> list[str]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_every_command_of_a_models_page_is_one(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = lines_of(page)
+    (tmp_path / "DIR").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert len(lines) >= 4
+    for line in lines:
+        program, name, *arguments = shlex.split(line)
+        assert program == "tilbench"
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None, name
+        given = command.make_context(name, list(arguments)).params  # parses, and refuses what the command does not take
+        if name == "train":
+            load_spec(parse_spec(given["spec"]), REGISTRY, given["overrides"])
+        if name == "run":
+            assert (PLUGINS.parent / given["suite"]).is_file()
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_models_page_names_its_stages_its_count_and_its_records(name: str) -> None:
+    package, _ = REGISTRY.entry("models", name).resource or ("", "")
+    text = (PLUGINS / package / "README.md").read_text(encoding="utf-8")
+    assert f"{COUNTS[name]:,}" in text
+    assert re.search(rf"tilbench records reported [\w .-]*{re.escape(name)}", text)
+    trained = {shlex.split(line)[2] for line in lines_of(PLUGINS / package / "README.md") if "tilbench train" in line}
+    trained |= set(re.findall(r"^torchrun .* -m tilbench train (\S+)", text, flags=re.MULTILINE))
+    in_one = {"1gpu-small-en-it"}  # the whole path, which the page names in a sentence
+    assert {name, *(f"{name}:{variant}" for variant in variants(name, REGISTRY))} <= trained | in_one

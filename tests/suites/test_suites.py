@@ -6,7 +6,9 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from tilbench.cli import cli
 from tilbench.config.references import parse_spec
 from tilbench.config.suite import Suite
 from tilbench.config.yaml import load
@@ -18,10 +20,14 @@ from tilbench.run.specs import load_spec
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "suites").glob("*.yaml"))
+NOWHERE = {"kk_copa", "answers-alpaca", "answers-muri"}
+"""Tasks on data that no loader on the Hub has."""
 OURS = {
     "english-italian",
+    "english-italian-base",
     "five-domain",
     "kazakh",
+    "kazakh-instruct",
     "kazakh-legacy",
     "quickstart",
     "russian",
@@ -85,7 +91,7 @@ def test_suite_plans_without_a_data_directory(path: Path) -> None:
 def test_suite_plans_with_the_data_directory(path: Path, data_dir: Path) -> None:
     for name, task in planned(path.stem, data_dir).items():
         if task.missing:  # only what has to come from the Hub, and what has no loader there
-            assert "cannot be had from the Hub" in task.missing or name == "kk_copa", name
+            assert "cannot be had from the Hub" in task.missing or name in NOWHERE, name
         else:
             assert len(task.requests) == len(task.rows) > 0
 
@@ -158,3 +164,48 @@ def test_five_domain_macro_is_over_all_five() -> None:
     (macro,) = suite.macros
     assert sorted(macro.tasks) == sorted(task.name for task in suite.tasks)
     assert macro.value == "bpb"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_suite_shows_what_it_would_run(path: Path) -> None:
+    shown = CliRunner().invoke(cli, ["run", str(path), "--models", "uniform-bytes", "--dry-run"])
+    assert shown.exit_code == 0, shown.output
+    suite = load(path, Suite)
+    assert all(task.name in shown.output for task in suite.tasks)
+
+
+EVALUATIONS = {
+    "til-mini-1b": ("five-domain", {"bpb"}),
+    "gemma-3-kazakh-qlora": ("kazakh-instruct", {"choice", "fertility", "instruction", "translation"}),
+    "1gpu-small-en-it": ("english-italian-base", {"bpb", "probe", "behavior"}),
+    "turkish-v1": ("turkish", {"bpb", "fertility"}),
+    "turkish-v2": ("turkish", {"bpb", "fertility"}),
+    "auto-g-nano-1b": ("english-python", {"bpb", "verdict"}),
+}
+
+
+@pytest.mark.parametrize("model", EVALUATIONS)
+def test_every_document_has_its_own_evaluation_in_one_suite(model: str) -> None:
+    name, metrics = EVALUATIONS[model]
+    suite = load(ROOT / "suites" / f"{name}.yaml", Suite)
+    assert metrics <= {task.metric for task in suite.tasks}
+    languages = set(load_spec(parse_spec(model), REGISTRY).languages)
+    assert {task.language for task in suite.tasks} >= languages
+    assert set(REGISTRY.names("models")) == EVALUATIONS.keys()
+
+
+def test_kazakh_instruct_asks_the_exams_of_the_report_as_they_are() -> None:
+    asked, legacy = planned("kazakh-instruct", None), planned("kazakh-legacy", None)
+    exams = {name.removeprefix("kk_").removeprefix("unt_") for name in asked if name.startswith("kk_")}
+    assert exams == {name.removeprefix("kk_legacy12_") for name in legacy} - {"unified"}
+
+
+def test_the_decoding_of_english_italian_base_is_what_the_card_recommends() -> None:
+    suite = load(ROOT / "suites" / "english-italian-base.yaml", Suite)
+    card = load_spec(parse_spec("1gpu-small-en-it"), REGISTRY).generation
+    assert card is not None
+    balanced = [task for task in suite.tasks if task.name.startswith("balanced-")]
+    assert len(balanced) == 2
+    for task in balanced:
+        settings = REGISTRY.get("metrics", "behavior").Settings(**task.settings)
+        assert all(getattr(settings, field) == found for field, found in card.model_dump().items())

@@ -1,4 +1,4 @@
-"""`tilbench records verify`: do the numbers of a record follow from its items?"""
+"""`tilbench records`: do the numbers of a record follow from its items, and what do documents report?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["records"]
 
 @click.group()
 def records() -> None:
-    """Check records."""
+    """Check records, and write those of what documents report."""
 
 
 @records.command()
@@ -41,3 +41,26 @@ def verify(app: App, paths: Sequence[Path], as_json: bool) -> int:
             click.echo(f"{result.path}: {result.fault}")
         click.echo(f"{len(results) - len(faults)} of {len(results)} records hold")
     return 1 if faults else 0
+
+
+@records.command()
+@click.argument("models", nargs=-1)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of records to write to.")
+@json_option
+@click.pass_obj
+def reported(app: App, models: Sequence[str], out: Path, as_json: bool) -> None:
+    """Write the figures that the documents of MODELS print (all models' by default) as records.
+
+    They are marked as reported, carry their citation and notes, and share no column with measured values.
+
+    \b
+    Example:
+      tilbench records reported til-mini-1b --out records
+    """
+    from tilbench.run.reported import write_reported
+
+    paths = write_reported(models, app.host.registry, out)
+    if as_json:
+        print_json([str(path) for path in paths])
+    else:
+        click.echo(f"{len(paths)} reported figures in {out}")

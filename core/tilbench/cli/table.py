@@ -84,8 +84,9 @@ def _header(column: Column) -> Text:
     header = Text()
     header.append_text(_plain(column.label, "bold"))
     header.append_text(_plain(f"\n{column.headline} {ARROWS[column.direction]}".rstrip()))
-    unit = "" if column.unit in ("", "fraction", column.headline) else f"{column.unit}, "
-    header.append_text(_plain(f"\n{unit}n = {column.n}", "dim"))
+    unit = "" if column.unit in ("", "fraction", column.headline) else column.unit
+    rows = f"n = {column.n}" if column.n or not column.reported else ""  # a document need not say
+    header.append_text(_plain("\n" + ", ".join(part for part in (unit, rows) if part), "dim"))
     for name, level in (("chance", column.chance), ("commonest answer", column.majority)):
         if level is not None:
             header.append(f"\n{name} {level:.1%}" if column.unit == "fraction" else f"\n{name} {level:.3f}", "dim")

@@ -258,13 +258,25 @@ class Reported(Schema):
 
     value: float
     metric: str
-    """Such as bpb, accuracy, loss, perplexity, tokens_per_second."""
+    """Such as bpb, acc, loss, perplexity, tokens_per_second."""
     on: str = ""
     """What it was measured on, in the document's words."""
+    table: str = Field(default="", pattern=r"^[a-z0-9-]*$")
+    """Which of the document's tables it stands in; empty: its results."""
+    model: str = ""
+    """Whose figure it is; empty: the spec's own model."""
+    step: int | None = Field(default=None, ge=0)
+    """Step of the checkpoint whose figure it is."""
     stderr: float | None = None
     n: int | None = None
     unit: str = ""
+    direction: Literal["lower", "higher", "none"] = "none"
+    """Which way is better."""
+    chance: float | None = None
+    """What knowing nothing would score."""
     note: str = ""
+    doubt: str = ""
+    """Why it cannot be what it says, or what it contradicts."""
 
 
 class ModelSpec(Schema):

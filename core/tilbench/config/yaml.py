@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -49,11 +50,11 @@ def read(path: Path) -> Source:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}); save the file as UTF-8") from None
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = _composed(text)
         if node is None:
             raise ConfigError(f"{path}: the file is empty")
         lines = dict(_lines(node, (), path))
-        return Source(path, yaml.safe_load(text), lines)
+        return Source(path, yaml.SafeLoader("").construct_document(node), lines)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line if error.problem_mark else 0
         column = error.problem_mark.column if error.problem_mark else 0
@@ -63,6 +64,14 @@ def read(path: Path) -> Source:
         raise ConfigError(f"{path}:{line + 1}: not YAML: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML: {str(error).splitlines()[0]}") from None
+
+
+def _composed(text: str) -> yaml.Node | None:
+    """Return the nodes of a document, read by libyaml where it is there; the words about a fault are PyYAML's own."""
+    if (fast := getattr(yaml, "CSafeLoader", None)) is not None:
+        with contextlib.suppress(yaml.YAMLError):
+            return yaml.compose(text, Loader=fast)
+    return yaml.compose(text, Loader=yaml.SafeLoader)
 
 
 def _lines(node: yaml.Node, location: Location, path: Path) -> Iterator[tuple[Location, int]]:

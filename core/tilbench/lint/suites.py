@@ -22,10 +22,11 @@ def _rows(task: TaskSubject) -> str:
     if task.planned.rows:
         return task.planned.used.dataset.fingerprint
     dataset = task.scored.dataset if task.scored else None
-    place = (dataset.hub, dataset.config, dataset.split, dataset.path, sorted(dataset.where.items())) if dataset else ()
-    prepared = repr(dataset.prepare) if dataset and dataset.prepare else ""
-    source = [*place, prepared] if any(place) else [task.planned.used.dataset.name]
-    return json.dumps([*source, task.task.limit], default=str)
+    if dataset is None or not (dataset.hub or dataset.path):  # a file of the data directory
+        return json.dumps([task.planned.used.dataset.name, task.task.limit])
+    place = (dataset.hub, dataset.config, dataset.split, dataset.path, sorted(dataset.where.items()))
+    prepared = repr(dataset.prepare) if dataset.prepare else ""
+    return json.dumps([*place, prepared, task.task.limit], default=str)
 
 
 def _question(task: TaskSubject) -> str:

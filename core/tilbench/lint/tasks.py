@@ -127,8 +127,8 @@ _CUE = r"(?m)^\s*([^\W\d_]+)(?=:)"
 def cues_in_other_language(subject: TaskSubject) -> Iterator[Fault]:
     """Words of the prompt in another script or with other letters than the language's, or that are another's cues."""
     language = subject.language
-    translated = any(row.kind == "pairs" for row in subject.planned.rows[:1])  # of two languages by nature
-    if language is None or language.domain or translated:
+    foreign_by_nature = {"pairs", "conversations"}  # two languages; the marks of a chat template
+    if language is None or language.domain or any(row.kind in foreign_by_nature for row in subject.planned.rows[:1]):
         return
     own = {language.cues.passage, language.cues.question, language.cues.options, language.cues.answer}
     theirs = {
@@ -173,7 +173,9 @@ def prompt_ends_in_space(subject: TaskSubject) -> Iterator[Fault]:
     bad = [
         row.id
         for row, context in _contexts(rows, subject)
-        if context != context.rstrip() and not any(text and context.endswith(text) for _, text in texts_of(row))
+        if row.kind != "conversations"  # a chat template ends as its models were tuned with it
+        and context != context.rstrip()
+        and not any(text and context.endswith(text) for _, text in texts_of(row))
     ]
     if bad:
         yield Fault(

@@ -1,4 +1,7 @@
-"""Records on disk: `DIR/<suite>/<task>/<model>-<digest>.json`, with its items in a `.parquet` beside it."""
+"""Records on disk: `DIR/<suite>/<task>/<model>-<digest>.json`, with its items in a `.parquet` beside it.
+
+A folder of such folders is read as one.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ Items = Sequence[tuple[str, str, Mapping[str, float]]]
 """Of each row: item id, cluster, and named numbers."""
 
 _KEYS = ("item", "cluster")
+_PLACES = ("*/*/*.json", "*/*/*/*.json")
 
 
 class RecordStore:
@@ -84,8 +88,9 @@ class RecordStore:
             raise DataError(f"{path}: not a record: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
 
     def paths(self) -> list[Path]:
-        """Return every record's path, sorted."""
-        return sorted(path for path in self.root.glob("*/*/*.json") if not path.name.startswith("."))
+        """Return every record's path, sorted; those of a folder of folders of records too."""
+        found = (path for pattern in _PLACES for path in self.root.glob(pattern))
+        return sorted(path for path in found if not path.name.startswith("."))
 
     def records(self) -> Iterator[tuple[Path, Record]]:
         """Yield every record with its path. Raises DataError at one that cannot be read."""

@@ -29,6 +29,8 @@ def format_number(score: Score, *, chance: bool = False) -> str:
     number = score.chance if chance else score.value
     if number is None or not math.isfinite(number):
         return "–" if number is None else str(number)
+    if abs(number) >= 100 and float(number).is_integer() and score.low is None and score.unit != "fraction":
+        return f"{number:,.0f}"  # a count
     places, _ = _places(score)
     return f"{number * 100:.{places}f}%" if score.unit == "fraction" else f"{number:.{places}f}"
 
