@@ -41,7 +41,10 @@ def test_models_are_listed_within_six_tenths_of_a_second(executable: Path) -> No
     assert statistics.median(seconds([executable, "list", "models"]) for _ in range(TIMES)) < 0.6
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["show", "--help"], ["chat", "--help"], ["list", "models"], ["plugins"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["run", "--help"], ["show", "--help"], ["chat", "--help"], ["list", "models"], ["plugins"]],
+)
 def test_help_and_listings_import_no_heavy_library(arguments: list[str]) -> None:
     report = (
         "import atexit, json, sys; atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))"

@@ -45,6 +45,6 @@ def test_every_option_named_exists(name: str) -> None:
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
     known = {option for parameter in command.params for option in parameter.opts}
-    settings = set(re.findall(r"(--[a-z-]+)", DOCUMENT.partition("## Settings")[2].partition("## generate")[0]))
+    settings = set(re.findall(r"(--[a-z][a-z-]*)", DOCUMENT.partition("## Settings")[2].partition("## generate")[0]))
     section = DOCUMENT.partition(f"## {name}")[2].partition("\n## ")[0]
-    assert settings | set(re.findall(r"`(--[a-z-]+)", section)) <= known
+    assert settings | set(re.findall(r"`(--[a-z][a-z-]*)", section)) <= known
