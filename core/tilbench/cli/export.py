@@ -30,7 +30,7 @@ __all__ = ["export"]
 )
 @json_option
 @click.pass_obj
-def export(app: App, run: str, to: str, out: Path, as_json: bool, **asked: Any) -> None:
+def export(app: App, /, run: str, to: str, out: Path, as_json: bool, **asked: Any) -> None:
     """Write RUN (a run or checkpoint, or RUN@STEP) in a format that other tools read.
 
     An adapter is added into the weights under it.
