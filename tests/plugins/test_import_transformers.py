@@ -17,12 +17,15 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from tilbench.checkpoints.folder import read_info
+from tilbench.config.references import parse_spec
 from tilbench.errors import CheckpointError, ConfigError, TilbenchError, Unsupported
 from tilbench.kinds.language_model import OpenOptions
 from tilbench.kinds.requests import Continuation, Document
 from tilbench.loader import Host
 from tilbench.run.checkpoint_loader import CheckpointLoader
 from tilbench.run.importing import Asked, plan_import, write_import
+from tilbench.run.specs import load_spec
+from tilbench.run.start import base_origin
 from tilbench.run.tokenizers import load_tokenizer
 
 TEXTS = ["Bugün hava çok güzel.", "Kitap masanın üstünde duruyor.", "The train leaves at nine o'clock."]
@@ -205,6 +208,17 @@ def test_a_checkpoint_scores_as_the_folder_that_it_came_from(
     theirs = host.registry.get("loaders", "huggingface")
     expected = answers(theirs, tmp_path / "theirs", host, prefix=prefix)
     assert answers(CheckpointLoader(host.registry), ours, host) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("added", [True, False])
+def test_training_on_from_an_import_begins_texts_as_the_folder_does(added: bool, host: Host, tmp_path: Path) -> None:
+    make(tmp_path / "theirs", "llama", add_bos=added)
+    ours = import_it(tmp_path / "theirs", tmp_path / "ours", host)
+    spec = load_spec(parse_spec("auto-g-nano-1b:tiny"), host.registry, [f"base={ours}"])
+    theirs = host.registry.get("architectures", "huggingface").origin(str(tmp_path / "theirs"))
+    start = base_origin(spec, host.registry.get("architectures", "llama"))
+    assert start is not None
+    assert start.prefix == theirs.prefix == (0 if added else None)
 
 
 @pytest.mark.parametrize(
