@@ -114,7 +114,7 @@ def cost(run: Path, step: int) -> float:
     """Return the mean of the held-out BPB of both languages."""
     values = [source["bpb"] for source in logged(run, "validation")[step].values()]
     assert len(values) == 2
-    return sum(values) / 2
+    return float(sum(values) / 2)
 
 
 def test_a_decay_branch_beats_its_parent(trained: Callable[[str], Path], tails: Path) -> None:

@@ -90,10 +90,14 @@ def test_every_id_of_the_document_fits_two_bytes(host: Host, tmp_path: Path) -> 
     assert size == 64_000
     for vocabulary, dtype in ((size, "<u2"), (1 << 16, "<u2"), ((1 << 16) + 1, "<u4")):
         ids = [0, 1, vocabulary - 1]
+
+        def encode(texts: Sequence[str], ids: list[int] = ids) -> list[list[int]]:
+            return [ids for _ in texts]
+
         made = token_file(
             tmp_path / f"{vocabulary}.bin",
             [Document("1", "metin")],
-            lambda texts, ids=ids: [ids for _ in texts],
+            encode,
             separator=None,
             vocabulary=vocabulary,
             fingerprint="x",
