@@ -38,6 +38,8 @@ describes and does not test &ensp;
 commonest answer &ensp; ↓ lower is better &ensp; ↑ higher is better
 </div>"""
 _ROW, _MOST_ROWS = 36, 18
+_MOST_COLUMNS = 60
+"""Tasks that are shown side by side; of more than these, one suite at a time."""
 
 
 def main(records: Path) -> None:
@@ -68,9 +70,10 @@ def main(records: Path) -> None:
 def _page(whole: Board) -> None:
     """Show the filters, the table with the chart beside it, and where a chosen model's numbers come from."""
     slots = st.columns([2, 2, 2, 3, 3], vertical_alignment="bottom")
-    filters = {"suite": whole.suites, "language": whole.languages, "source": whole.sources}
+    filters = {"suite": _measured_first(whole), "language": whole.languages, "source": whole.sources}
+    wide = len(whole.columns) > _MOST_COLUMNS
     chosen = {
-        name: _choice(slot, name, options, every=f"all {name}s")
+        name: _choice(slot, name, options, every="" if wide and name == "suite" else f"all {name}s")
         for slot, (name, options) in zip(slots, filters.items(), strict=False)
     }
     board = whole.only(**{f"{name}s": [value] for name, value in chosen.items() if value})
@@ -104,6 +107,12 @@ def _page(whole: Board) -> None:
     with right:
         _charts(board, places, by, titles)
     _origins(board, places)
+
+
+def _measured_first(board: Board) -> Sequence[str]:
+    """Return the suites, those that hold nothing but reported figures last."""
+    measured = {column.suite for column in board.columns if not column.reported}
+    return sorted(board.suites, key=lambda suite: suite not in measured)
 
 
 def _table(board: Board, places: list[int], *, details: bool) -> None:

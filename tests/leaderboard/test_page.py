@@ -232,3 +232,12 @@ def test_literal_text_is_one_code_span(text: str) -> None:
 
 def test_nothing_is_shown_as_a_dash() -> None:
     assert literal("") == literal(" \n") == "–"
+
+
+def test_many_tasks_are_shown_a_suite_at_a_time_the_measured_ones_first(root: Path) -> None:
+    app = page(root / "leaderboard" / "records")
+    (suite,) = [box for box in app.selectbox if box.key == "suite"]
+    assert "all suites" not in suite.options
+    assert len(tasks(app)) <= 120
+    reported = [name.startswith("reported-") for name in suite.options]
+    assert reported == sorted(reported)
