@@ -48,6 +48,8 @@ def role_ids(job: ExportJob) -> dict[str, int | None]:
 def write_tokenizer(job: ExportJob, out: Path) -> None:
     """Write tokenizer.json and tokenizer_config.json, which put the prefix of training before a text.
 
+    Not where the prefix stands before whole documents only: then a tool that scores contexts adds none either.
+
     Raises Unsupported for a tokenizer without such a form, or whose form has other ids on some text.
     """
     if not hasattr(job.tokenizer, "to_transformers"):
@@ -56,7 +58,7 @@ def write_tokenizer(job: ExportJob, out: Path) -> None:
     _compare(job, content)
     names = {token["id"]: token["content"] for token in content["added_tokens"] or ()}
     prefix = job.info.prefix
-    if prefix is not None:
+    if prefix is not None and job.info.prefix_contexts:
         content["post_processor"] = _template(_name(content, names, prefix), prefix)
     text = json.dumps(content, ensure_ascii=False, indent=1)
     (out / "tokenizer.json").write_text(text + "\n", encoding="utf-8")

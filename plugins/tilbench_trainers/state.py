@@ -93,7 +93,8 @@ def save(job: TrainingJob, recipe: Recipe, state: State, step: int) -> Path:
         if first:
             write_model(job, recipe, state, step, aside)
             (aside / _TRAINING).mkdir()
-            torch.save(_training_state(state, step, in_shards), aside / _TRAINING / _FILE)
+            with (aside / _TRAINING / _FILE).open("wb") as file:  # whose errors say more than torch's own
+                torch.save(_training_state(state, step, in_shards), file)
         state.ranks.wait()
         if in_shards:
             write_shards(aside / _TRAINING / _SHARDS, state.optimizer, trainable(state.module), state.average.weights())

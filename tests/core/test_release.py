@@ -136,6 +136,7 @@ def test_the_words_of_a_card_are_no_part_of_what_scores_depend_on(host: Host) ->
     assert {language.tag for language in spoken} >= {"kk-Cyrl", "tr-Latn", "it-Latn", "ru-Cyrl"}
     for language in spoken:
         assert isinstance(language, Language)
+        assert language.card is not None
         assert "card" not in language.deciding
         made = language.card.about.format(name="m", parameters="7")
         assert "m" in made
