@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from tilbench.config.model import Optimizer
 from tilbench.errors import ConfigError
+from tilbench_trainers.parallel import is_shard
 
 __all__ = ["Joint", "adamw", "clip", "make_optimizer", "muon", "trainable"]
 
@@ -131,4 +131,4 @@ def clip(parameters: Sequence[nn.Parameter], largest: float) -> Tensor:
         norm = nn.utils.clip_grad_norm_(parameters, largest)
     else:
         norm = nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None])
-    return norm.full_tensor() if isinstance(norm, DTensor) else norm
+    return norm.full_tensor() if is_shard(norm) else norm

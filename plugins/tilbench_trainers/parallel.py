@@ -2,7 +2,7 @@
 
 ddp keeps everything in every process (Li et al., PyTorch Distributed, 2020). fsdp keeps weights, gradients and the
 optimizer's state in shards, and gathers a block's weights while it is computed (Zhao et al., PyTorch FSDP, 2023, in the
-form of `torch.distributed.fsdp.fully_shard`).
+form of `torch.distributed.fsdp.fully_shard`). What shards need is imported where there are any: it takes two seconds.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from tilbench.config.model import Recipe
 from tilbench.errors import Unsupported
 from tilbench.ranks import Ranks
 
-__all__ = ["Whole", "as_shard", "blocks", "check_sharding", "in_step", "local_part", "shared", "sharded"]
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
+
+__all__ = ["Whole", "as_shard", "blocks", "check_sharding", "in_step", "is_shard", "local_part", "shared", "sharded"]
 
 
 def sharded(recipe: Recipe, ranks: Ranks) -> bool:
@@ -59,6 +59,9 @@ def shared(loss: nn.Module, recipe: Recipe, device: torch.device, ranks: Ranks) 
         return loss
     if not sharded(recipe, ranks):
         return DistributedDataParallel(loss, gradient_as_bucket_view=True)
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
     mesh = init_device_mesh(device.type, (ranks.world,))
     for block in blocks(loss, "parallel fsdp"):
         fully_shard(block, mesh=mesh)
@@ -74,15 +77,22 @@ def in_step(module: nn.Module, last: bool) -> AbstractContextManager[Any]:
     return module.no_sync() if isinstance(module, DistributedDataParallel) and not last else nullcontext()
 
 
+def is_shard(tensor: Tensor) -> TypeGuard[DTensor]:
+    """Say whether a tensor is a `DTensor`, of which this process holds a part."""
+    return hasattr(tensor, "placements")
+
+
 def local_part(tensor: Tensor) -> Tensor:
     """Return the part of a tensor that this process holds, on the same memory."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if is_shard(tensor) else tensor
 
 
 def as_shard(whole: Tensor, like: Tensor) -> Tensor:
     """Return a whole tensor, the same in every process, as `like` is held: whole, or this process's part of it."""
-    if not isinstance(like, DTensor):
+    if not is_shard(like):
         return whole
+    from torch.distributed.tensor import distribute_tensor
+
     # src_data_rank: every process has it, so nothing is sent.
     return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
@@ -114,6 +124,6 @@ class Whole:
         if self._ranks.first:
             ours = list(self.module.to(self._device).state_dict().values())
         for place, part in enumerate(self._module.state_dict().values()):
-            whole = part.full_tensor() if isinstance(part, DTensor) else part
+            whole = part.full_tensor() if is_shard(part) else part
             if self._ranks.first:
                 ours[place].copy_(whole)

@@ -12,12 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
-from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import save
-from torch.distributed.tensor import DTensor
 
 from tilbench.errors import CheckpointError
+from tilbench_trainers.parallel import is_shard
 
 __all__ = ["read_shards", "write_shards"]
 
@@ -32,6 +29,9 @@ def write_shards(
 
     parameters: those trained, by name. weights: this process's parts, in their order.
     """
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
+
     names: dict[Tensor, str] = {parameter: name for name, parameter in parameters.items()}
     state = {
         f"{names[parameter]}/{what}": value
@@ -50,6 +50,9 @@ def read_shards(folder: Path, optimizer: torch.optim.Optimizer, parameters: Mapp
     Return the weights that an average stands for, in the order of the parameters. Each process calls it.
     Raises CheckpointError where a file is missing or damaged.
     """
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
+
     reader = HuggingFaceStorageReader(str(folder))
     try:
         stored: dict[str, Any] = reader.read_metadata().state_dict_metadata
@@ -78,8 +81,10 @@ def _room(parameter: nn.Parameter, size: torch.Size) -> Tensor:
 
 def _like(part: Tensor, parameter: nn.Parameter) -> Tensor:
     """Return this process's part of a tensor as the whole parameter is held."""
-    if not isinstance(parameter, DTensor):
+    if not is_shard(parameter):
         return part
+    from torch.distributed.tensor import DTensor
+
     shape, stride = parameter.shape, parameter.stride()
     return DTensor.from_local(
         part, parameter.device_mesh, parameter.placements, run_check=False, shape=shape, stride=stride

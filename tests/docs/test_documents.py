@@ -63,6 +63,11 @@ def test_every_command_of_the_readme_runs_in_order(tmp_path: Path, host: Host) -
         done = subprocess.run(words, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     assert not [each for each in checkout.iterdir() if each.name.startswith("tilbench-")]
+    for code in blocks("README.md", "python"):
+        words = [sys.executable, "-W", "ignore", "-c", code]
+        done = subprocess.run(words, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{code}\n{done.stderr[-2000:]}"
+        assert "Бүгін ауа райы" in done.stdout
 
 
 def test_the_readme_writes_new_plugins_outside_the_checkout() -> None:
@@ -159,7 +164,7 @@ def test_the_documents_name_every_field_and_setting(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "CONTRIBUTING.md", "docs/data.md", "docs/export.md", "docs/suites.md"]
+    "document", ["README.md", "CONTRIBUTING.md", "docs/data.md", "docs/export.md", "docs/release.md", "docs/suites.md"]
 )
 def test_every_link_and_module_named_exists(document: str) -> None:
     path = ROOT / document

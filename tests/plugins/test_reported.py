@@ -378,7 +378,7 @@ def test_the_documents_contradictions_are_among_them() -> None:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("reported")
+    out = tmp_path_factory.mktemp("folders") / "reported"
     write_reported((), REGISTRY, out)
     return out
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tilbench.errors import ConfigError
 
-__all__ = ["SpecReference", "is_path", "parse_spec", "split_step"]
+__all__ = ["SpecReference", "is_path", "parse_spec", "split_folder", "split_step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +46,15 @@ def parse_spec(reference: str) -> SpecReference:
     if not name or ":" in variant:
         raise ConfigError(f"model {reference!r}: write name, name:variant or name:variant@step")
     return SpecReference(name, variant, step)
+
+
+def split_folder(reference: str) -> tuple[Path, int | None]:
+    """Split `FOLDER@STEP`; a reference that is there as it is written has no step.
+
+    Raises ConfigError where the step is no number.
+    """
+    folder = Path(reference).expanduser()
+    if folder.exists():
+        return folder, None
+    name, step = split_step(reference)
+    return Path(name).expanduser(), step

@@ -6,7 +6,6 @@ which.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ import pydantic
 
 from tilbench.checkpoints.folder import RUN, find_checkpoint, is_checkpoint, is_run, read_info
 from tilbench.config.model import ArchitectureRef, ModelSpec, Recipe
-from tilbench.config.references import SpecReference, parse_spec, split_step
-from tilbench.errors import CheckpointError, ConfigError, TilbenchError
+from tilbench.config.references import SpecReference, parse_spec, split_folder
+from tilbench.errors import ConfigError, TilbenchError
 from tilbench.registry import Registry
-from tilbench.run.specs import load_spec, variants
+from tilbench.run.specs import load_spec, run_spec, variants
 
 __all__ = ["about_folder", "about_spec", "is_model_folder"]
 
@@ -55,10 +54,9 @@ def about_folder(reference: str, registry: Registry) -> dict[str, Any]:
 
     Raises CheckpointError where there is none.
     """
-    folder, step = (reference, None) if Path(reference).expanduser().exists() else split_step(reference)
-    found = find_checkpoint(Path(folder).expanduser(), step)
+    found = find_checkpoint(*split_folder(reference))
     info = read_info(found)
-    spec = _recorded(found.parent / RUN)
+    spec = run_spec(found.parent) if (found.parent / RUN).is_file() else None
     described = {} if spec is None else {**spec.model_dump(mode="json"), "stated_parameters": spec.parameters}
     described |= {
         "name": info.model,
@@ -74,15 +72,6 @@ def about_folder(reference: str, registry: Registry) -> dict[str, Any]:
         },
     }
     return described | (_training(spec, {"": spec}, described["parameters"], registry) if spec else {})
-
-
-def _recorded(path: Path) -> ModelSpec | None:
-    if not path.is_file():
-        return None
-    try:
-        return ModelSpec.model_validate(json.loads(path.read_text(encoding="utf-8"))["spec"])
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from None
 
 
 def _architecture(chosen: ArchitectureRef, registry: Registry) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import Any
 import pydantic
 
 from tilbench.checkpoints.folder import RUN, CheckpointInfo, find_checkpoint, read_info
-from tilbench.config.model import GenerationSettings, Precision
-from tilbench.config.references import split_step
+from tilbench.config.model import Precision
+from tilbench.config.references import split_folder
 from tilbench.errors import CheckpointError, Unsupported
 from tilbench.kinds.exporter import ExportJob
 from tilbench.paths import atomic_folder
 from tilbench.registry import Registry
+from tilbench.run.specs import run_spec
 
 __all__ = ["export", "export_job"]
 
@@ -44,7 +44,7 @@ def export_job(
     reference: str, registry: Registry, *, precision: Precision = "fp32", allow_code: bool = False
 ) -> Iterator[ExportJob]:
     """Resolve the checkpoint `reference`; an adapter is merged in fp32 into a folder that is gone afterwards."""
-    folder = _checkpoint(reference)
+    folder = find_checkpoint(*split_folder(reference))
     info = read_info(folder)
     architecture = registry.get("architectures", info.architecture.name)
     config = _config(architecture, info, folder)
@@ -56,18 +56,10 @@ def export_job(
             architecture=architecture,
             config=config,
             tokenizer=tokenizer,
-            generation=_generation(folder),
+            generation=run_spec(folder.parent).generation if (folder.parent / RUN).is_file() else None,
             precision=precision,
             allow_code=allow_code,
         )
-
-
-def _checkpoint(reference: str) -> Path:
-    folder, step = Path(reference).expanduser(), None
-    if not folder.exists():
-        name, step = split_step(reference)
-        folder = Path(name).expanduser()
-    return find_checkpoint(folder, step)
 
 
 def _config(architecture: Any, info: CheckpointInfo, folder: Path) -> Any:
@@ -94,16 +86,3 @@ def _merged(architecture: Any, config: Any, info: CheckpointInfo, folder: Path) 
     with tempfile.TemporaryDirectory() as name:
         architecture.merge(config, folder, Path(name), dtype=torch.float32)
         yield Path(name)
-
-
-def _generation(folder: Path) -> GenerationSettings | None:
-    """Return the decoding settings of the spec that the checkpoint's run was trained by, where its run.json has any."""
-    path = folder.parent / RUN
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))["spec"]["generation"]
-        return None if settings is None else GenerationSettings.model_validate(settings)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path} does not say how the run was trained: {reason}") from None

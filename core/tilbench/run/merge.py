@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tilbench.checkpoints.folder import checkpoint_fingerprint, find_checkpoint, read_info, write_info
-from tilbench.config.references import split_step
+from tilbench.config.references import split_folder
 from tilbench.errors import CheckpointError, Unsupported
 from tilbench.paths import atomic_folder
 from tilbench.registry import Registry
@@ -24,11 +24,7 @@ def merge(reference: str, out: Path, registry: Registry, *, precision: str = "fp
     """
     import torch
 
-    folder, step = Path(reference), None
-    if not folder.exists():
-        name, step = split_step(reference)
-        folder = Path(name)
-    folder = find_checkpoint(folder, step)
+    folder = find_checkpoint(*split_folder(reference))
     if out.exists():
         raise CheckpointError(f"{out} exists; name a folder that does not")
     info = read_info(folder)

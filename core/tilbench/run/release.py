@@ -12,7 +12,7 @@ from pathlib import Path
 from tilbench.checkpoints.folder import checkpoints, find_checkpoint, is_checkpoint, read_info
 from tilbench.config.decoding import Sweep
 from tilbench.config.model import ModelSpec, Precision
-from tilbench.config.references import split_step
+from tilbench.config.references import split_folder
 from tilbench.config.suite import Suite
 from tilbench.errors import CheckpointError, ConfigError
 from tilbench.kinds.exporter import ExportJob
@@ -120,8 +120,7 @@ def plan_release(
 
 def _checkpoint(reference: str) -> Path:
     """Return the checkpoint's folder. Raises CheckpointError for one that is of no run, and so has no telemetry."""
-    name, step = (reference, None) if Path(reference).expanduser().exists() else split_step(reference)
-    folder = find_checkpoint(Path(name).expanduser(), step)
+    folder = find_checkpoint(*split_folder(reference))
     if not checkpoints(folder.parent):
         raise CheckpointError(
             f"{folder} is a checkpoint of no run, so nothing says how it was trained; 'tilbench export' writes its "
@@ -133,9 +132,10 @@ def _checkpoint(reference: str) -> Path:
 def _first(reference: str, folder: Path) -> str:
     """Return the reference of the run's first checkpoint; empty where it is the one that is released."""
     first = checkpoints(folder.parent)[0]
-    name = reference if not is_checkpoint(Path(reference)) else str(folder.parent)
-    name = name if Path(name).exists() else split_step(name)[0]
-    return "" if first == folder else f"{name.rstrip('/')}@{read_info(first).step}"
+    if first == folder:
+        return ""
+    run = folder.parent if is_checkpoint(Path(reference)) else split_folder(reference)[0]
+    return f"{run}@{read_info(first).step}"
 
 
 def _prompts(registry: Registry, languages: Sequence[Language]) -> list[str]:
