@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo board test test-fast check lint format clean
+.PHONY: demo board test test-long test-fast check lint format clean
 
 demo: $(VENV)/demo.stamp  ## train the tiny models, score them on suites/quickstart.yaml, print the table
 	$(BIN)/tilbench run suites/quickstart.yaml --out demo/records --runs demo/runs
@@ -12,11 +12,14 @@ demo: $(VENV)/demo.stamp  ## train the tiny models, score them on suites/quickst
 board: $(VENV)/dev.stamp demo  ## the demo's results on a page
 	$(BIN)/tilbench leaderboard --records demo/records
 
-test: $(VENV)/dev.stamp  ## every test that needs no GPU
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not gpu"
+test: $(VENV)/dev.stamp  ## every test that needs no GPU, but for those that take minutes each
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not gpu and not long"
+
+test-long: $(VENV)/dev.stamp  ## the tests that take minutes each
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not gpu and long"
 
 test-fast: $(VENV)/dev.stamp  ## the tests that take seconds
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not gpu and not slow"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not gpu and not slow and not long"
 
 lint: $(VENV)/dev.stamp  ## style, types and who imports whom
 	$(BIN)/ruff check .
@@ -25,7 +28,7 @@ lint: $(VENV)/dev.stamp  ## style, types and who imports whom
 	$(BIN)/lint-imports
 	HF_HUB_OFFLINE=1 $(BIN)/tilbench lint suites/*.yaml --strict --ignore same-task
 
-check: lint test  ## everything a reviewer runs
+check: lint test test-long  ## everything a reviewer runs
 
 format: $(VENV)/dev.stamp  ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .

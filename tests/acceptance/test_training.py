@@ -14,7 +14,7 @@ import pytest
 
 from tilbench.results.store import RecordStore
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 Command = Callable[..., tuple[str, str]]
 

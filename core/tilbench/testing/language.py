@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from string import Formatter
 from typing import ClassVar
 
 import regex
@@ -109,6 +111,17 @@ class LanguageConformance(Conformance):
         letters = language.cues.letters
         require(len(letters) >= 4, f"there are {len(letters)} option letters; questions have four options and more")
         require(len(set(letters)) == len(letters), f"an option letter stands twice in {letters!r}")
+
+    def test_card(self) -> None:
+        """The words for a model's card, where there are any, name the model and its parameters."""
+        words = self.language().card
+        if words is None:
+            raise NotApplicable("it has no words for a model's card")
+        fields = {field for _, field, _, _ in Formatter().parse(words.about) if field is not None}
+        right = fields == {"name", "parameters"}
+        require(right, f"card about has the fields {sorted(fields)}, not name and parameters")
+        empty = [name for name, word in asdict(words).items() if not word.strip()]
+        require(not empty, f"card {', '.join(empty)} is empty")
 
     def test_samples_are_there(self) -> None:
         """Sample files hold rows; a language that comes with tilbench has all of them, large enough, or none."""
