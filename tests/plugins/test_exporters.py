@@ -184,7 +184,8 @@ def test_an_adapter_is_merged(host: Host, bpe: Any, tmp_path: Path, name: str) -
 def test_decoding_settings_and_card(host: Host, bpe: Any, tmp_path: Path) -> None:
     save_checkpoint(host, tmp_path / "run" / "step-00000007", "llama", bpe)
     generation = {"temperature": 0.7, "top_k": 0, "top_p": 0.9, "repetition_penalty": 1.1, "max_new_tokens": 80}
-    run = {"spec": {"generation": generation}}
+    parts = {"architecture": {"name": "llama"}, "tokenizer": {"family": "bpe"}, "generation": generation}
+    run = {"spec": {"name": "a", "title": "A", **parts}}
     (tmp_path / "run" / "run.json").write_text(json.dumps(run), encoding="utf-8")
     export(f"{tmp_path / 'run'}@7", "transformers", tmp_path / "out", host.registry)
     config = loaded(tmp_path / "out").generation_config
