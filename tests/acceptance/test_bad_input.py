@@ -215,7 +215,7 @@ def test_a_training_whose_tokenizer_is_larger_than_the_embedding(tmp_path: Path,
     assert tree(tmp_path) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_document_of_a_megabyte_on_one_line_is_scored_right(
     tmp_path: Path, bytes_run: Path, host: Host, tilbench: Tilbench
 ) -> None:

@@ -23,7 +23,7 @@ from tilbench.run.datasets import rows_of
 from tilbench.run.plan import PlannedTask, plan_tasks, select_tasks
 from tilbench.run.suites import find_suite
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 LIMIT = 40
 MODELS = ("a", "a@0", "b", "llama", "uniform-bytes", "ngram", "xz")

@@ -16,7 +16,7 @@ from tilbench.results.store import RecordStore
 from tilbench.run.specs import load_spec
 from tilbench.run.suites import find_suite
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.mark.timeout(1200)

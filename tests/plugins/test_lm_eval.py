@@ -681,7 +681,7 @@ def test_it_is_registered_by_name_and_opens_any_reference(evaluate: Evaluate) ->
     assert found["results"]["stories"]["bits_per_byte,none"] == pytest.approx(8)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_launcher_runs_the_harness_own_command(llama: Path, tmp_path: Path, reference: dict[str, Any]) -> None:
     arguments = ["--tasks", "opposites", "--include_path", str(TASKS), "--output_path", str(tmp_path / "out")]
     command = [sys.executable, "-m", "tilbench_lm_eval", "run", *arguments, "--device", "cpu", "--model_args"]

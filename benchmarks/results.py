@@ -1,0 +1,173 @@
+"""The tables of docs/results.md, from the records in leaderboard/records/tiny.
+
+    python benchmarks/results.py
+
+prints them as Markdown. A test holds that the document has them as they are printed: no number in it is typed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from tilbench.results.compare import compare_models
+from tilbench.results.record import Record, Score
+from tilbench.results.store import RecordStore
+from tilbench.results.verdict import verdict
+from tilbench.results.wording import format_interval, format_number
+
+RECORDS = Path(__file__).parents[1] / "leaderboard" / "records" / "tiny"
+TEXTS = {
+    "kk": ("five-domain", "bpb-kk"),
+    "ru": ("five-domain", "bpb-ru"),
+    "tr": ("turkish", "bpb-tr"),
+    "en": ("five-domain", "bpb-en"),
+    "it": ("english-italian", "bpb-it"),
+    "code": ("five-domain", "bpb-code"),
+    "math": ("five-domain", "bpb-math"),
+}
+EXAMS = (
+    ("kazakh", "tumlu-kk-letter"),
+    ("kazakh", "tumlu-kk-cloze"),
+    ("turkish", "tumlu-tr-letter"),
+    ("turkish", "tumlu-tr-cloze"),
+)
+FERTILITY = {
+    "kk": ("kazakh", "fertility-kk"),
+    "tr": ("turkish", "fertility-tr"),
+    "it": ("english-italian", "fertility-it"),
+    "en": ("english-italian", "fertility-en"),
+}
+OWN = {
+    "til-mini-1b": ("five-domain", "bpb-kk"),
+    "gemma-3-kazakh-qlora": ("kazakh", "bpb-kk"),
+    "1gpu-small-en-it": ("english-italian", "bpb-it"),
+    "turkish-v1": ("turkish", "bpb-tr"),
+    "turkish-v2": ("turkish", "bpb-tr"),
+    "auto-g-nano-1b": ("five-domain", "bpb-code"),
+}
+"""Model → the text of its own that the last tables look at."""
+PAIRS = (
+    ("turkish", "bpb-tr", "turkish-v1", "turkish-v2"),
+    ("turkish", "tumlu-tr-cloze", "turkish-v1", "turkish-v2"),
+    ("kazakh", "bpb-kk", "til-mini-1b", "gemma-3-kazakh-qlora"),
+    ("kazakh", "tumlu-kk-cloze", "til-mini-1b", "gemma-3-kazakh-qlora"),
+    ("five-domain", "bpb-en", "1gpu-small-en-it", "auto-g-nano-1b"),
+)
+
+
+def short(name: str) -> str:
+    """Return a model's name without the folder of its run."""
+    return name.removeprefix("runs/").replace("-tiny", "")
+
+
+class Results:
+    """The records by (suite, task, model)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = RecordStore(folder)
+        self._records = {
+            (record.task.suite, record.task.name, short(record.model.name)): record
+            for _, record in self.store.records()
+            if record.status == "done"
+        }
+
+    def models(self, of: Callable[[str], bool] = lambda _: True) -> list[str]:
+        """Return the models that satisfy `of`, trained ones first, baselines last."""
+        names = {model for _, _, model in self._records if of(model)}
+        trained = [name for name in OWN if name in names]
+        rest = sorted(names - set(trained), key=lambda name: ("@" not in name, name))
+        return [*trained, *rest]
+
+    def record(self, task: tuple[str, str], model: str) -> Record | None:
+        """Return a record, if there is one."""
+        return self._records.get((*task, model))
+
+    def score(self, task: tuple[str, str], model: str, value: str = "") -> Score | None:
+        """Return a value of a record (the headline, if none is named)."""
+        record = self.record(task, model)
+        return None if record is None else record.values.get(value or record.task.headline)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table whose first column is text."""
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def shown(score: Score | None, *, interval: bool = True) -> str:
+    """Return a score with its interval; a dash where there is none."""
+    if score is None:
+        return "–"
+    return f"{format_number(score)} {format_interval(score) if interval else ''}".rstrip()
+
+
+def texts(results: Results) -> str:
+    """Return bits per byte of every model on every text."""
+    rows = [
+        [model, *(shown(results.score(task, model)) for task in TEXTS.values())]
+        for model in results.models()
+        if results.score(TEXTS["kk"], model) or results.score(TEXTS["tr"], model)
+    ]
+    return table(["model", *TEXTS], rows)
+
+
+def exams(results: Results) -> str:
+    """Return accuracies beside chance and what the commonest answer scores."""
+    trained = results.models(lambda name: name in OWN)
+    head = ["task", "n", "chance", "commonest", *trained]
+    rows = []
+    for task in EXAMS:
+        any_score = next(score for model in trained if (score := results.score(task, model)))
+        majority = results.score(task, trained[0], "majority")
+        chance = format_number(any_score, chance=True)
+        cells = [shown(results.score(task, model)) for model in trained]
+        rows.append([" ".join(task), str(any_score.n), chance, shown(majority, interval=False), *cells])
+    return table(head, rows)
+
+
+def fertility(results: Results) -> str:
+    """Return tokens per word of each model's tokenizer."""
+    rows = [
+        [model, *(shown(results.score(task, model), interval=False) for task in FERTILITY.values())]
+        for model in results.models(lambda name: name in OWN)
+    ]
+    return table(["tokenizer of", *FERTILITY], rows)
+
+
+def explained(results: Results) -> str:
+    """Return what the tokenizer alone and what training took off the 8 bits of a uniform byte."""
+    rows = []
+    for model, task in OWN.items():
+        trained, untrained = results.score(task, model), results.score(task, f"{model}@0")
+        if trained is None or untrained is None:
+            continue
+        by_tokenizer = (8 - untrained.value) / (8 - trained.value)
+        rows.append([model, " ".join(task), shown(untrained), shown(trained), f"{by_tokenizer:.0%}"])
+    return table(["model", "text", "untrained", "trained", "of the gain, the tokenizer's"], rows)
+
+
+def pairs(results: Results) -> str:
+    """Return what the paired tests say."""
+    lines = []
+    for suite, task, a, b in PAIRS:
+        records = [results.record((suite, task), model) for model in (a, b)]
+        assert records[0] is not None
+        assert records[1] is not None
+        ours, theirs = (f"{each.model.name}#{each.model.fingerprint}" for each in records if each is not None)
+        found = compare_models(results.store, ours, theirs, suite=suite, tasks=[task])
+        said = verdict(found, found.tasks[0]).replace("runs/", "").replace("-tiny", "")
+        lines.append(f"- {suite} / {task}, {a} and {b}: {said}.")
+    return "\n".join(lines)
+
+
+def tables(folder: Path = RECORDS) -> Iterator[str]:
+    """Yield everything that the document shows."""
+    results = Results(folder)
+    for make in (texts, explained, fertility, exams, pairs):
+        yield make(results)
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n\n".join(tables()) + "\n")
