@@ -222,3 +222,14 @@ def test_a_wrong_argument_is_one_line_with_the_way_out(
     assert outcome.status == 2
     assert says in outcome.err
     assert outcome.err.count("\n") == 1
+
+
+def test_a_record_does_not_say_where_the_data_directory_is(tmp_path: Path, tilbench: Callable[..., Any]) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.jsonl").write_text('{"id": "1", "text": "Bir ağaç."}\n', encoding="utf-8")
+    suite = {"name": "mine", "tasks": [{"name": "bpb", "metric": "bpb", "dataset": "mine"}]}
+    (tmp_path / "mine.yaml").write_text(json.dumps(suite), encoding="utf-8")
+    asked = ["--models", "uniform-bytes", "--data", tmp_path / "data", "--out", tmp_path / "records"]
+    assert tilbench("run", tmp_path / "mine.yaml", *asked).status == 0
+    (path,) = (tmp_path / "records").rglob("*.json")
+    assert json.loads(path.read_text(encoding="utf-8"))["task"]["dataset"]["origin"] == "mine.jsonl"

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def _plan(suite: Suite, task: Task, registry: Registry, data_dir: Path | None, l
     language: Language | None = registry.get("languages", tag) if tag else None
     entry = registry.entry("metrics", task.metric)
     try:
-        rows = rows_of(task.dataset, registry, data_dir, limit=limit, seed=suite.seed)
+        rows = _shareable(rows_of(task.dataset, registry, data_dir, limit=limit, seed=suite.seed), data_dir)
         examples = rows_of(task.examples, registry, data_dir) if task.examples is not None and task.shots else None
     except MissingDataset as error:
         used = _used(suite, task, metric_class, "", settings, tag, None, None, name)
@@ -129,6 +129,13 @@ def _plan_borrowed(
     used = _used(suite, task, harness, metric.headline, bound.settings, task.language, rows, None, rows.name, language)
     distribution = registry.entry("metrics", task.metric).distribution
     return PlannedTask(used, metric, rows.rows, requests, distributions=frozenset({distribution}))
+
+
+def _shareable(rows: Rows, data_dir: Path | None) -> Rows:
+    """Return rows whose origin does not say where on this machine the data directory is: records are passed on."""
+    if data_dir is None:
+        return rows
+    return replace(rows, origin=rows.origin.removeprefix(f"{data_dir.resolve()}/"))
 
 
 def _used(
