@@ -46,7 +46,7 @@ def run(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_command_of_the_readme_runs_in_order(tmp_path: Path, host: Host) -> None:
     site, checkout = tmp_path / "site", tmp_path / "checkout"
     checkout.mkdir()

@@ -361,7 +361,7 @@ fit(make_job(Path(sys.argv[1]), dropout=0.1, steps=200, checkpoint_every=7, vali
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ten_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     def start(out: Path) -> subprocess.Popen[bytes]:
         code = RUN.format(tests=str(Path(__file__).parent))

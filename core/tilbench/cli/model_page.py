@@ -137,20 +137,29 @@ def _reported(about: Data) -> Table | None:
         for figure in group:
             spread = "" if figure["stderr"] is None else f" ± {figure['stderr']:g}"
             value = f"{figure['value']:,.12g}{spread}"
-            table.add_row(name, figure["on"], value, figure["unit"], figure["note"])
+            doubt = f"in doubt: {figure['doubt']}" if figure["doubt"] else ""
+            said = "; ".join(filter(None, (figure["note"], doubt)))
+            on = ", ".join(filter(None, (figure["model"], figure["on"])))
+            table.add_row(name, on, value, figure["unit"], said)
             name = ""
     return table
 
 
 def _costs(about: Data) -> Table | None:
-    columns = ("part", "hours (reported)", "USD (reported)", "USD (derived: hours × price)", "tokens/s", "of tokens/s")
+    columns = (
+        "part",
+        "hours (reported)",
+        "USD (reported)",
+        "USD (derived: hours × price)",
+        "tokens/s (reported)",
+        "note",
+    )
     table = _table(_price(about.get("cost") or ()), *columns)
     for each in about.get("cost") or ():
         hours, paid, derived = each["reported_hours"], each["reported_cost"], each["derived_cost"]
         table.add_row(each["on"], _plain(hours, ".4g"), _plain(paid, ",.2f"), _plain(derived, ",.2f"), "", "")
     for each in about.get("speed") or ():
-        source = each["note"] if each["source"] == "derived" else "reported"
-        table.add_row(each["on"], "", "", "", _number(int(each["tokens_per_second"])), source)
+        table.add_row(each["on"], "", "", "", _number(int(each["tokens_per_second"])), each["note"])
     return table
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pydantic
 
 from tilbench.checkpoints.folder import RUN, find_checkpoint, is_checkpoint, is_run, read_info
-from tilbench.config.model import ArchitectureRef, ModelSpec, Recipe
+from tilbench.config.model import ArchitectureRef, ModelSpec, Recipe, Reported
 from tilbench.config.references import SpecReference, parse_spec, split_folder
 from tilbench.errors import ConfigError, TilbenchError
 from tilbench.registry import Registry
@@ -183,12 +183,16 @@ def _shape(phase: str, recipe: Recipe) -> str:
 
 
 def _costs(spec: ModelSpec, registry: Registry) -> Iterator[dict[str, Any]]:
-    """Yield what each part of the training took: reported hours and money, and hours × the hardware profile's price."""
+    """Yield what each part of the training took: reported hours and money, and hours × the hardware profile's price.
+
+    A document that prints money prints it for what ran on the machine that was paid; hours of other machines have none.
+    """
     price = registry.get("hardware", spec.hardware).price_per_hour if spec.hardware else None
-    hours = {each.on: each.value for each in spec.reported if each.metric == "wall_time" and each.unit == "hours"}
-    paid = {each.on: each.value for each in spec.reported if each.metric == "cost"}
+    hours = {_part(each): each.value for each in spec.reported if each.metric == "wall_time" and each.unit == "hours"}
+    paid = {_part(each): each.value for each in spec.reported if each.metric == "cost"}
     for on in dict.fromkeys([*hours, *paid]):
-        derived = hours[on] * price if price is not None and on in hours else None
+        priced = price is not None and on in hours and (not paid or on in paid)
+        derived = hours[on] * price if priced and price is not None else None
         yield {
             "on": on,
             "reported_hours": hours.get(on),
@@ -199,9 +203,13 @@ def _costs(spec: ModelSpec, registry: Registry) -> Iterator[dict[str, Any]]:
         }
 
 
+def _part(figure: Reported) -> str:
+    """Return what a figure is of: the stage that it names, or what the document measured it on."""
+    return figure.model or figure.on
+
+
 def _speeds(spec: ModelSpec) -> Iterator[dict[str, Any]]:
-    """Yield the tokens a second that the document prints, or that its figures give."""
+    """Yield the tokens a second that the document prints."""
     for each in spec.reported:
         if each.metric == "tokens_per_second":
-            source = "derived" if each.note.startswith("derived") else "reported"
-            yield {"on": each.on, "tokens_per_second": each.value, "source": source, "note": each.note}
+            yield {"on": _part(each), "tokens_per_second": each.value, "note": each.note}
