@@ -199,7 +199,7 @@ def test_kills_at_random_moments_change_nothing(tmp_path: Path, recipe: dict[str
     chance = random.Random(0)
     for number in range(KILLS):
         process = start(job("parts"), tmp_path)
-        wanted = lines() + 15 + chance.randrange(10)
+        wanted = lines() + 5 + chance.randrange(10)
         while process.poll() is None and lines() < wanted:
             time.sleep(0.01)
         time.sleep(chance.random() * 0.05)
