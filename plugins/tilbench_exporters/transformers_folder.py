@@ -15,7 +15,7 @@ from tilbench.errors import Unsupported
 from tilbench.kinds.exporter import ExportJob
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.run.decode_files import generation_config
-from tilbench.run.model_card import model_card
+from tilbench.run.model_card import loading, model_card
 from tilbench_exporters.tokenizer_files import role_ids, write_tokenizer
 from tilbench_exporters.weights import DTYPES, loaded, write_json
 
@@ -36,7 +36,7 @@ class TransformersExporter:
         for name, text in code.items():
             (out / name).write_text(text, encoding="utf-8")
         _write_settings(job, out)
-        card = model_card(job, [("Loading", _loading(bool(code)))])
+        card = model_card(job, [loading(code=bool(code))])
         (out / "README.md").write_text(card, encoding="utf-8")
         return {"files": sorted(path.name for path in out.iterdir())}
 
@@ -94,17 +94,3 @@ def _first(*values: Any) -> Any:
 def _read(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
-
-
-def _loading(code: bool) -> str:
-    trust = ", trust_remote_code=True" if code else ""
-    lines = [
-        *(["The model's class is in this folder. Loading runs it: read it first.", ""] if code else []),
-        "```python",
-        "from transformers import AutoModelForCausalLM, AutoTokenizer",
-        "",
-        f'model = AutoModelForCausalLM.from_pretrained("FOLDER"{trust})',
-        'tokenizer = AutoTokenizer.from_pretrained("FOLDER")',
-        "```",
-    ]
-    return "\n".join(lines)

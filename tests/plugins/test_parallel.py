@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -178,7 +178,7 @@ def test_another_number_of_processes_goes_on(runs: Path, tmp_path: Path) -> None
             torch.testing.assert_close(tensor, wanted[key], rtol=0, atol=1e-4, msg=f"{name}: {key}")
 
 
-KILLS = 3
+KILLS = 10
 LONG = {"steps": 200, "checkpoint_every": 7, "validate_every": 50}
 
 
@@ -199,14 +199,14 @@ def test_kills_at_random_moments_change_nothing(tmp_path: Path, recipe: dict[str
     chance = random.Random(0)
     for number in range(KILLS):
         process = start(job("parts"), tmp_path)
-        wanted = lines() + 15 + chance.randrange(10)
+        wanted = lines() + 5 + chance.randrange(10)
         while process.poll() is None and lines() < wanted:
             time.sleep(0.01)
         time.sleep(chance.random() * 0.05)
-        os.killpg(process.pid, signal.SIGKILL)
+        assert process.poll() is None, f"kill {number} came after the end: {process.communicate()[0]}"
+        process.kill()
         _kill_children(tmp_path)
         process.communicate()
-        assert process.returncode == -signal.SIGKILL, f"kill {number} came after the end"
     train(job("parts"), tmp_path)
     assert log(tmp_path / "parts") == log(tmp_path / "whole")
     last = [checkpoints(tmp_path / name)[-1] for name in ("parts", "whole")]
@@ -223,9 +223,11 @@ def _kill_children(folder: Path) -> None:
     import psutil
 
     for process in psutil.process_iter(["cmdline"]):
-        if str(WORKER) in (process.info["cmdline"] or []) and any(str(folder) in each for each in process.cmdline()):
-            process.kill()
-            process.wait()
+        words = process.info["cmdline"] or []
+        if str(WORKER) in words and any(str(folder) in word for word in words):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it may have gone with the process that started it
+                process.kill()
+                process.wait()
 
 
 @pytest.mark.slow

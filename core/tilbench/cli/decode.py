@@ -63,13 +63,16 @@ def decode(
     from tilbench.cli.progress import RunProgress
     from tilbench.config.decoding import Sweep
     from tilbench.config.yaml import apply_overrides, load, validate
+    from tilbench.errors import DataError
+    from tilbench.paths import atomic_folder
     from tilbench.run.decode import plan_sweep, sweep_suite
     from tilbench.run.decode_files import summary
     from tilbench.run.models import find_model
     from tilbench.run.options import open_options
-    from tilbench.run.sweep import check_empty, sweep_into
+    from tilbench.run.sweep import sweep_into
 
-    check_empty(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out} is not an empty folder; name another with --out")
     registry = app.host.registry
     sweep = load(file, Sweep, overrides) if file else validate(apply_overrides({}, overrides), Sweep, "--set")
     tuning = names(prompts)
@@ -81,8 +84,10 @@ def decode(
     suite = sweep_suite(sweep, plan.presets[sweep.default], tuning, seed)
     options = open_options(registry, suite, {**opening, "data_dir": data_dir})
     source.check(options)
-    with RunProgress(1) as progress:
-        outcome = sweep_into(out, plan, source, options, progress.update)
+    kept = out.with_name(f"{out.name}.journal.sqlite")
+    with RunProgress(1) as progress, atomic_folder(out) as aside:
+        outcome = sweep_into(aside, plan, source, options, kept, progress.update)
+    kept.unlink(missing_ok=True)
     if as_json:
         print_json(summary(plan, outcome))
     else:

@@ -10,7 +10,7 @@ import yaml
 
 from tilbench.kinds.exporter import ExportJob
 
-__all__ = ["markdown_text", "model_card"]
+__all__ = ["loading", "markdown_text", "model_card"]
 
 _HEADER = {"library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["tilbench"]}
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&])")
@@ -50,3 +50,18 @@ def model_card(
     for heading, body in sections:
         lines += ["", f"## {markdown_text(heading)}", "", body.strip()]
     return "\n".join(lines) + "\n"
+
+
+def loading(*, code: bool) -> tuple[str, str]:
+    """Return the section that says how Transformers loads the folder. code: the model's class lies in it."""
+    trust = ", trust_remote_code=True" if code else ""
+    lines = [
+        *(["The model's class is in this folder. Loading runs it: read it first.", ""] if code else []),
+        "```python",
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        f'model = AutoModelForCausalLM.from_pretrained("FOLDER"{trust})',
+        'tokenizer = AutoTokenizer.from_pretrained("FOLDER")',
+        "```",
+    ]
+    return "Loading", "\n".join(lines)

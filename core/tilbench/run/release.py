@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tilbench.checkpoints.folder import checkpoints, find_checkpoint, is_checkpoint, read_info
+from tilbench.checkpoints.folder import checkpoints, find_checkpoint, read_info
 from tilbench.config.decoding import Sweep
 from tilbench.config.model import ModelSpec, Precision
 from tilbench.config.references import split_folder
-from tilbench.config.suite import Suite
 from tilbench.errors import CheckpointError, ConfigError
-from tilbench.kinds.exporter import ExportJob
 from tilbench.kinds.language import Language
 from tilbench.paths import atomic_folder
 from tilbench.registry import Registry
@@ -25,12 +22,11 @@ from tilbench.results.store import RecordStore
 from tilbench.run.decode import SweepPlan, plan_sweep
 from tilbench.run.execute import Progress
 from tilbench.run.export import export_job
-from tilbench.run.models import find_model
 from tilbench.run.prepare import prepare
 from tilbench.run.release_card import benchmark_report, release_card, release_note
 from tilbench.run.release_files import write_checksums, write_evaluation, write_telemetry
 from tilbench.run.specs import run_spec
-from tilbench.run.suite import SuiteRun, run_suite
+from tilbench.run.suite import JOURNAL, SuiteRun, run_suite
 from tilbench.run.suites import find_suite
 from tilbench.run.sweep import sweep_into
 
@@ -94,11 +90,10 @@ def plan_release(
     wanted = [find_suite(name, registry) for name in (suites or spec.suites)]
     if not wanted:
         raise ConfigError(f"the spec of {reference} names no suites; name some with --suites")
-    against = _first(reference, folder) if against is None else against
-    with export_job(reference, registry, precision=precision, allow_code=allow_code) as job:
-        _check_export(job, registry)
+    against = _first(folder) if against is None else against
+    models = [reference, *([against] if against else [])]
     runs = [
-        _planned(suite, registry, [reference, *([against] if against else [])], records, data_dir, limit, command)
+        prepare(suite, registry, models, out=records, data_dir=data_dir, limit=limit, command=command)
         for suite in wanted
     ]
     languages = [language for tag, language in registry.all("languages") if tag in spec.languages]
@@ -129,13 +124,10 @@ def _checkpoint(reference: str) -> Path:
     return folder
 
 
-def _first(reference: str, folder: Path) -> str:
-    """Return the reference of the run's first checkpoint; empty where it is the one that is released."""
+def _first(folder: Path) -> str:
+    """Return the reference of the first checkpoint of the same run; empty where that is the one in `folder`."""
     first = checkpoints(folder.parent)[0]
-    if first == folder:
-        return ""
-    run = folder.parent if is_checkpoint(Path(reference)) else split_folder(reference)[0]
-    return f"{run}@{read_info(first).step}"
+    return "" if first == folder else f"{folder.parent}@{read_info(first).step}"
 
 
 def _prompts(registry: Registry, languages: Sequence[Language]) -> list[str]:
@@ -148,54 +140,32 @@ def _prompts(registry: Registry, languages: Sequence[Language]) -> list[str]:
     ]
 
 
-def _planned(
-    suite: Suite,
-    registry: Registry,
-    models: Sequence[str],
-    records: Path,
-    data_dir: Path | None,
-    limit: int | None,
-    command: str,
-) -> SuiteRun:
-    return prepare(
-        suite, registry, [*models, *suite.baselines], out=records, data_dir=data_dir, limit=limit, command=command
-    )
-
-
-def _check_export(job: ExportJob, registry: Registry) -> None:
-    """Export once for nothing: what a format cannot hold is said before hours of scoring."""
-    with tempfile.TemporaryDirectory() as name:
-        registry.get("exporters", "transformers").export(job, Path(name))
-
-
 def release(plan: Release, registry: Registry, out: Path, progress: Progress) -> Path:
-    """Score, compare, sweep, export and describe; return the bundle's folder, which appears whole or not at all.
+    """Export, score, compare, sweep and describe; return the bundle's folder, which appears whole or not at all.
 
-    What is recorded already is not scored again, so a release that was killed goes on where it was.
+    Answers and records are kept in the folder of records, so a release that was killed goes on where it was.
     """
     if out.exists():
         raise CheckpointError(f"{out} exists; name a folder that does not with --out")
-    scored = _score(plan, registry, progress)
-    with ExitStack() as stack:
-        aside = stack.enter_context(atomic_folder(out))
-        job = stack.enter_context(
-            export_job(plan.reference, registry, precision=plan.precision, allow_code=plan.allow_code)
-        )
-        for name, where in _FORMATS.items():
+    asked: dict[str, Any] = {"precision": plan.precision, "allow_code": plan.allow_code}
+    with export_job(plan.reference, registry, **asked) as job, atomic_folder(out) as aside:
+        for name, where in _FORMATS.items():  # first: what a format cannot hold is said before hours of scoring
             (aside / where).mkdir(exist_ok=True)
             registry.get("exporters", name).export(job, aside / where)
+        scored = _score(plan, registry, progress)
         write_telemetry(plan.folder, aside)
         write_evaluation(plan.reference, scored.records, scored.comparisons, plan.against, aside)
         _copy_records(plan, scored.records, aside / "records")
         if plan.sweep is not None:
-            with _decoding(plan, registry, progress) as swept:
-                for path in sorted(swept.iterdir()):
-                    shutil.copyfile(path, aside / path.name)
-        decoded = (aside / "decoding_summary.json").is_file()
-        (aside / "README.md").write_text(release_card(job, plan, scored, decoded=decoded), encoding="utf-8")
-        report = benchmark_report(plan.reference, scored.records)
-        (aside / "benchmark_report.md").write_text(report, encoding="utf-8")
-        (aside / "RELEASE.md").write_text(release_note(job, plan, scored), encoding="utf-8")
+            source, options = plan.runs[0].sources[0], plan.runs[0].options
+            sweep_into(aside, plan.sweep, source, options, plan.records / JOURNAL, progress)
+        texts = {
+            "README.md": release_card(job, plan, scored, code=any(aside.glob("*.py"))),
+            "RELEASE.md": release_note(job, plan, scored),
+            "benchmark_report.md": benchmark_report(plan.reference, scored.records),
+        }
+        for name, text in texts.items():
+            (aside / name).write_text(text, encoding="utf-8")
         write_checksums(aside)
     return out
 
@@ -224,14 +194,3 @@ def _copy_records(plan: Release, records: Sequence[Record], target: Path) -> Non
         for each in (path, path.with_suffix(".parquet")):
             if each.is_file():
                 shutil.copyfile(each, copy.with_suffix(each.suffix))
-
-
-@contextmanager
-def _decoding(plan: Release, registry: Registry, progress: Progress) -> Iterator[Path]:
-    """Give the files of the decoding sweep, which is made beside the records and kept there."""
-    assert plan.sweep is not None
-    source = find_model(plan.reference, registry, Path("runs"))
-    with tempfile.TemporaryDirectory(prefix=".release.", dir=plan.records) as name:
-        folder = Path(name) / "decoding"
-        sweep_into(folder, plan.sweep, source, plan.runs[0].options, progress)
-        yield folder

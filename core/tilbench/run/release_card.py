@@ -9,10 +9,11 @@ from tilbench.checkpoints.folder import read_info
 from tilbench.config.model import ModelSpec
 from tilbench.kinds.exporter import ExportJob
 from tilbench.kinds.language import CardWords, Language
-from tilbench.results.record import Record
+from tilbench.results.cells import clears
+from tilbench.results.record import Record, Score
 from tilbench.results.verdict import pooled_verdict, verdict
 from tilbench.results.wording import format_interval, format_number
-from tilbench.run.model_card import markdown_text, model_card
+from tilbench.run.model_card import loading, markdown_text, model_card
 
 if TYPE_CHECKING:
     from tilbench.run.release import Release, Scored
@@ -20,15 +21,15 @@ if TYPE_CHECKING:
 __all__ = ["benchmark_report", "release_card", "release_note"]
 
 
-def release_card(job: ExportJob, plan: Release, scored: Scored, *, decoded: bool) -> str:
+def release_card(job: ExportJob, plan: Release, scored: Scored, *, code: bool) -> str:
     """Return the model's card: in English, and a section in each of its languages that somebody has written words for.
 
-    decoded: whether a decoding sweep lies beside it.
+    code: the model's class lies beside it.
     """
     sections = [("Results", _results(scored.records)), *_compared(plan, scored)]
-    sections.append(("Decoding", _decoding(decoded)))
+    sections.append(("Decoding", _decoding(plan.sweep is not None)))
     sections.append(("Training", _training(plan.spec)))
-    sections.append(("Loading", _loading(plan.allow_code)))
+    sections.append(loading(code=code))
     sections.append(("Limits", _limits(scored.records)))
     for language in plan.languages:
         if language.card is not None:
@@ -54,10 +55,15 @@ def _results(records: Sequence[Record]) -> str:
     for record in records:
         task, score = record.task, record.headline
         if score is not None:
-            chance = "" if score.chance is None else format_number(score, chance=True)
             unit = "" if score.unit == "fraction" else f" {markdown_text(score.unit)}"
             name = f"{markdown_text(task.name)} ({markdown_text(task.headline)})"
-            cells = [markdown_text(task.suite), name, f"{format_number(score)}{unit}", format_interval(score), chance]
+            cells = [
+                markdown_text(task.suite),
+                name,
+                f"{format_number(score)}{unit}",
+                format_interval(score),
+                _chance(score),
+            ]
             cells += [str(task.dataset.rows or score.n), f"`{task.fingerprint[:12]}`"]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -80,10 +86,9 @@ def benchmark_report(reference: str, records: Sequence[Record]) -> str:
             "|---|---:|---|---:|---:|",
         ]
         for name, score in record.values.items():
-            chance = "" if score.chance is None else format_number(score, chance=True)
             lines.append(
                 f"| {markdown_text(name)} ({markdown_text(score.unit)}) | {format_number(score)} | "
-                f"{format_interval(score)} | {chance} | {score.n} |"
+                f"{format_interval(score)} | {_chance(score)} | {score.n} |"
             )
         lines.append("")
     return "\n".join(lines)
@@ -126,25 +131,12 @@ def _training(spec: ModelSpec) -> str:
     return "\n".join(lines)
 
 
-def _loading(code: bool) -> str:
-    trust = ", trust_remote_code=True" if code else ""
-    return "\n".join(
-        [
-            *(["Where the model's class is in this folder, loading runs it: read it first.", ""] if code else []),
-            "```python",
-            "from transformers import AutoModelForCausalLM, AutoTokenizer",
-            "",
-            f'model = AutoModelForCausalLM.from_pretrained("FOLDER"{trust})',
-            'tokenizer = AutoTokenizer.from_pretrained("FOLDER")',
-            "```",
-        ]
-    )
-
-
 def _limits(records: Sequence[Record]) -> str:
     """Say which tasks cannot be told from chance, and which were not run."""
     lines = []
-    level = [record.task.name for record in records if _at_chance(record)]
+    level = [
+        each.task.name for each in records if each.headline and clears(each.headline, each.headline.chance) is False
+    ]
     if level:
         names = ", ".join(map(markdown_text, level))
         lines.append(f"- Not above chance, by its 95% interval: {names}.")
@@ -156,11 +148,8 @@ def _limits(records: Sequence[Record]) -> str:
     return "\n".join(lines)
 
 
-def _at_chance(record: Record) -> bool:
-    score = record.headline
-    if score is None or score.chance is None or score.low is None or score.high is None:
-        return False
-    return score.high >= score.chance if score.direction == "lower" else score.low <= score.chance
+def _chance(score: Score) -> str:
+    return "" if score.chance is None else format_number(score, chance=True)
 
 
 def _in_language(words: CardWords, job: ExportJob, records: Sequence[Record]) -> str:
@@ -170,9 +159,8 @@ def _in_language(words: CardWords, job: ExportJob, records: Sequence[Record]) ->
     for record in records:
         score = record.headline
         if score is not None:
-            chance = "" if score.chance is None else format_number(score, chance=True)
             name = f"{markdown_text(record.task.name)} ({markdown_text(record.task.headline)})"
-            lines.append(f"| {name} | {format_number(score)} | {format_interval(score)} | {chance} |")
+            lines.append(f"| {name} | {format_number(score)} | {format_interval(score)} | {_chance(score)} |")
     return "\n".join([*lines, "", words.source])
 
 
