@@ -2,9 +2,8 @@
 
     python benchmarks/training.py [--json] [--small] [--precision fp32] [--steps 12] [--turns 3]
                                   [--peers trainer-compiled,litgpt-compiled]
-    python benchmarks/training.py --documents [--device cuda --hardware h200] [--json] [--small]
 
-The first form trains one architecture on all sides: a Llama of the sizes of Turkish v1 (24.7M parameters, 64,000
+It trains one architecture on all sides: a Llama of the sizes of Turkish v1 (24.7M parameters, 64,000
 entries; its own ALiBi decoder is no class of Transformers), 4 sequences of 512 tokens, bf16 autocast over fp32 weights
 (or fp32 alone, for processors without bf16 instructions), fused AdamW, clipping at 1. Each side is a process of its
 own, starts from the same weights, and is given the same batches of Zipf-distributed ids. The sides take turns of a few
@@ -15,9 +14,6 @@ whole loop as `tilbench train` runs it.
 (of the whole process), ours_loss, peer_loss (of the last step), largest_loss_difference (over all steps), spread
 (slowest / fastest turn of ours: how noisy the machine was), ours_peak_share (of 6 operations a parameter and token, of
 the rate of one large bf16 matrix product measured in the same run) and what was run on what.
-
-The second form gives tokens per second and MFU of every document's configuration on one device, compiled and in bf16,
-at full size unless `--small`.
 """
 
 from __future__ import annotations
@@ -33,7 +29,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -406,61 +401,6 @@ def matmul_rate(precision: str) -> float:
     return 2 * 4096**3 / best
 
 
-def documents(device: str, profile: str, small: bool, steps: int) -> Iterator[dict[str, Any]]:
-    """Yield a line for every document's configuration that is trained from scratch, at the batch of its recipe."""
-    import torch
-
-    from tilbench.config.references import parse_spec
-    from tilbench.data.batch import Batch
-    from tilbench.loader import load_plugins
-    from tilbench.run.specs import load_spec
-    from tilbench_trainers.forward import Forward
-    from tilbench_trainers.optimizer import clip, make_optimizer, trainable
-
-    registry = load_plugins().registry
-    on = torch.device(device)
-    hardware = replace(registry.get("hardware", profile or on.type), count=1)
-    for name in registry.names("models"):
-        spec = load_spec(parse_spec(f"{name}:tiny" if small else name), registry)
-        recipe = spec.recipe
-        if recipe is None or recipe.adapter is not None or recipe.trainer != "pretrain":
-            continue
-        recipe = recipe.model_copy(update={"compile": True, "precision": "bf16"})
-        if on.type == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-        architecture = registry.get("architectures", spec.architecture.name)
-        torch.manual_seed(0)
-        module = architecture.build(architecture.Config(**spec.architecture.config)).to(on).train()
-        forward = Forward(module, recipe, on)
-        optimizer = make_optimizer(module, recipe.optimizer)
-        parameters = list(trainable(module).values())
-        ids = torch.randint(module.vocab_size, (recipe.batch_size, recipe.sequence_length + 1), device=on)
-        part = Batch(ids[:, :-1].contiguous(), ids[:, 1:].contiguous(), ids[:, 1:].numel())
-        scaler = torch.amp.GradScaler(on.type, enabled=False)
-        seconds = []
-        for _ in range(steps + 2):  # the first two compile and warm up
-            began = time.perf_counter()
-            loss = forward.accumulate(part, recipe.batch_size, scaler)
-            clip(parameters, recipe.optimizer.clip)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            loss.item()
-            seconds.append(time.perf_counter() - began)
-        rate = part.ids.numel() / statistics.median(seconds[2:])
-        count = sum(each.numel() for each in module.parameters())
-        yield {
-            "case": spec.name + (":tiny" if small else ""),
-            "tok_s": round(rate),
-            "mfu": hardware.mfu(6 * count * rate, "bf16"),
-            "peak_bytes": _peak() if on.type == "cuda" else None,
-            "parameters": count,
-            "batch": [recipe.batch_size, recipe.sequence_length],
-            "hardware": hardware.name,
-        }
-        del module, forward, optimizer, parameters
-
-
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -471,20 +411,13 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5, help="turns that count")
     parser.add_argument("--peers", default=",".join(PEERS))
     parser.add_argument("--eager", action="store_true", help="do not compile our side")
-    parser.add_argument("--documents", action="store_true")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--hardware", default="", help="profile whose peak MFU is of, such as h200")
     parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
         work(given.worker, given.small, given.precision)
         return
-    if given.documents:
-        lines = documents(given.device, given.hardware, given.small, given.steps)
-    else:
-        sides = {"small": given.small, "compiled": not given.eager, "precision": given.precision}
-        lines = compare(given.peers.split(","), given.steps, given.turns, **sides)
-    for line in lines:
+    sides = {"small": given.small, "compiled": not given.eager, "precision": given.precision}
+    for line in compare(given.peers.split(","), given.steps, given.turns, **sides):
         shown = json.dumps(line) if given.json else "  ".join(f"{key} {value}" for key, value in line.items())
         sys.stdout.write(shown + "\n")
         sys.stdout.flush()

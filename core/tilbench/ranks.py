@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tilbench.errors import Unsupported
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -98,7 +100,7 @@ ALONE = Ranks()
 def joined(device: str) -> Iterator[Ranks]:
     """Join the processes that torchrun started for a training on `device` (a torch device type), and leave them after.
 
-    On an accelerator each takes the one of its local number.
+    On an accelerator each takes the one of its local number. Raises Unsupported where there are fewer.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
@@ -108,6 +110,12 @@ def joined(device: str) -> Iterator[Ranks]:
     import torch.distributed as dist
 
     local = int(os.environ.get("LOCAL_RANK", "0"))
+    there = torch.accelerator.device_count()
+    if device != "cpu" and local >= there:
+        raise Unsupported(
+            f"torchrun started {local + 1} processes or more on this machine, which has {there} accelerators; lower "
+            "--nproc-per-node, or pass --hardware cpu"
+        )
     backend = "gloo" if device == "cpu" else f"cpu:gloo,{device}:{dist.get_default_backend_for_device(device)}"
     if device != "cpu":
         torch.accelerator.set_device_index(local)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tilbench.checkpoints.folder import checkpoint_fingerprint, is_checkpoint
+from tilbench.checkpoints.folder import checkpoint_fingerprint, is_checkpoint, read_json
 from tilbench.errors import CheckpointError, MissingDependency, TilbenchError
 
-__all__ = ["ADAPTER", "CONFIG", "Source", "one_line", "read_json", "recognises", "resolve", "resolve_base"]
+__all__ = ["ADAPTER", "CONFIG", "Source", "one_line", "recognises", "resolve", "resolve_base"]
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
@@ -73,17 +72,6 @@ def recognises(reference: str) -> bool:
         return "model_type" in read_json(folder / CONFIG)
     except CheckpointError:
         return False
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises CheckpointError in one line."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {one_line(error)}") from None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds no JSON object")
-    return content
 
 
 def resolve(reference: str, *, code: bool = False) -> Source:

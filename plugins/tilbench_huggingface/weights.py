@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from tilbench.checkpoints.adapters import quiet_import
+from tilbench.checkpoints.folder import read_json
 from tilbench.errors import CheckpointError, Unsupported
 from tilbench_huggingface.library import faults, quiet, require
-from tilbench_huggingface.source import CONFIG, read_json
+from tilbench_huggingface.source import CONFIG
 
 __all__ = ["adapter_shapes", "count", "load_adapter", "load_model", "meta_model"]
 

@@ -63,11 +63,6 @@ def chosen_device(job: TrainingJob) -> torch.device:
     if job.hardware.device == "cpu":
         device = torch.device("cpu")
     elif found is not None and found.type == job.hardware.device:
-        if job.ranks.local >= (count := torch.accelerator.device_count()):
-            raise Unsupported(
-                f"torchrun started process {job.ranks.local} of this machine, which has {count} {found.type} devices "
-                "(counted from 0); lower --nproc-per-node"
-            )
         device = torch.device(found.type, job.ranks.local) if job.ranks.world > 1 else found
     else:
         raise Unsupported(

@@ -101,10 +101,10 @@ class Whole:
     """The weights of a run as one process sees them: the module itself, or a copy that shards are gathered into."""
 
     def __init__(self, module: nn.Module, recipe: Recipe, device: torch.device, ranks: Ranks) -> None:
-        """Take the module before it is cut into shards."""
+        """Take the module, on the CPU, before it is cut into shards."""
         self._module, self._device, self._ranks = module, device, ranks
         self._sharded = sharded(recipe, ranks)
-        self.module = copy.deepcopy(module).cpu() if self._sharded and ranks.first else module
+        self.module = copy.deepcopy(module) if self._sharded and ranks.first else module
         """What has all weights while `gathered` is entered, in the first process."""
 
     @contextmanager

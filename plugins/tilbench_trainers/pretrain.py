@@ -89,10 +89,10 @@ class _Loop:
         self.trainer, self.ranks = trainer, job.ranks
         self.job, self.recipe, self.device, self.record = job, recipe, device, record
         separator = trainer.prefix(job)
+        self.whole = Whole(job.module, recipe, device, job.ranks)  # its copy is made while the device is empty
         self.module = job.module.to(device)
         self.decoder = cast("Decoder", self.module)
         self.flops_per_token = 6 * sum(parameter.numel() for parameter in self.module.parameters())
-        self.whole = Whole(self.module, recipe, device, job.ranks)
         self.forward = Forward(self.module, recipe, device, job.ranks)
         self.parameters = list(trainable(self.module).values())
         self.state = State(
@@ -177,7 +177,7 @@ class _Loop:
         check_ids(batch.ids, self.decoder.vocab_size, lambda: self._places(step))
         torch.manual_seed(key_of(self.recipe.seed, "dropout", step, self.ranks.rank))
         total = self.forward.accumulate(batch.to(self.device), self.recipe.batch_size, scaler)
-        shared = self.ranks.summed(torch.stack([total, total.new_tensor(float(bool(stop.name)))]))
+        shared = self.ranks.summed(torch.stack([total, total.new_full((), float(bool(stop.name)))]))
         scaler.unscale_(optimizer)
         norm = clip(self.parameters, self.recipe.optimizer.clip)
         # The step's one wait for the device.

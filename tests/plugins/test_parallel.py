@@ -23,6 +23,7 @@ from torch import Tensor
 from tilbench.checkpoints.folder import checkpoints, find_checkpoint
 from tilbench.errors import Unsupported
 from tilbench.loader import Host
+from tilbench.ranks import joined
 from tilbench.testing.toys import ToyTokenizer
 
 WORKER = Path(__file__).with_name("parallel_jobs.py")
@@ -283,3 +284,11 @@ def test_blocks_are_what_is_cut(host: Host) -> None:
     assert len(blocks(module, "it")) == 2
     with pytest.raises(Unsupported, match="it needs a decoder whose blocks"):
         blocks(torch.nn.Linear(2, 2), "it")
+
+
+def test_more_processes_than_accelerators_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
+    with pytest.raises(Unsupported, match="2 processes or more on this machine, which has 1 accel"), joined("cuda"):
+        pass

@@ -27,6 +27,7 @@ from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.kinds.trainer import Source, Trainer, TrainingJob
 from tilbench.ranks import Ranks
+from tilbench_trainers.checks import slower_precision
 from tilbench_trainers.interrupts import StopRequests
 from tilbench_trainers.optimizer import adamw, clip
 from tilbench_trainers.pretrain import Pretrain
@@ -477,6 +478,19 @@ def test_bf16_trains_in_fp32_weights(tmp_path: Path) -> None:
 def test_a_profile_of_another_machine_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match=r"has a xla device and this machine has none; .*--hardware cpu"):
         fit(replace(make_job(tmp_path, steps=1, schedule={}), hardware=replace(CPU, device="xla")))
+
+
+def test_a_precision_that_is_slower_than_fp32_is_said_before_waiting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slow = replace(CPU, peak_tflops={"fp32": 0.1, "bf16": 0.02})
+    job = replace(make_job(tmp_path, precision="bf16", steps=1, schedule={}), hardware=slow, progress=True)
+    fit(job)
+    assert "bf16 is 5.0 times as slow as fp32 on toy" in capsys.readouterr().err
+    for recipe, hardware in (("bf16", replace(slow, peak_tflops={"fp32": 0.1, "bf16": 0.2})), ("fp32", slow)):
+        settings = make_job(tmp_path, precision=recipe).spec.recipe
+        assert settings is not None
+        assert slower_precision(settings, hardware) == ""
 
 
 # Checkpoints

@@ -37,6 +37,7 @@ __all__ = [
     "is_checkpoint",
     "is_run",
     "read_info",
+    "read_json",
     "step_folder",
     "write_info",
 ]
@@ -132,6 +133,17 @@ def read_info(folder: Path) -> CheckpointInfo:
         raise CheckpointError(
             f"{path}: {where or 'the file'}: {fault['msg']}; it was not written by tilbench"
         ) from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises CheckpointError in one line."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds no JSON object")
+    return content
 
 
 def checkpoint_fingerprint(folder: Path, **extra: Any) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pydantic
 
+from tilbench.checkpoints.folder import read_json
 from tilbench.config.model import GenerationSettings
 from tilbench.errors import CheckpointError
 from tilbench.kinds.language_model import WritingDefaults
@@ -39,7 +39,7 @@ def generation_config(folder: Path) -> WritingDefaults:
     path = folder / GENERATION
     if not path.is_file():
         return WritingDefaults()
-    content = _read(path)
+    content = read_json(path)
     ends = content.get("eos_token_id")
     ended = frozenset(each for each in (ends if isinstance(ends, list) else [ends]) if isinstance(each, int))
     said = {ours: content[theirs] for theirs, ours in _FIELDS.items() if content.get(theirs) is not None}
@@ -65,19 +65,9 @@ def chat_template(folder: Path) -> tuple[str, str]:
     for path in (folder / "chat_template.jinja", folder / "tokenizer_config.json"):
         if not path.is_file():
             continue
-        written = path.read_text(encoding="utf-8") if path.suffix == ".jinja" else _read(path).get("chat_template")
+        written = path.read_text(encoding="utf-8") if path.suffix == ".jinja" else read_json(path).get("chat_template")
         text = written if isinstance(written, str) else json.dumps(written or "", ensure_ascii=False)
         found = {name for mark, name in _MARKS.items() if mark in text}
         if len(found) == 1:
             return found.pop(), str(path)
     return "", ""
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds no JSON object")
-    return content

@@ -13,6 +13,7 @@ from typing import Any
 import pydantic
 
 from tilbench.checkpoints.folder import RUN, find_checkpoint, is_checkpoint, is_run, read_info
+from tilbench.config.base import first_fault
 from tilbench.config.model import ArchitectureRef, ModelSpec, Recipe, Reported
 from tilbench.config.references import SpecReference, parse_spec, split_folder
 from tilbench.errors import ConfigError, TilbenchError
@@ -80,8 +81,7 @@ def _architecture(chosen: ArchitectureRef, registry: Registry) -> dict[str, Any]
     try:
         config = architecture.Config(**chosen.config)
     except pydantic.ValidationError as error:
-        fault = error.errors()[0]
-        raise ConfigError(f"architecture {chosen.name}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+        raise ConfigError(f"architecture {chosen.name}: {first_fault(error)}") from None
     total = architecture.parameters(config)
     described: dict[str, Any] = {"parameters": total}
     if hasattr(architecture, "budget"):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import pydantic
 
 from tilbench.checkpoints.folder import RUN, CheckpointInfo, checkpoint_fingerprint, is_checkpoint, read_info
 from tilbench.checkpoints.generation import generation_config
@@ -18,7 +15,7 @@ from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions,
 from tilbench.kinds.requests import RequestKind
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.registry import Registry
-from tilbench.run.specs import load_spec
+from tilbench.run.specs import checkpoint_architecture, load_spec, run_spec
 
 __all__ = ["CheckpointLoader"]
 
@@ -39,7 +36,7 @@ class CheckpointLoader:
         info = read_info(folder)
         tokenizer = self._tokenizer(folder, info)
         prefix = self._prefix(info, options, tokenizer)
-        _, config = self._architecture(info, folder)
+        _, config = checkpoint_architecture(info, folder, self._registry)
         return ModelCard(
             name=info.model,
             fingerprint=checkpoint_fingerprint(folder, prefix=str(prefix), dtype=options.dtype),
@@ -65,7 +62,7 @@ class CheckpointLoader:
 
         folder = Path(reference)
         info = read_info(folder)
-        architecture, config = self._architecture(info, folder)
+        architecture, config = checkpoint_architecture(info, folder, self._registry)
         tokenizer = self._tokenizer(folder, info)
         module = architecture.load(config, folder, dtype=getattr(torch, options.dtype))
         module.to(options.device).eval()
@@ -92,25 +89,13 @@ class CheckpointLoader:
 
     def _spec(self, folder: Path) -> tuple[ModelSpec | None, str]:
         """Return the spec that a checkpoint was trained from, as its run or the registry has it, and which that is."""
-        run = folder.parent / RUN
-        label = read_info(folder).model
+        run, label = folder.parent / RUN, read_info(folder).model
+        if run.is_file():
+            return run_spec(folder.parent), str(run)
         try:
-            if run.is_file():
-                return ModelSpec.model_validate(json.loads(run.read_text(encoding="utf-8"))["spec"]), str(run)
             return load_spec(parse_spec(label), self._registry), f"the spec {label}"
-        except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{run} cannot be read: {' '.join(str(error).split())[:200]}") from None
         except TilbenchError:  # a name that nobody registered here
             return None, ""
-
-    def _architecture(self, info: CheckpointInfo, folder: Path) -> tuple[Any, Any]:
-        architecture = self._registry.get("architectures", info.architecture.name)
-        try:
-            return architecture, architecture.Config(**info.architecture.config)
-        except pydantic.ValidationError as error:
-            fault = error.errors()[0]
-            where = ".".join(map(str, fault["loc"]))
-            raise CheckpointError(f"{folder}: architecture {info.architecture.name}: {where}: {fault['msg']}") from None
 
     def _tokenizer(self, folder: Path, info: CheckpointInfo) -> Tokenizer:
         tokenizer: Tokenizer = self._registry.get("tokenizers", info.tokenizer).load(str(folder))

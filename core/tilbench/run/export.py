@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pydantic
-
 from tilbench.checkpoints.folder import RUN, CheckpointInfo, find_checkpoint, read_info
 from tilbench.config.model import Precision
 from tilbench.config.references import split_folder
@@ -17,7 +15,7 @@ from tilbench.errors import CheckpointError, Unsupported
 from tilbench.kinds.exporter import ExportJob
 from tilbench.paths import atomic_folder
 from tilbench.registry import Registry
-from tilbench.run.specs import run_spec
+from tilbench.run.specs import checkpoint_architecture, run_spec
 
 __all__ = ["export", "export_job"]
 
@@ -46,8 +44,7 @@ def export_job(
     """Resolve the checkpoint `reference`; an adapter is merged in fp32 into a folder that is gone afterwards."""
     folder = find_checkpoint(*split_folder(reference))
     info = read_info(folder)
-    architecture = registry.get("architectures", info.architecture.name)
-    config = _config(architecture, info, folder)
+    architecture, config = checkpoint_architecture(info, folder, registry)
     tokenizer = registry.get("tokenizers", info.tokenizer).load(str(folder))
     with _merged(architecture, config, info, folder) as whole:
         yield ExportJob(
@@ -60,15 +57,6 @@ def export_job(
             precision=precision,
             allow_code=allow_code,
         )
-
-
-def _config(architecture: Any, info: CheckpointInfo, folder: Path) -> Any:
-    try:
-        return architecture.Config.model_validate(info.architecture.config)
-    except pydantic.ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(map(str, fault["loc"]))
-        raise CheckpointError(f"{folder}: architecture {info.architecture.name}: {where}: {fault['msg']}") from None
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from torch import Tensor
 from tilbench.checkpoints.folder import INFO, CheckpointInfo, is_checkpoint, is_run, write_info
 from tilbench.checkpoints.foreign.match import Options
 from tilbench.checkpoints.stored import SUFFIXES, StoredWeights
+from tilbench.config.base import first_fault
 from tilbench.config.model import ArchitectureRef, TokenizerRef
 from tilbench.config.references import parse_spec
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
@@ -206,8 +207,7 @@ def _checked(make: Callable[[], Any], source: str) -> Any:
     try:
         return make()
     except pydantic.ValidationError as error:
-        fault = error.errors()[0]
-        raise CheckpointError(f"{source}: {'.'.join(map(str, fault['loc'])) or 'config'}: {fault['msg']}") from None
+        raise CheckpointError(f"{source}: config: {first_fault(error)}") from None
     except (RuntimeError, IndexError) as error:  # what torch makes of shapes that do not go together
         raise CheckpointError(f"{source}: weights and config.json do not fit together: {error}") from None
 

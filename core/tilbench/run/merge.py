@@ -9,6 +9,7 @@ from tilbench.config.references import split_folder
 from tilbench.errors import CheckpointError, Unsupported
 from tilbench.paths import atomic_folder
 from tilbench.registry import Registry
+from tilbench.run.specs import checkpoint_architecture
 
 __all__ = ["merge"]
 
@@ -28,10 +29,9 @@ def merge(reference: str, out: Path, registry: Registry, *, precision: str = "fp
     if out.exists():
         raise CheckpointError(f"{out} exists; name a folder that does not")
     info = read_info(folder)
-    architecture = registry.get("architectures", info.architecture.name)
+    architecture, config = checkpoint_architecture(info, folder, registry)
     if not hasattr(architecture, "merge"):
         raise Unsupported(f"architecture {info.architecture.name!r} cannot merge an adapter")
-    config = architecture.Config.model_validate(info.architecture.config)
     tokenizer = registry.get("tokenizers", info.tokenizer).load(str(folder))
     with atomic_folder(out) as aside:
         architecture.merge(config, folder, aside, dtype=getattr(torch, _DTYPES[precision]))

@@ -9,15 +9,16 @@ from typing import Any
 
 import pydantic
 
-from tilbench.checkpoints.folder import RUN
+from tilbench.checkpoints.folder import RUN, CheckpointInfo
 from tilbench.config import yaml
+from tilbench.config.base import first_fault
 from tilbench.config.model import ModelSpec
 from tilbench.config.references import SpecReference
 from tilbench.errors import CheckpointError, ConfigError, UnknownName
 from tilbench.paths import package_file
 from tilbench.registry import Registry
 
-__all__ = ["load_spec", "run_spec", "variants"]
+__all__ = ["checkpoint_architecture", "load_spec", "run_spec", "variants"]
 
 
 def _read(name: str, registry: Registry) -> tuple[yaml.Source, dict[str, Any], dict[str, Any]]:
@@ -60,3 +61,16 @@ def run_spec(run: Path) -> ModelSpec:
     except (OSError, ValueError, KeyError, TypeError, pydantic.ValidationError) as error:
         reason = str(error).partition("\n")[0]
         raise CheckpointError(f"{path} does not say how the run was trained: {reason}") from None
+
+
+def checkpoint_architecture(info: CheckpointInfo, folder: Path, registry: Registry) -> tuple[Any, Any]:
+    """Return the architecture of a checkpoint and its validated config.
+
+    Raises UnknownName for one that nobody registered, CheckpointError for sizes that it does not have.
+    """
+    architecture = registry.get("architectures", info.architecture.name)
+    try:
+        return architecture, architecture.Config.model_validate(info.architecture.config)
+    except pydantic.ValidationError as error:
+        where = f"{folder}: architecture {info.architecture.name}"
+        raise CheckpointError(f"{where}: {first_fault(error)}") from None

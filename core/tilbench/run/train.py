@@ -11,6 +11,7 @@ from typing import Any
 import pydantic
 
 from tilbench.checkpoints.folder import is_run
+from tilbench.config.base import first_fault
 from tilbench.config.model import Data, ModelSpec, Recipe
 from tilbench.config.references import parse_spec
 from tilbench.data.resolve import Rows, fingerprint
@@ -176,9 +177,7 @@ def _config(architecture: Any, spec: ModelSpec) -> Any:
     try:
         return architecture.Config(**spec.architecture.config)
     except pydantic.ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(map(str, ("architecture", "config", *fault["loc"])))
-        raise ConfigError(f"{spec.name}: {where}: {fault['msg']}") from None
+        raise ConfigError(f"{spec.name}: architecture.config.{first_fault(error)}") from None
 
 
 def _source(data: Data, registry: Registry, data_dir: Path | None) -> Source:
