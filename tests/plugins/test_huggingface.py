@@ -171,6 +171,7 @@ def test_likelihoods_equal_whole_logits(tmp_path: Path, name: str) -> None:
     assert ranked.rank == int((last > last[target]).sum()) + 1
 
 
+@pytest.mark.filterwarnings("ignore:.*computed again for every token")
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_shared_beginning_is_right_and_a_class_that_cannot_share_it_says_so(tmp_path: Path, name: str) -> None:
     model = make(tmp_path, name)
@@ -276,6 +277,7 @@ def test_a_window_that_no_mask_reaches_is_refused(tmp_path: Path) -> None:
         decoder.hidden(torch.zeros(1, 9, dtype=torch.long), mask=torch.ones(9, 9, dtype=torch.bool).tril())
 
 
+@pytest.mark.filterwarnings("ignore:.*computed again for every token")
 def test_class_that_cannot_be_cut_is_right_and_says_so(tmp_path: Path) -> None:
     model = make_model(tmp_path, "llama")
     whole = type(model).forward
@@ -401,6 +403,7 @@ def test_equal_lm_evaluation_harness(tmp_path: Path, name: str, add_bos: bool, h
         assert answer.logprob == pytest.approx(logprob, rel=1e-5, abs=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:.*computed again for every token")
 @pytest.mark.parametrize("name", ["gpt2", "gemma3_text", "mamba", "rwkv"])
 def test_greedy_generation_equals_generate(tmp_path: Path, name: str) -> None:
     model = make(tmp_path, name, add_bos=True)
