@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from tilbench.checkpoints.adapters import quiet_import
 from tilbench.checkpoints.folder import read_json
+from tilbench.checkpoints.optional import load_optional
 from tilbench.errors import CheckpointError, Unsupported
-from tilbench_huggingface.library import faults, quiet, require
+from tilbench_huggingface.library import faults, quiet
 from tilbench_huggingface.source import CONFIG
 
 __all__ = ["adapter_shapes", "count", "load_adapter", "load_model", "meta_model"]
@@ -62,12 +62,10 @@ def load_model(
     quantised = read_json(folder / CONFIG).get("quantization_config")
     if quantised:
         if quantised.get("quant_method", "bitsandbytes") == "bitsandbytes":
-            require("bitsandbytes", f"the quantised checkpoint {folder}")
-            quiet_import("bitsandbytes")
+            load_optional("bitsandbytes", "train", f"the quantised checkpoint {folder}")
         options["device_map"] = {"": str(device)}
     elif quantization == "nf4":
-        require("bitsandbytes", "a base in 4 bits", "train")
-        quiet_import("bitsandbytes")
+        load_optional("bitsandbytes", "train", "a base in 4 bits")
         from transformers import BitsAndBytesConfig
 
         make: Any = BitsAndBytesConfig
@@ -122,7 +120,7 @@ def adapter_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 
 def load_adapter(base: Any, folder: Path, *, trainable: bool = False) -> Any:
     """Put the peft adapter in `folder` on a loaded `base`. Raises CheckpointError where they do not fit."""
-    require("peft", f"the adapter {folder}")
+    load_optional("peft", "hf", f"the adapter {folder}")
     from peft import PeftModel, get_peft_model_state_dict
 
     stored = adapter_shapes(folder)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
-import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +12,10 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from tilbench.checkpoints.optional import load_optional
 from tilbench.checkpoints.weights import WEIGHTS_FILE
 from tilbench.config.model import Adapter
-from tilbench.errors import CheckpointError, ConfigError, MissingDependency, Unsupported
+from tilbench.errors import CheckpointError, ConfigError, Unsupported
 from tilbench.paths import atomic_path
 
 __all__ = [
@@ -28,7 +26,6 @@ __all__ = [
     "load_adapter",
     "lora_settings",
     "merged",
-    "quiet_import",
     "save_adapted",
     "write_adapter",
 ]
@@ -49,7 +46,7 @@ def lora_settings(module: nn.Module, adapter: Adapter, **more: Any) -> Any:
     Raises MissingDependency without peft, ConfigError where the module has none of a name in `targets` or
     `train_whole`.
     """
-    _require("an adapter")
+    load_optional("peft", "hf", "an adapter")
     from peft import LoraConfig
 
     names = {part for name, _ in module.named_modules() for part in (name, name.rpartition(".")[2])}
@@ -128,7 +125,7 @@ def load_adapter(module: nn.Module, folder: Path) -> nn.Module:
 
     Raises CheckpointError where they do not fit.
     """
-    _require(f"the adapter {folder}")
+    load_optional("peft", "hf", f"the adapter {folder}")
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors import safe_open
 
@@ -166,19 +163,3 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():  # peft expects a Transformers config, and warns where there is none
         warnings.filterwarnings("ignore", module=r"peft\.")
         yield
-
-
-def _require(purpose: str) -> None:
-    if importlib.util.find_spec("peft") is None:
-        raise MissingDependency("peft", "hf", purpose)
-    quiet_import("peft")
-
-
-def quiet_import(package: str) -> None:
-    """Import an installed package without what bitsandbytes logs about a kernel that it can do without."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        importlib.import_module(package)
-    finally:
-        logging.disable(before)
