@@ -26,6 +26,7 @@ TEXTS = {
     "ru": ("five-domain", "bpb-ru"),
     "code": ("five-domain", "bpb-code"),
     "math": ("five-domain", "bpb-math"),
+    "macro": ("five-domain", "macro"),
 }
 EXAMS = (
     ("kazakh", "tumlu-kk-letter"),
@@ -38,6 +39,11 @@ FERTILITY = {
     "tr": ("turkish", "fertility-tr"),
     "it": ("english-italian", "fertility-it"),
     "en": ("english-italian", "fertility-en"),
+}
+ENGLISH = {
+    "next word, 1/rank": ("english-python", "probe-en"),
+    "answers, bits/byte": ("english-python", "instruction-en"),
+    "verdict": ("english-python", "verdict"),
 }
 OWN = {
     "til-mini-1b": ("kazakh", "bpb-kk"),
@@ -114,17 +120,18 @@ def texts(results: Results) -> str:
 
 
 def exams(results: Results) -> str:
-    """Return accuracies beside chance and what the commonest answer scores."""
-    trained = results.models(lambda name: name in OWN)
-    head = ["task", "n", "chance", "commonest", *trained]
-    rows = []
-    for task in EXAMS:
-        any_score = next(score for model in trained if (score := results.score(task, model)))
-        majority = results.score(task, trained[0], "majority")
-        chance = format_number(any_score, chance=True)
-        cells = [shown(results.score(task, model)) for model in trained]
-        rows.append([" ".join(task), str(any_score.n), chance, shown(majority, interval=False), *cells])
-    return table(head, rows)
+    """Return accuracies under chance and what the commonest answer scores."""
+    models = results.models(lambda name: any(results.score(task, name) for task in EXAMS))
+    majority = ["always the commonest", *(shown(results.score(task, models[0], "majority")) for task in EXAMS)]
+    rows = [[model, *(shown(results.score(task, model)) for task in EXAMS)] for model in models]
+    return table(["model", *(f"{suite} {task}" for suite, task in EXAMS)], [majority, *rows])
+
+
+def answers(results: Results) -> str:
+    """Return what the models make of English prompts and instructions."""
+    models = results.models(lambda name: results.score(ENGLISH["verdict"], name) is not None)
+    rows = [[model, *(shown(results.score(task, model)) for task in ENGLISH.values())] for model in models]
+    return table(["model", *ENGLISH], rows)
 
 
 def fertility(results: Results) -> str:
@@ -165,7 +172,7 @@ def pairs(results: Results) -> str:
 def tables(folder: Path = RECORDS) -> Iterator[str]:
     """Yield everything that the document shows."""
     results = Results(folder)
-    for make in (texts, explained, fertility, exams, pairs):
+    for make in (texts, explained, fertility, exams, answers, pairs):
         yield make(results)
 
 

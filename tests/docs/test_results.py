@@ -19,7 +19,7 @@ def test_the_tables_of_the_document_are_those_of_the_records(root: Path) -> None
     assert done.returncode == 0, done.stderr
     document = (root / "docs" / "results.md").read_text(encoding="utf-8")
     tables = done.stdout.strip().split("\n\n")
-    assert len(tables) == 5
+    assert len(tables) == 6
     for table in tables:
         assert table in document, table
 
