@@ -15,7 +15,8 @@ pytestmark = pytest.mark.long
 
 def lines(root: Path, script: str, *arguments: str) -> list[dict[str, Any]]:
     """Return the lines of JSON that a benchmark prints."""
-    command = [sys.executable, str(root / "benchmarks" / script), "--small", "--precision", "fp32", "--json", *arguments]
+    script = str(root / "benchmarks" / script)
+    command = [sys.executable, script, "--small", "--precision", "fp32", "--json", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return [json.loads(line) for line in done.stdout.splitlines()]
