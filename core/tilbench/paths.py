@@ -75,15 +75,16 @@ def atomic_path(target: Path) -> Iterator[Path]:
 def atomic_folder(target: Path) -> Iterator[Path]:
     """Give an empty folder beside `target`; on success it becomes `target`, on failure it is removed.
 
-    An existing `target` is replaced only after the new folder is complete. Raises DataError where the disk has no
-    room.
+    An existing `target` is replaced only after the new folder is complete. Everyone may read what is in it. Raises
+    DataError where the disk has no room.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         with _one_line(target):
             yield aside
-        aside.chmod(0o755)
+        for path in (aside, *aside.rglob("*")):  # safetensors makes files that their owner alone may read
+            path.chmod(0o755 if path.is_dir() else 0o644)
         if target.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
             target.replace(old / target.name)

@@ -63,7 +63,9 @@ class Decoder(nn.Module):
         super().__init__()
         self.vocab_size = config.vocab_size
         self.max_length = config.max_length
-        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        # Without torch's own initialisation, which on the meta device imports its compiler: that takes seconds.
+        empty = torch.empty(config.vocab_size, config.hidden_size)
+        self.embedding: nn.Embedding = nn.Embedding.from_pretrained(empty, freeze=False)  # type: ignore[no-untyped-call]
         self.learned = learned
         self.rotary = rotary
         self.linear = linear

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -84,7 +85,10 @@ class GPT2(DecoderFamily[GPT2Config]):
             )
             for layer in range(config.num_layers)
         ]
-        return Decoder(config, blocks, norm(), learned=LearnedPositions(config.max_length, d))
+        learned = LearnedPositions.from_pretrained(  # type: ignore[no-untyped-call]
+            torch.empty(config.max_length, d), freeze=False
+        )
+        return Decoder(config, blocks, norm(), learned=learned)
 
     def to_transformers(self, config: GPT2Config, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the weights of the equal GPT2LMHeadModel. Raises Unsupported for a model without biases."""

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from tilbench.errors import CheckpointError
 from tilbench.scoring.chunked import cross_entropy, token_logprobs
 
 VOCABULARY, WIDTH, ROWS = 97, 8, 40
@@ -196,3 +197,12 @@ def test_large_vocabulary_stays_under_256_mib(what: str) -> None:
         env={"PYTHONPATH": ":".join(sys.path)},
     )
     assert int(run.stdout) < 256
+
+
+def test_a_probability_that_is_no_number_is_refused() -> None:
+    project, hidden, targets = case()
+    with torch.no_grad():
+        hidden[-1, 0] = torch.nan
+    token_logprobs(project, hidden[:-1], targets[:-1])
+    with pytest.raises(CheckpointError, match="not numbers"):
+        token_logprobs(project, hidden, targets)

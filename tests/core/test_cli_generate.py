@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import itertools
 import json
 import random
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from tilbench.checkpoints.generation import chat_template, generation_config
 from tilbench.config.model import GenerationSettings
@@ -72,6 +75,19 @@ def test_a_streamed_text_is_that_of_a_batch(decoder: Any, how: str) -> None:
         streamer = Streamer(decoder, tokenizer, CPU)  # one for all: what it remembers of a text changes none
         for job in asked:
             assert streamed(streamer, job) == together[job.request]
+
+
+@pytest.mark.parametrize("how", SETTINGS)
+def test_what_is_no_number_is_no_text(decoder: Any, how: str) -> None:
+    broken = copy.deepcopy(decoder)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(torch.nan)
+    tokenizer: Any = ByteTokenizer()
+    job = jobs(SETTINGS[how])[1]
+    with pytest.raises(CheckpointError, match="not numbers"):
+        streamed(Streamer(broken, tokenizer, CPU), job)
+    with pytest.raises(CheckpointError, match="not numbers"):
+        list(generate(broken, tokenizer, [job], CPU, 4096))
 
 
 def test_what_two_prompts_share_is_read_once(decoder: Any) -> None:
@@ -196,6 +212,22 @@ def test_the_text_alone_is_on_standard_output(run: Path, tilbench: Tilbench) -> 
     expected = {"max_new_tokens": 8, "temperature": 0.8, "top_k": 40, "seed": 3, "stop": [], "template": ""}
     assert expected.items() <= row["settings"].items()
     assert (row["prompt"], row["finish"] in ("stop", "length"), row["tokens"] <= 8) == ("The sky", True, True)
+
+
+def test_weights_that_are_no_numbers_are_one_line_and_no_record(run: Path, tilbench: Tilbench, tmp_path: Path) -> None:
+    broken = tmp_path / "step-00000002"
+    shutil.copytree(run / "step-00000002", broken)
+    weights = load_file(broken / "model.safetensors")
+    weights[min(weights)].fill_(torch.nan)
+    save_file(weights, broken / "model.safetensors")
+    for command in (
+        ["generate", broken, "The sky"],
+        ["run", "quickstart", "--tasks", "bpb-en", "--models", broken, "--out", tmp_path / "records"],
+    ):
+        done = tilbench(*command)
+        assert done.status == 2, done.out
+        assert "the model's logits are not numbers (NaN)" in done.err.splitlines()[-1]
+    assert not list(tmp_path.glob("records/**/step*"))
 
 
 def test_many_prompts_keep_their_order(run: Path, tilbench: Tilbench, tmp_path: Path) -> None:

@@ -91,7 +91,8 @@ def test_the_best_on_the_tuning_prompts_wins_and_is_confirmed(plan: SweepPlan, t
     assert objectives == {"warm": 1.0, "hot": 1 / 4, "greedy": 0.0}  # weights 1 and 3
     assert [result.preset for result in outcome.tuning] == ["warm", "hot", "greedy"]
     assert [result.preset for result in outcome.holdout] == ["warm", "greedy"]
-    assert (outcome.difference, outcome.verdict) == (1.0, "confirmed")
+    assert outcome.gain is not None
+    assert (outcome.gain.difference, outcome.verdict) == (1.0, "confirmed")
     assert outcome.recommended.preset == "warm"
 
 
@@ -166,7 +167,16 @@ def test_a_winner_that_does_worse_on_other_prompts_is_not_recommended(plan: Swee
 def test_the_default_may_win(host: Host, tmp_path: Path) -> None:
     sweep = SWEEP.model_copy(update={"default": "warm"})
     outcome = swept(plan_sweep(sweep, host.registry, ["prompts/kk"]), tmp_path, Writer())
-    assert (outcome.verdict, len(outcome.holdout), outcome.difference) == ("the default won", 1, None)
+    assert (outcome.verdict, len(outcome.holdout), outcome.gain) == ("the default won", 1, None)
+
+
+def test_a_few_prompts_confirm_nothing_however_large_the_gain(host: Host, tmp_path: Path) -> None:
+    plan = plan_sweep(SWEEP, host.registry, ["prompts/kk"], limit=6)
+    outcome = swept(plan, tmp_path, Writer())
+    assert outcome.gain is not None
+    assert 1 < plan.holdout.count < 6
+    assert (outcome.gain.difference, outcome.verdict) == (1.0, "not distinguishable from the default")
+    assert outcome.recommended.preset == "warm"
 
 
 def test_a_term_that_a_text_lacks_counts_as_nothing(host: Host, tmp_path: Path) -> None:

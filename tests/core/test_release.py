@@ -102,6 +102,12 @@ def test_a_bundle_is_whole_and_its_numbers_are_those_of_its_records(
     assert set(json.loads((out / "comparison.json").read_text())["suites"]) == {"english-italian"}
     assert "## Italiano" in card
     assert "Risultati" in card
+    italian = card.partition("## Italiano")[2]
+    assert "676.992" in italian
+    assert re.search(r"\| \d,\d+ \| \[\d,\d+; \d,\d+\] \|", italian)
+    assert not re.search(r"\d\.\d\d? |\d\.\d+%", italian)
+    assert "A is runs/a" in card
+    assert re.search(r"\| 4 of \d+ \|", card)
     assert re.search(r"Not above chance, by its 95% interval: .*sample", card)
     again = tilbench("release", "runs/a", *asked)
     assert again.status == 2

@@ -150,6 +150,7 @@ def test_the_folder_has_the_logits_ids_and_tokens_of_the_checkpoint(
         assert (config.bos_token_id, config.eos_token_id, config.pad_token_id) == special
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == special
     assert tokenizer.model_max_length == LENGTH
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir() if path.is_file()} == {0o644}
 
 
 def test_bf16_keeps_its_dtype(host: Host, bpe: Any, tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ class CardWords:
     """What the card of a model says in this language.
 
     about: a sentence with `{name}` and `{parameters}`. results, task, value, interval, chance: headings of a table.
-    source: where its numbers are from.
+    source: where its numbers are from. decimal, group: the marks before decimals and between thousands, and percent: a
+    percentage with `{}` for its number, as in the Unicode CLDR.
     """
 
     __pydantic_config__ = {"extra": "forbid"}
@@ -41,6 +42,9 @@ class CardWords:
     interval: str
     chance: str
     source: str
+    decimal: str
+    group: str
+    percent: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,14 +16,13 @@ from tilbench.errors import DataError, UnknownName
 from tilbench.paths import file_digest
 from tilbench.results.cells import Entry, finished
 from tilbench.results.labels import model_labels
-from tilbench.results.paired import Paired, Side, holm, pair, pool
+from tilbench.results.paired import ALPHA, Paired, Side, holm, pair, pool
 from tilbench.results.record import Record, Score
 from tilbench.results.store import RecordStore
 from tilbench.results.wording import differences
 
-__all__ = ["ALPHA", "Comparison", "Model", "PooledTasks", "Skipped", "TaskComparison", "Winner", "compare_models"]
+__all__ = ["Comparison", "Model", "PooledTasks", "Skipped", "TaskComparison", "Winner", "compare_models"]
 
-ALPHA = 0.05
 Winner = Literal["a", "b", "unclear", "identical"]
 _Task = tuple[str, str]  # suite, name
 

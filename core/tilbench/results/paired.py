@@ -19,8 +19,22 @@ import numpy as np
 
 from tilbench.results.statistics import LEVEL, Floats, Interval, bootstrap_sums, percentile_interval
 
-__all__ = ["POWER", "RESAMPLES", "Paired", "Side", "detectable", "holm", "mcnemar", "pair", "pool", "smallest_p"]
+__all__ = [
+    "ALPHA",
+    "POWER",
+    "RESAMPLES",
+    "Paired",
+    "Side",
+    "detectable",
+    "holm",
+    "mcnemar",
+    "pair",
+    "pool",
+    "smallest_p",
+]
 
+ALPHA = 0.05
+"""A p below it is called a difference."""
 RESAMPLES = 9999
 POWER = 0.8
 _NORMAL = NormalDist()

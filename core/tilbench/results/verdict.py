@@ -8,7 +8,7 @@ from typing import Any
 from tilbench.results.compare import Comparison, PooledTasks, TaskComparison, Winner
 from tilbench.results.paired import Paired, smallest_p
 from tilbench.results.record import Score
-from tilbench.results.wording import format_interval, format_number, format_value
+from tilbench.results.wording import format_interval, format_number, format_p, format_value
 
 __all__ = ["comparison_data", "pooled_verdict", "scores_in_words", "verdict"]
 
@@ -50,7 +50,7 @@ def _words(found: Comparison, winner: Winner, paired: Paired, p: float, score: S
     """Return a verdict as a sentence. Amounts are those by which the better model is better."""
     if winner == "identical":
         return "identical, row by row"
-    shown = f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}{f' ({adjusted})' if adjusted else ''}"
+    shown = f"{format_p(p)}{f' ({adjusted})' if adjusted else ''}"
     if winner != "unclear":
         low, high = paired.interval.low, paired.interval.high
         bounds = (-high, -low) if paired.difference < 0 else (low, high)

@@ -49,6 +49,11 @@ def format_value(score: Score) -> str:
     return f"{format_number(score)} {format_interval(score)}".rstrip()
 
 
+def format_p(p: float) -> str:
+    """Return a p as "p = 0.012", or "p < 0.001"."""
+    return f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
+
+
 def _facts(task: TaskUsed) -> dict[str, object]:
     """Return what a task fingerprint is made of, as far as a record shows it."""
     data = task.dataset

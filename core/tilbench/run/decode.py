@@ -21,7 +21,7 @@ from tilbench.kinds.language_model import ModelCard, OpenOptions
 from tilbench.kinds.metric import ItemScore, Metric, Value
 from tilbench.kinds.requests import Answer, Generated, Request, RequestKind
 from tilbench.registry import Registry
-from tilbench.results.statistics import Interval, mean_interval
+from tilbench.results.paired import ALPHA, Paired, Side, pair
 from tilbench.run.faults import metric_faults
 from tilbench.run.models import ModelSource
 from tilbench.run.plan import PlannedTask, plan_tasks
@@ -82,15 +82,14 @@ class Result:
 class Outcome:
     """A sweep that is done. tuning: best first. holdout: the winner, and the default where it is another one.
 
-    difference: winner less default, on the hold-out prompts; None where the default won. interval: its 95% interval
-    over prompts.
+    gain: winner less default on the hold-out prompts, paired by prompt; None where the default won, or there is but
+    one prompt.
     """
 
     card: ModelCard
     tuning: Sequence[Result]
     holdout: Sequence[Result]
-    difference: float | None = None
-    interval: Interval | None = None
+    gain: Paired | None = None
 
     @property
     def winner(self) -> Result:
@@ -100,13 +99,11 @@ class Outcome:
     @property
     def verdict(self) -> str:
         """What the hold-out prompts say of winner and default."""
-        if self.difference is None:
+        if len(self.holdout) == 1:
             return "the default won"
-        if self.interval is not None and self.interval.low > 0:
-            return "confirmed"
-        if self.interval is not None and self.interval.high < 0:
-            return "the default is better"
-        return "not distinguishable from the default"
+        if self.gain is None or self.gain.p >= ALPHA:
+            return "not distinguishable from the default"
+        return "confirmed" if self.gain.difference > 0 else "the default is better"
 
     @property
     def recommended(self) -> Result:
@@ -186,10 +183,13 @@ def run_sweep(
     if len(held) == 1:
         return Outcome(card=card, tuning=tuned, holdout=held)
     ours, theirs = held
-    gains = [one.objective - other.objective for one, other in zip(ours.texts, theirs.texts, strict=True)]
-    interval = mean_interval(gains, [f"{text.dataset}/{text.prompt.cluster}" for text in ours.texts])
-    mean = math.fsum(gains) / len(gains)
-    return Outcome(card=card, tuning=tuned, holdout=held, difference=mean, interval=interval)
+    prompts = [f"{text.dataset}/{text.prompt.cluster}" for text in ours.texts]
+    gain = pair(_side(ours), _side(theirs), prompts, seed=plan.seed)
+    return Outcome(card=card, tuning=tuned, holdout=held, gain=gain)
+
+
+def _side(result: Result) -> Side:
+    return Side([text.objective for text in result.texts], [1.0] * len(result.texts))
 
 
 @dataclass(slots=True)

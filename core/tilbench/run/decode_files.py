@@ -12,6 +12,8 @@ from typing import Any
 from tilbench.config.decoding import Preset
 from tilbench.kinds.metric import Value
 from tilbench.kinds.tokenizer import SpecialTokens
+from tilbench.results.paired import Paired
+from tilbench.results.wording import format_p
 from tilbench.run.decode import Outcome, Part, Result, SweepPlan
 
 __all__ = ["generation_config", "summary", "write_sweep"]
@@ -41,8 +43,7 @@ def summary(plan: SweepPlan, outcome: Outcome) -> dict[str, Any]:
         "winner": outcome.winner.preset,
         "recommended": outcome.recommended.preset,
         "verdict": outcome.verdict,
-        "difference": outcome.difference,
-        "interval": asdict(outcome.interval) if outcome.interval else None,
+        "gain": _gain(outcome.gain),
         "tuning": {"prompts": plan.tuning.count, "results": [_result(each) for each in outcome.tuning]},
         "holdout": {"prompts": plan.holdout.count, "results": [_result(each) for each in outcome.holdout]},
     }
@@ -121,7 +122,7 @@ def _report(plan: SweepPlan, outcome: Outcome) -> str:
     lines = [
         f"# Decoding of {outcome.card.name}",
         "",
-        f"Winner: **{outcome.winner.preset}**; on the hold-out prompts: **{outcome.verdict}**{_gain(outcome)}. "
+        f"Winner: **{outcome.winner.preset}**; on the hold-out prompts: **{outcome.verdict}**{_gained(outcome.gain)}. "
         f"Recommended: **{outcome.recommended.preset}**.",
         "",
         f"The objective of a text is the weighted mean of {terms}, each from 0 to 1; where less is better, 1 minus the "
@@ -134,11 +135,18 @@ def _report(plan: SweepPlan, outcome: Outcome) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _gain(outcome: Outcome) -> str:
-    if outcome.difference is None:
+def _gain(gain: Paired | None) -> dict[str, Any] | None:
+    if gain is None:
+        return None
+    low, high = gain.interval.low, gain.interval.high
+    return {"difference": gain.difference, "low": low, "high": high, "p": gain.p, "prompts": gain.clusters}
+
+
+def _gained(gain: Paired | None) -> str:
+    if gain is None:
         return ""
-    between = f" [{outcome.interval.low:+.3f}, {outcome.interval.high:+.3f}]" if outcome.interval else ""
-    return f", {outcome.difference:+.3f}{between} over the default"
+    text = f", {gain.difference:+.3f} [{gain.interval.low:+.3f}, {gain.interval.high:+.3f}] over the default"
+    return f"{text}, {format_p(gain.p)} by {gain.clusters} prompts"
 
 
 def _part(title: str, part: Part, results: Sequence[Result]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from tilbench.errors import MissingDataset, Refused, TilbenchError
+from tilbench.errors import CheckpointError, MissingDataset, Refused, TilbenchError
 from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions
 from tilbench.kinds.metric import ItemScore, Value
 from tilbench.kinds.requests import Answer, Generated, Likelihood, Ranked, Request, Timed, TokenIds
@@ -113,15 +113,18 @@ def _ask(
     done = 0
     progress(card.name, 0, len(requests))
     before = time.perf_counter()
-    for batch in model.answer(requests):
-        journal.add(card.fingerprint, batch)
-        now = time.perf_counter()
-        for request, answer in batch:
-            known[request] = answer
-            timing.seconds[request] = (now - before) / len(batch)
-        before = now
-        done += len(batch)
-        progress(card.name, done, len(requests))
+    try:
+        for batch in model.answer(requests):
+            journal.add(card.fingerprint, batch)
+            now = time.perf_counter()
+            for request, answer in batch:
+                known[request] = answer
+                timing.seconds[request] = (now - before) / len(batch)
+            before = now
+            done += len(batch)
+            progress(card.name, done, len(requests))
+    except CheckpointError as error:
+        raise CheckpointError(f"{card.name}: {error}") from None
     if unanswered := len(requests) - sum(request in known for request in requests):
         raise TilbenchError(f"{card.name}: the model left {unanswered} of {len(requests)} requests unanswered")
 

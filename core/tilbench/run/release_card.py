@@ -10,7 +10,7 @@ from tilbench.config.model import ModelSpec
 from tilbench.kinds.exporter import ExportJob
 from tilbench.kinds.language import CardWords, Language
 from tilbench.results.cells import clears
-from tilbench.results.record import Record, Score
+from tilbench.results.record import DatasetUsed, Record, Score
 from tilbench.results.verdict import pooled_verdict, verdict
 from tilbench.results.wording import format_interval, format_number
 from tilbench.run.model_card import loading, markdown_text, model_card
@@ -64,9 +64,15 @@ def _results(records: Sequence[Record]) -> str:
                 format_interval(score),
                 _chance(score),
             ]
-            cells += [str(task.dataset.rows or score.n), f"`{task.fingerprint[:12]}`"]
+            cells += [_rows(task.dataset, score), f"`{task.fingerprint[:12]}`"]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _rows(used: DatasetUsed, score: Score) -> str:
+    """Return how many rows were scored, and of how many where they are a sample."""
+    rows = used.rows or score.n
+    return f"{rows} of {used.total}" if rows < used.total else str(rows)
 
 
 def benchmark_report(reference: str, records: Sequence[Record]) -> str:
@@ -103,7 +109,8 @@ def _compared(plan: Release, scored: Scored) -> Iterator[tuple[str, str]]:
             f"{markdown_text(pooled_verdict(found, each))}"
             for each in found.pooled
         ]
-        yield f"Beside {plan.against} on {suite}", "\n".join(lines)
+        labels = f"A is {markdown_text(found.a.label)}, B is {markdown_text(found.b.label)}."
+        yield f"Beside {plan.against} on {suite}", "\n".join([labels, "", *lines])
 
 
 def _decoding(decoded: bool) -> str:
@@ -153,15 +160,24 @@ def _chance(score: Score) -> str:
 
 
 def _in_language(words: CardWords, job: ExportJob, records: Sequence[Record]) -> str:
-    about = words.about.format(name=markdown_text(job.info.model), parameters=f"{job.info.parameters:,}")
+    about = words.about.format(
+        name=markdown_text(job.info.model), parameters=_numbers(f"{job.info.parameters:,}", words)
+    )
     lines = [about, "", f"### {words.results}", ""]
     lines += [f"| {words.task} | {words.value} | {words.interval} | {words.chance} |", "|---|---:|---|---:|"]
     for record in records:
         score = record.headline
         if score is not None:
             name = f"{markdown_text(record.task.name)} ({markdown_text(record.task.headline)})"
-            lines.append(f"| {name} | {format_number(score)} | {format_interval(score)} | {_chance(score)} |")
+            numbers = (format_number(score), format_interval(score), _chance(score))
+            lines.append(f"| {name} | {' | '.join(_numbers(each, words) for each in numbers)} |")
     return "\n".join([*lines, "", words.source])
+
+
+def _numbers(text: str, words: CardWords) -> str:
+    """Return English numbers as another language writes them; bounds of an interval are parted by a semicolon."""
+    marked = text.replace(", ", "; ").translate({ord(","): words.group, ord("."): words.decimal})
+    return words.percent.format(marked.removesuffix("%")) if marked.endswith("%") else marked
 
 
 def release_note(job: ExportJob, plan: Release, scored: Scored) -> str:

@@ -28,7 +28,7 @@ def write_telemetry(checkpoint: Path, out: Path) -> None:
     """Write how a checkpoint was trained into `out`, up to its step.
 
     `training_config.json` is the run's run.json. `metrics.jsonl`, `eval_metrics.jsonl` and `probe_generations.jsonl`
-    are the lines of its log with losses, with validations and suites, and with probes and samples.
+    are the lines of its log with losses, with validations and suites, and with probes and samples, where there are any.
     `best_validation.json` is the line whose validation has the lowest mean (of bits per byte where they are counted,
     else of the loss) over the sources.
     """
@@ -36,7 +36,8 @@ def write_telemetry(checkpoint: Path, out: Path) -> None:
     _json(out / "training_config.json", json.loads((run / RUN).read_text(encoding="utf-8")))
     lines = [line for line in read_lines(run / LOG) if line["step"] <= step] if (run / LOG).is_file() else []
     for name, fields in (("metrics", _STEP), ("eval_metrics", _EVALUATED), ("probe_generations", _SHOWN)):
-        _lines(out / f"{name}.jsonl", [line for line in lines if any(field in line for field in fields)])
+        if chosen := [line for line in lines if any(field in line for field in fields)]:
+            _lines(out / f"{name}.jsonl", chosen)
     validated = [line for line in lines if line.get("validation")]
     if validated:
         _json(out / "best_validation.json", min(validated, key=_mean))

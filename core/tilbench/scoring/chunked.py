@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+from tilbench.scoring.numbers import check_numbers
+
 __all__ = ["CHUNK_BYTES", "cross_entropy", "target_ranks", "token_logprobs"]
 
 CHUNK_BYTES = 64 * 2**20
@@ -44,7 +46,8 @@ def token_logprobs(
     rows: int64 [N], ascending: which state predicts each target; None: R = N, one each.
     chunk_bytes: bound on the temporaries (one row's are the least that is possible).
     Greedy is the largest logit; among equal logits it is the lowest id, whatever the chunk size, as
-    `torch.argmax` has it. Raises ValueError for shapes that do not fit. No gradient flows.
+    `torch.argmax` has it. Raises ValueError for shapes that do not fit, CheckpointError where a probability is NaN. No
+    gradient flows.
     """
     if rows is None:
         _check(hidden, targets)
@@ -62,6 +65,7 @@ def token_logprobs(
         best = (picked == logits.max(-1).values[of]).nonzero()[:, 0]
         greedy[first:last] = False
         greedy[first + best] = logits[of[best]].argmax(-1) == wanted[best]  # the lowest id among equals
+    check_numbers(logprobs)
     return logprobs, greedy
 
 

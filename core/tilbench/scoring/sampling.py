@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tilbench.kinds.requests import Decoding, Generation, request_key
+from tilbench.scoring.numbers import check_numbers
 
 __all__ = ["choose", "needs_history", "uniforms"]
 
@@ -34,13 +35,16 @@ def choose(logits: Tensor, seen: Tensor, decoding: Decoding, uniform: Tensor) ->
 
     The repetition penalty divides positive and multiplies negative logits of seen ids (Keskar et al., CTRL, 2019);
     top-k is applied before top-p (Holtzman et al., 2020), as in Transformers.
+    Raises CheckpointError for a logit that is NaN.
     """
     if needs_history(decoding):
         logits = _penalised(logits.float(), seen, decoding.repetition_penalty)
         if decoding.no_repeat_ngram:
             logits = logits.masked_fill(_banned(seen, decoding.no_repeat_ngram, logits.shape[1]), -torch.inf)
     if decoding.temperature == 0.0:
-        return logits.argmax(-1)
+        tokens = logits.argmax(-1)
+        check_numbers(logits.gather(1, tokens[:, None]))  # a NaN counts as the largest
+        return tokens
     # Apple's devices have no fp64.
     precision = torch.float32 if logits.device.type == "mps" else torch.float64
     logits = logits.to(precision) / decoding.temperature
@@ -50,6 +54,7 @@ def choose(logits: Tensor, seen: Tensor, decoding: Decoding, uniform: Tensor) ->
     elif decoding.top_p < 1.0:
         logits, ids = logits.sort(descending=True)
     shares = logits.softmax(-1)
+    check_numbers(shares[:, 0])  # a row with one NaN has nothing else
     if ids is not None:
         if decoding.top_p < 1.0:
             kept = shares.cumsum(-1) - shares < decoding.top_p  # the token that crosses top_p stays
