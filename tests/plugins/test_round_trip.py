@@ -30,6 +30,8 @@ def test_an_exported_folder_comes_back_bit_for_bit(
         assert done.status == 0, done.err
     ours, back = find_checkpoint(Path("run")), find_checkpoint(Path("back"))
     assert (ours / "model.safetensors").read_bytes() == (back / "model.safetensors").read_bytes()
+    written = [tilbench("generate", folder, "A", "--max-new-tokens", 6).out for folder in ("run", "back")]
+    assert written[0] == written[1]
     records = [json.loads(path.read_text()) for path in Path("records").rglob("*.json")]
     found = {
         (each["task"]["name"], each["model"]["name"]): each["values"]["bpb"]["value"]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from tilbench.checkpoints.folder import INFO, CheckpointInfo, is_checkpoint, is_run, write_info
 from tilbench.checkpoints.foreign.match import Options
+from tilbench.checkpoints.generation import GENERATION
 from tilbench.checkpoints.stored import SUFFIXES, StoredWeights
 from tilbench.config.base import first_fault
 from tilbench.config.model import ArchitectureRef, TokenizerRef
@@ -56,7 +58,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """A planned import. weights: reads our state dict. rows, set_aside, notes: how it is made from theirs."""
+    """A planned import. weights: reads our state dict. rows, set_aside, notes: how it is made from theirs.
+
+    writing: the generation_config.json that it comes with, if any, which goes with it.
+    """
 
     info: CheckpointInfo
     architecture: Any
@@ -66,6 +71,7 @@ class Import:
     rows: Sequence[Row]
     set_aside: Sequence[str]
     notes: Sequence[str]
+    writing: Path | None = None
 
 
 def plan_import(source: str, registry: Registry, asked: Asked) -> Import:
@@ -107,6 +113,8 @@ def write_import(plan: Import, out: Path) -> Path:
         plan.architecture.save(module, aside)
         plan.tokenizer.save(aside)
         write_info(aside, plan.info)
+        if plan.writing:
+            shutil.copyfile(plan.writing, aside / GENERATION)
     return out
 
 
@@ -145,7 +153,9 @@ def _published(source: str, found: Published, registry: Registry, asked: Asked) 
     )
     tokenizer = load_tokenizer(str(found.tokenizer), registry)
     notes = (f"names and shapes are those of Transformers' {kind}",)
-    return _fitted(info, architecture, config, tokenizer, lambda: state, (), aside, notes, source)
+    plan = _fitted(info, architecture, config, tokenizer, lambda: state, (), aside, notes, source)
+    writing = found.folder / GENERATION
+    return replace(plan, writing=writing if writing.is_file() else None)
 
 
 def _file(path: Path, registry: Registry, asked: Asked) -> Import:
