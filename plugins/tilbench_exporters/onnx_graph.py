@@ -61,6 +61,7 @@ class OnnxExporter:
         with _quiet():
             program = _traced(decoder, job)
             _forget_places(program.model)
+            _name_types(program.model.graph)
             if job.precision == "fp16":
                 _halve(program.model.graph, {f"decoder.{name}" for name, _ in decoder.named_parameters()})
             size = sum(parameter.numel() for parameter in decoder.parameters()) * DTYPES[job.precision].itemsize
@@ -108,6 +109,15 @@ def _forget_places(model: Any) -> None:
     for node in model.graph.all_nodes():
         for part in (node, *node.outputs):
             part.metadata_props.clear()
+
+
+def _name_types(graph: Any) -> None:
+    """Say outright to which type values are cast: `CastLike` makes onnxruntime warn whoever loads the file."""
+    import onnx_ir as ir
+
+    for node in [node for node in graph if node.op_type == "CastLike" and node.inputs[1].dtype is not None]:
+        cast = ir.node("Cast", [node.inputs[0]], attributes={"to": node.inputs[1].dtype}, name=node.name)
+        ir.convenience.replace_nodes_and_values(graph, node, [node], [cast], node.outputs, cast.outputs)
 
 
 def _halve(graph: Any, names: set[str]) -> None:

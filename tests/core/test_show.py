@@ -149,6 +149,7 @@ def test_the_page_has_every_table(tilbench: Callable[..., Any]) -> None:
     for title in ("key-value cache", "training", "reported by the document, not measured here", "2.38 USD an hour"):
         assert title in out
     assert "501–50,000" in out
+    assert "round 1, step 10,000" in out
     assert "in doubt: 26.5 hours at 2.38 are 63.07" in " ".join(out.replace("│", " ").split())
 
 

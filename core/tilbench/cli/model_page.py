@@ -139,7 +139,8 @@ def _reported(about: Data) -> Table | None:
             value = f"{figure['value']:,.12g}{spread}"
             doubt = f"in doubt: {figure['doubt']}" if figure["doubt"] else ""
             said = "; ".join(filter(None, (figure["note"], doubt)))
-            on = ", ".join(filter(None, (figure["model"], figure["on"])))
+            step = "" if figure["step"] is None else f"step {figure['step']:,}"
+            on = ", ".join(filter(None, (figure["model"], figure["on"], step)))
             table.add_row(name, on, value, figure["unit"], said)
             name = ""
     return table
