@@ -336,7 +336,7 @@ def test_what_cannot_be_compared_is_said_with_its_reason(tmp_path: Path) -> None
     reasons = {each.task: each.reason for each in compare_models(store, "alpha", "beta").skipped}
     assert reasons == {
         "infinite": "an item has a number that is not finite",
-        "undeclared": "its bpb is not said to be a ratio over its items (nor is a macro's or an older record's)",
+        "undeclared": "its bpb has no items of its own to pair (nor has any mean of tasks, or an older record)",
         "only-alpha": "no record of beta",
         "blank": "no record of alpha; beta n/a: no such requests",
     }

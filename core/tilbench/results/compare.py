@@ -237,7 +237,7 @@ def _compare(store: RecordStore, left: Entry, right: Entry) -> TaskComparison | 
     (_, a), (_, b) = left, right
     one, two = a.headline, b.headline
     if one is None or two is None or one.of is None or one.of != two.of:
-        return f"its {a.task.headline} is not said to be a ratio over its items (nor is a macro's or an older record's)"
+        return f"its {a.task.headline} has no items of its own to pair (nor has any mean of tasks, or an older record)"
     (of_a, clusters), (of_b, other) = _side(store, left, one.of, one), _side(store, right, one.of, two)
     if clusters != other:
         raise DataError(f"{left[0]} and {right[0]}: their items have other ids or clusters, and the same task")
