@@ -31,6 +31,7 @@ __all__ = [
     "UnknownName",
     "Unsupported",
     "near",
+    "suggest",
 ]
 
 
@@ -47,14 +48,10 @@ class UnknownName(TilbenchError):
 
     def __init__(self, what: str, name: str, known: Iterable[str], fix: str = "") -> None:
         names = sorted(known)
-        parts = [f"unknown {what} {name!r}"]
-        if close := near(name, names):
-            parts.append(f"did you mean {' or '.join(close)}?")
-        if fix:
-            parts.append(fix)
         shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-        parts.append(f"there is {shown}" if names else f"no {what} is registered")
-        super().__init__("; ".join(parts))
+        there = f"known: {shown}" if names else f"no {what} is registered"
+        said = suggest(f"unknown {what} {name!r}", name, names, there)
+        super().__init__(f"{said}; {fix}" if fix else said)
 
 
 class ConfigError(TilbenchError):
@@ -90,6 +87,15 @@ class MissingDependency(TilbenchError):
 
 class Unsupported(TilbenchError):
     """Something asked for that this model, metric or machine cannot do."""
+
+
+def suggest(fault: str, name: str, known: Iterable[str], rest: str = "") -> str:
+    """Return what is wrong with the names most like `name`, then the rest: `fault; did you mean A or B? Rest`."""
+    close = near(name, known)
+    said = f"{fault}; did you mean {' or '.join(close)}?" if close else fault
+    if not rest:
+        return said
+    return f"{said} {rest[0].upper()}{rest[1:]}" if close else f"{said}; {rest}"
 
 
 def near(name: str, known: Iterable[str], count: int = 2) -> list[str]:

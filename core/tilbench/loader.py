@@ -22,7 +22,7 @@ from typing import Any
 import pluggy
 
 from tilbench import hookspecs
-from tilbench.errors import PluginError, near
+from tilbench.errors import PluginError, suggest
 from tilbench.registry import KINDS, Entry, Registry
 
 __all__ = ["GROUP", "Host", "PluginStatus", "load_plugins"]
@@ -160,11 +160,8 @@ def _reject_misspelled(manager: pluggy.PluginManager, statuses: dict[str, Plugin
             continue
         for hook in manager.get_hookcallers(plugin) or []:
             if not hook.has_spec():
-                close = near(hook.name, known)
-                hint = f"; did you mean {' or '.join(close)}?" if close else ""
-                raise PluginError(
-                    f"plugin {name} ({statuses[name].distribution}) implements the unknown hook {hook.name!r}{hint}"
-                )
+                where = f"plugin {name} ({statuses[name].distribution})"
+                raise PluginError(suggest(f"{where} implements the unknown hook {hook.name!r}", hook.name, known))
 
 
 def _status(candidate: _Candidate, error: str) -> PluginStatus:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from tilbench.config.base import Schema
-from tilbench.errors import CheckpointError, ConfigError, TilbenchError, Unsupported, near
+from tilbench.errors import CheckpointError, ConfigError, TilbenchError, Unsupported, suggest
 from tilbench.kinds.architecture import Part
 from tilbench.kinds.trainer import Start
 from tilbench_huggingface.source import ADAPTER, CONFIG, one_line, resolve, resolve_base
@@ -178,14 +178,14 @@ def _settings(config: HuggingFaceConfig) -> Any:
 
     name = config.model_type
     if name not in CONFIG_MAPPING:
-        close = f"; did you mean {' or '.join(found)}?" if (found := near(name, CONFIG_MAPPING)) else ""
-        raise ConfigError(f"architecture huggingface: Transformers has no model_type {name!r}{close}")
+        fault = f"architecture huggingface: Transformers has no model_type {name!r}"
+        raise ConfigError(suggest(fault, name, CONFIG_MAPPING))
     default = CONFIG_MAPPING[name]()
     for field in config.config:
         if field in {"vocab_size", "model_type"} or not hasattr(default, field):
             why = "is a field of the architecture itself" if hasattr(config, field) else "does not exist"
-            close = f"; did you mean {' or '.join(found)}?" if (found := near(field, vars(default))) else ""
-            raise ConfigError(f"architecture huggingface: config.{field} of {name} {why}{close}")
+            fault = f"architecture huggingface: config.{field} of {name} {why}"
+            raise ConfigError(suggest(fault, field, vars(default)))
     length = {"max_position_embeddings": config.max_length} if hasattr(default, "max_position_embeddings") else {}
     special = {role: None for role in _SPECIAL if hasattr(default, role)}
     return AutoConfig.for_model(name, vocab_size=config.vocab_size, **{**length, **special, **config.config})

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 
 import torch
+from safetensors import SafetensorError
 
 from tilbench.errors import CheckpointError, MissingDependency, TilbenchError
 from tilbench_huggingface.source import one_line
@@ -46,5 +47,9 @@ def faults(what: str) -> Iterator[None]:
         yield
     except (TilbenchError, torch.OutOfMemoryError, MemoryError):
         raise
-    except Exception as error:  # a damaged file surfaces as OSError, KeyError, SafetensorError, RuntimeError …
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{what}: a .safetensors file in it is incomplete or damaged ({error}); copy it again"
+        ) from error
+    except Exception as error:  # a damaged file surfaces as OSError, KeyError, RuntimeError …
         raise CheckpointError(f"{what}: {type(error).__name__}: {one_line(error)}") from error

@@ -60,7 +60,10 @@ def one_line(error: BaseException) -> str:
 
 
 def recognises(reference: str) -> bool:
-    """Say whether a reference is a Transformers or peft folder, or `hf:org/name[@revision]`."""
+    """Say whether a reference is a Transformers or peft folder, or `hf:org/name[@revision]`.
+
+    A folder whose config.json cannot be read is taken for one, so that opening it says what is wrong with the file.
+    """
     if reference.startswith("hf:"):
         return _HUB.fullmatch(reference) is not None
     folder = Path(reference).expanduser()
@@ -71,7 +74,7 @@ def recognises(reference: str) -> bool:
     try:
         return "model_type" in read_json(folder / CONFIG)
     except CheckpointError:
-        return False
+        return (folder / CONFIG).is_file()
 
 
 def resolve(reference: str, *, code: bool = False) -> Source:

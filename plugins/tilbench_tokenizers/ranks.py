@@ -60,7 +60,7 @@ class TiktokenTokenizer(BaseTokenizer):
         self.scheme = scheme or _scheme_of(len(ranks), where)
         if self.scheme not in SCHEMES:
             known = ", ".join(SCHEMES)
-            raise CheckpointError(f"{where}: there is no splitting scheme {self.scheme!r}; there is {known}")
+            raise CheckpointError(f"{where}: there is no splitting scheme {self.scheme!r}; known: {known}")
         chosen, top = SCHEMES[self.scheme], max(ranks.values())
         # another vocabulary under a known scheme has its own end: the id after its last rank
         special = dict(chosen.special) if len(ranks) == chosen.entries else {"<|endoftext|>": top + 1}

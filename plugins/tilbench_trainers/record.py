@@ -104,6 +104,9 @@ def _compare(path: Path, record: Mapping[str, Any]) -> None:
     ours = dict(_leaves(_deciding(json.loads(json.dumps(record)))))
     fields = [key for key in sorted(theirs | ours) if theirs.get(key) != ours.get(key)]
     if fields:
+        if held.get("model") != record["model"]:  # its name decides nothing, and says the most
+            fields.insert(0, "model")
+            theirs["model"], ours["model"] = held.get("model"), record["model"]
         said = "; ".join(
             f"{key} was {_shown(theirs.get(key))} and is now {_shown(ours.get(key))}" for key in fields[:8]
         )

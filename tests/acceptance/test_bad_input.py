@@ -104,8 +104,8 @@ CHECKPOINTS: dict[str, tuple[Damage, str]] = {
     "missing": (weights(lambda tensors: tensors.popitem()), "does not fit the model: 1 missing ("),
     "extra": (weights(lambda tensors: tensors.update(odd=torch.ones(2))), "does not fit the model: 1 extra (odd)"),
     "misshapen": (weights(widen), "does not fit the model: 1 misshapen ("),
-    "truncated": (cut("model.safetensors"), "is not a safetensors file"),
-    "garbage": (junk("model.safetensors"), "is not a safetensors file"),
+    "truncated": (cut("model.safetensors"), "model.safetensors is incomplete or damaged"),
+    "garbage": (junk("model.safetensors"), "or not a safetensors file"),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "no weights at"),
     "small embedding": (small_embedding, "the embedding 100 rows; they are not of one model"),
     "info truncated": (cut("tilbench.json"), "tilbench.json: the file: Invalid JSON"),
@@ -128,7 +128,7 @@ def test_a_damaged_checkpoint(tmp_path: Path, bytes_run: Path, tilbench: Tilbenc
 
 FOLDERS: dict[str, tuple[Damage, str]] = {
     "missing": (weights(lambda tensors: tensors.pop("model.norm.weight")), "missing model.norm.weight"),
-    "truncated": (cut("model.safetensors"), "cannot be loaded"),
+    "truncated": (cut("model.safetensors"), "cannot be loaded: a .safetensors file in it is incomplete or damaged"),
     "bos": (changed_json("config.json", bos_token_id=7), "config.json says that bos is token 7, the tokenizer says"),
     "small embedding": (changed_json("config.json", vocab_size=100), "misshapen lm_head.weight 600×48 for 100×48"),
 }
@@ -369,6 +369,18 @@ def test_going_on_with_another_recipe_names_every_field(tmp_path: Path, tilbench
         "train into another folder",
     )
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_another_model_is_another_run(tmp_path: Path, tilbench: Tilbench) -> None:
+    out = tmp_path / "run"
+    assert train(tilbench, out, tokenizer="{family: bpe, options: {vocab_size: 400}}").status == 0
+    own = {"architecture__config__vocab_size": "300", "tokenizer": "{family: bpe, options: {vocab_size: 300}}"}
+    one_line(
+        train(tilbench, out, "turkish-v2:tiny", **own),
+        "is a different run: model was turkish-v1:tiny, with a tokenizer of 400 ids, and is now turkish-v2:tiny, with",
+        "train into another folder",
+    )
+    one_line(train(tilbench, out, "turkish-v2:tiny"), 'is a different run: model was "turkish-v1:tiny" and is now')
 
 
 @contextlib.contextmanager

@@ -46,13 +46,40 @@ def test_models_are_listed_within_six_tenths_of_a_second(executable: Path) -> No
     [["--help"], ["run", "--help"], ["show", "--help"], ["chat", "--help"], ["list", "models"], ["plugins"]],
 )
 def test_help_and_listings_import_no_heavy_library(arguments: list[str]) -> None:
+    assert not heavy_libraries(arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["generate", "runs/a", "--file", "nowhere.txt"],
+        ["generate", "runs/a", "hi", "--template", "chatlm"],
+        ["chat", "runs/a", "--template", "chatlm"],
+        ["export", "runs/a", "--to", "pt", "--out", "."],
+        ["import", "runs/a", "--out", "."],
+        ["release", "runs/a", "--out", "."],
+    ],
+)
+def test_an_argument_that_is_wrong_in_itself_is_refused_before_anything_heavy(arguments: list[str]) -> None:
+    assert not heavy_libraries(arguments, status=2)
+
+
+def heavy_libraries(arguments: list[str], status: int = 0) -> set[str]:
+    """Return the libraries that take long to import, of those that a command had imported when it ended."""
     report = (
         "import atexit, json, sys; atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))"
     )
     code = f"{report}; from tilbench.__main__ import main; sys.argv = ['tilbench', *{arguments!r}]; main()"
-    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert ended.returncode == status, ended.stderr
     heavy = {"torch", "transformers", "datasets", "pandas", "streamlit", "pyarrow", "scipy"}
-    assert not heavy & set(json.loads(ended.stderr))
+    return heavy & set(json.loads(ended.stderr.splitlines()[-1]))
 
 
 def test_show_says_how_many_parameters_til_mini_has(tilbench: Callable[..., Any]) -> None:

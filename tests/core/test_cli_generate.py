@@ -282,6 +282,23 @@ def test_mistakes_are_one_line(
     assert done.err.count("\n") == 1
 
 
+def test_a_model_that_is_not_trained_is_answered_with_the_command_that_trains_it(
+    tilbench: Tilbench, tmp_path: Path
+) -> None:
+    done = tilbench("generate", "til-mini-1b:tiny", "x", "--runs", tmp_path)
+    folder = tmp_path / "til-mini-1b-tiny"
+    assert done.status == 2
+    assert done.err.endswith(f"make one with 'tilbench train til-mini-1b:tiny --out {folder}'\n")
+
+
+def test_a_config_that_is_no_json_is_said_to_be_none(tilbench: Tilbench, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": ', encoding="utf-8")
+    for command in (("generate", tmp_path, "x"), ("import", tmp_path, "--out", tmp_path / "out")):
+        done = tilbench(*command)
+        assert (done.status, done.err.count("\n")) == (2, 1)
+        assert "config.json is not JSON (" in done.err
+
+
 def test_control_c_keeps_what_was_written(run: Path, tilbench: Tilbench, monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped(self: Streamer, job: Job, show: Callable[[str], None]) -> Generated:
         show("half a te")

@@ -127,6 +127,12 @@ def test_records_hold_until_one_digit_is_changed(records: Path, tilbench: Tilben
     assert "SHA-256 differs" in tilbench("records", "verify", path).out
 
 
+def test_what_is_no_record_is_named_once(tmp_path: Path, tilbench: Tilbench) -> None:
+    (tmp_path / "odd.json").write_text("{", encoding="utf-8")
+    outcome = tilbench("records", "verify", tmp_path / "odd.json")
+    assert (outcome.status, outcome.out.count("odd.json")) == (1, 1)
+
+
 def test_missing_data_leaves_the_other_tasks_alone(tmp_path: Path, suite: Path, tilbench: Tilbench) -> None:
     text = SUITE.replace("dataset: text/ru/heldout", "dataset: {path: /nowhere/to/be/found.jsonl}").split("macros")[0]
     suite.write_text(text.replace("path: /nowhere/to/be/found.jsonl", "hub: nobody/nothing"), encoding="utf-8")
@@ -156,6 +162,21 @@ def test_a_dry_run_shows_requests_and_prompts_and_writes_nothing(
     assert exam["first_request"]["context"].startswith("Сұрақ: ")
     assert exam["first_request"]["context"].endswith("Жауап:")
     assert not (tmp_path / "records").exists()
+
+
+def test_a_reason_that_holds_for_several_tasks_is_said_once(tmp_path: Path, tilbench: Tilbench) -> None:
+    (tmp_path / "absent.yaml").write_text(
+        "name: absent\ntasks:\n"
+        "  - {name: one, metric: bpb, dataset: {hub: org/a, kind: documents}}\n"
+        "  - {name: two, metric: bpb, dataset: {hub: org/b, kind: documents}}\n"
+        "  - {name: three, metric: fertility, dataset: {hub: org/b, kind: documents}, language: kk-Cyrl}\n",
+        encoding="utf-8",
+    )
+    shown = tilbench("run", tmp_path / "absent.yaml", "--models", "xz", "--dry-run").out.replace("\n", " ")
+    assert shown.count("cannot be had from the Hub") == 1
+    assert "not run: one, two, three: dataset 'DATASET' cannot" in shown
+    alone = tilbench("run", tmp_path / "absent.yaml", "--models", "xz", "--dry-run", "--tasks", "two,three")
+    assert "not run: two, three: dataset 'org/b' cannot" in alone.out
 
 
 def test_json_prints_records_with_their_paths(tmp_path: Path, suite: Path, tilbench: Tilbench) -> None:
@@ -196,10 +217,10 @@ def test_a_mistake_is_one_line_and_writes_nothing(
     [
         (("run", "kazah"), "unknown suite 'kazah'; did you mean kazakh?"),
         (("run", "suites/none.yaml"), "unknown suite file"),
-        (("run", "SUITE", "--models", "til-mini-1b:tinny"), "did you mean tiny?"),
+        (("run", "SUITE", "--models", "til-mini-1b:tinny"), "did you mean tiny? Known: small, tiny"),
         (("run", "SUITE", "--models", "til-mini"), "did you mean til-mini-1b"),
         (("run", "SUITE", "--models", "./nowhere"), "./nowhere: no such folder"),
-        (("run", "SUITE", "--models", "til-mini-1b:tiny"), "tilbench train til-mini-1b:tiny"),
+        (("run", "SUITE", "--models", "til-mini-1b:tiny"), "--out runs/til-mini-1b-tiny', or pass --train auto"),
         (("run", "SUITE", "--tasks", "exams"), "did you mean exam?"),
         (("run", "SUITE", "--out", "FILE"), "is a file; records go into a folder"),
         (("run", "SUITE", "--data", "./nowhere"), "is not a folder"),
@@ -209,7 +230,8 @@ def test_a_mistake_is_one_line_and_writes_nothing(
         (("train", "turkish-v1:tiny", "--set", "recipe.stepz=3"), "did you mean steps?"),
         (("show", "til-mini"), "did you mean til-mini-1b"),
         (("list", "modles"), "did you mean models?"),
-        (("leaderboard", "--records", "./nowhere"), "no such folder"),
+        (("leaderboard", "--records", "./nowhere"), "nowhere: no such folder; make records"),
+        (("records", "verify", "./nowhere"), "nowhere: no such folder; make records"),
     ],
 )
 def test_a_wrong_argument_is_one_line_with_the_way_out(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,15 @@ def test_the_board_with_its_notes() -> None:
         "unt-history (reported)",
     ):
         assert part in text
+
+
+def test_the_best_is_told_without_colours() -> None:
+    made = [record("a", value=score(1.5)), record("b", value=score(1.9)), record("c", value=score(1.51))]
+    text = shown(make_board(entries(*made)))
+    assert "*1.50" in text
+    assert "*: best of its task" in text
+    assert "green" not in text
+    assert not re.search(r"[*†]1\.90", text)
 
 
 def test_the_commonest_answer_stands_beside_chance() -> None:

@@ -541,7 +541,8 @@ def test_mistakes_are_one_line_and_leave_nothing(
     for reference, to, more, said in (
         (llama, "onyx", (), "unknown exporter 'onyx'; did you mean onnx"),
         (tmp_path / "nowhere", "pt", (), "no such folder"),
-        (tmp_path / "empty", "pt", (), "holds no checkpoint"),
+        (tmp_path / "empty", "pt", (), f"is imported first: 'tilbench import {tmp_path / 'empty'} --out FOLDER'"),
+        ("hf:org/name@main", "pt", (), "import it first: 'tilbench import hf:org/name@main --out FOLDER'"),
         (f"{llama}@9", "pt", (), "is the checkpoint of step 7, not of step 9"),
         (tmp_path / "alibi", "transformers", (), "allow it with --allow-code"),
         (tmp_path / "large", "safetensors", ("--precision", "fp16"), "weight norm.weight holds 100000, and fp16 ends"),

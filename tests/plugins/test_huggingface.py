@@ -527,6 +527,8 @@ def test_what_is_recognised(tmp_path: Path) -> None:
         assert recognises(reference)
     for reference in ("hf:", "hf:a/b/c", "gpt2", str(tmp_path), str(tmp_path / "nowhere")):
         assert not recognises(reference)
+    (tmp_path / "model" / "config.json").write_text("{")  # so that opening it says what is wrong
+    assert recognises(str(tmp_path / "model"))
     (tmp_path / "model" / "tilbench.json").write_text("{}")
     assert not recognises(str(tmp_path / "model"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -557,6 +558,28 @@ def test_nothing_in_a_pickle_runs(host: Host, tmp_path: Path, capsys: pytest.Cap
     assert "ran" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("damage", ["random", "cut", "protocol 4", "more than tensors"])
+def test_a_file_of_something_else_is_one_line_without_advice_to_run_it(
+    tilbench: Callable[..., Any], tmp_path: Path, damage: str
+) -> None:
+    path = tmp_path / "w.pt"
+    torch.save({"a": torch.zeros(300)} if damage == "cut" else {"a": Runs()}, path)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-400])
+    elif damage != "more than tensors":
+        path.write_bytes(random.Random(0).randbytes(500) if damage == "random" else pickle.dumps(Runs(), protocol=4))
+    done = tilbench("import", path, "--model", "turkish-v1:tiny", "--out", tmp_path / "out")
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert "nothing in it was run; save the weights with safetensors" in done.err
+    assert "weights_only" not in done.err
+
+
+def test_an_empty_file_is_said_to_be_empty(tilbench: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "w.pt").touch()
+    done = tilbench("import", tmp_path / "w.pt", "--model", "turkish-v1:tiny", "--out", tmp_path / "out")
+    assert done.err == f"error: {tmp_path / 'w.pt'} is empty; copy or save it again\n"
+
+
 @pytest.mark.parametrize("inside", ["model", "state_dict", "model_state_dict"])
 def test_a_training_checkpoint_is_opened(inside: str, host: Host, tmp_path: Path) -> None:
     model = random_model("llama of Meta")
@@ -654,7 +677,7 @@ def test_the_command_shows_the_map_and_writes_nothing_when_it_is_dry(
     said = json.loads(tilbench(*words, "--rotary", "half", *mapped, "--dry-run", "--json").out)["map"]
     assert {"theirs": "layers.*.attn.key.weight", "ours": "k", "shape": [16, 32], "by": "--map"} in said
     for wrong, reason in {
-        "layers.*.attn.keys=k": "there is layers.*.attn.key, layers.*.attn.out",
+        "layers.*.attn.keys=k": "known: layers.*.attn.key, layers.*.attn.out",
         "layers.*.attn.key=wk": "has no 'wk'; it has embedding",
         "layers.*.attn.key": "write THEIRS=ROLE",
     }.items():

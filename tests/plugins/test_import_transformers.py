@@ -284,7 +284,7 @@ def test_what_is_no_model_of_ours_is_refused_with_the_way_out(host: Host, tmp_pa
     with pytest.raises(CheckpointError, match="exists; name a folder that does not"):
         import_it(tmp_path / "theirs", ours, host)
     change(tmp_path / "theirs", model_type="mamba")
-    with pytest.raises(Unsupported, match=r"no architecture of ours reads model_type 'mamba' \(there is deepseek_v3"):
+    with pytest.raises(Unsupported, match=r"no architecture of ours reads model_type 'mamba' \(known: deepseek_v3"):
         import_it(tmp_path / "theirs", tmp_path / "other", host)
     (tmp_path / "theirs" / "config.json").unlink()
     with pytest.raises(CheckpointError, match=r"has no config\.json .*name one of its files: model\.safetensors"):
@@ -298,6 +298,8 @@ def test_the_command_imports_what_every_command_takes(tilbench: Callable[..., An
     looked = tilbench("import", tmp_path / "theirs", "--dry-run")
     assert looked.status == 0
     assert "nothing was written" in looked.out
+    assert "names and shapes are those of Transformers' llama" in looked.out
+    assert "theirs" not in looked.out.replace(str(tmp_path / "theirs"), "").replace("theirs (llama)", "")  # no table
     assert {each.name for each in tmp_path.iterdir()} == {"theirs"}
     assert tilbench("import", tmp_path / "theirs").err.startswith("error: name the folder of the checkpoint with --out")
     (tmp_path / "text.txt").write_text("\n\n".join(TEXTS), encoding="utf-8")

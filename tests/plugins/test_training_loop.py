@@ -464,7 +464,7 @@ def test_the_better_checkpoint_is_chosen_with_its_evidence(tilbench: Command) ->
     assert "| b@32 | 32 |" in (folder / "selection.md").read_text()
     assert list((folder / "records").rglob("*.json"))
     said = refusal(tilbench("select", "a@0", "b", *task, "--limit", "4", "--value", "acc"))
-    assert "there is bits_per_character, bpb" in said
+    assert "known: bits_per_character, bpb" in said
     assert "nothing to choose from" in refusal(tilbench("select", "a@0", *task))
 
 

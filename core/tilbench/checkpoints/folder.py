@@ -106,7 +106,10 @@ def find_checkpoint(folder: Path, step: int | None = None) -> Path:
         return folder
     found = checkpoints(folder)
     if not found:
-        raise CheckpointError(f"{folder} holds no checkpoint: neither {INFO} nor a step-… folder is in it")
+        raise CheckpointError(
+            f"{folder} holds no checkpoint of ours: neither {INFO} nor a step-… folder is in it; a model of other "
+            f"tools is imported first: 'tilbench import {folder} --out FOLDER'"
+        )
     if step is None:
         return found[-1]
     steps = [int(path.name.removeprefix("step-")) for path in found]
@@ -139,8 +142,10 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object. Raises CheckpointError in one line."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not JSON ({' '.join(str(error).split())}); copy it again") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds no JSON object")
     return content

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from tilbench.checkpoints.weights import plain_names, torch_weights
+from tilbench.checkpoints.weights import damaged, plain_names, torch_weights
 from tilbench.errors import CheckpointError
 
 __all__ = ["SUFFIXES", "StoredWeights"]
@@ -120,7 +120,7 @@ def _header(file: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, torch.dty
             shapes = {name: tuple(each.get_shape()) for name, each in slices.items()}
             dtypes = {name: _DTYPES.get(each.get_dtype(), torch.uint8) for name, each in slices.items()}
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file} is not a safetensors file ({error}); fetch it again") from None
+        raise CheckpointError(damaged(file, error)) from None
     return shapes, dtypes
 
 

@@ -6,7 +6,7 @@ checkpointing) is never written, and is stripped from files that have it.
 
 from __future__ import annotations
 
-import pickle
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -18,7 +18,15 @@ from torch import Tensor, nn
 from tilbench.errors import CheckpointError
 from tilbench.paths import atomic_path
 
-__all__ = ["WEIGHTS_FILE", "load_torch_weights", "load_weights", "plain_names", "save_weights", "torch_weights"]
+__all__ = [
+    "WEIGHTS_FILE",
+    "damaged",
+    "load_torch_weights",
+    "load_weights",
+    "plain_names",
+    "save_weights",
+    "torch_weights",
+]
 
 WEIGHTS_FILE = "model.safetensors"
 
@@ -89,7 +97,7 @@ def load_weights(module: nn.Module, path: Path, *, dtype: torch.dtype | None = N
         with safe_open(file, framework="pt", device="cpu") as handle:
             shapes = {name: tuple(handle.get_slice(name).get_shape()) for name in handle.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file} is not a safetensors file ({error}); convert it first") from None
+        raise CheckpointError(damaged(file, error)) from None
 
     def read(name: str) -> Tensor:
         # A mapping per weight, so that pages already copied do not stay resident; a copy, because the tensor
@@ -119,24 +127,37 @@ def load_torch_weights(module: nn.Module, path: Path, *, dtype: torch.dtype | No
 def torch_weights(path: Path) -> Mapping[str, Tensor]:
     """Return the tensors of a `.pt` or `.bin` file by name, read from disk as they are used where that can be.
 
-    Only tensors are unpickled (`weights_only`). A dictionary under the key `model`, `state_dict` or
-    `model_state_dict` is taken from inside a training checkpoint. Raises CheckpointError for anything else.
+    Only tensors are unpickled (`weights_only`), so nothing of the file is run. A dictionary under the key `model`,
+    `state_dict` or `model_state_dict` is taken from inside a training checkpoint. Raises CheckpointError for anything
+    else.
     """
     if not path.is_file():
         raise CheckpointError(f"no weights at {path}")
+    with path.open("rb") as file:
+        begins = file.read(4)
+    if not begins:
+        raise CheckpointError(f"{path} is empty; copy or save it again")
     try:
-        with path.open("rb") as file:
-            zipped = file.read(4) == b"PK\x03\x04"  # torch before 1.6 wrote a plain pickle, which cannot be mapped
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, OSError, EOFError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise CheckpointError(f"{path} is not a file of tensors alone ({reason})") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's are about its own pickles
+            zipped = begins == b"PK\x03\x04"  # torch before 1.6 wrote a plain pickle, which cannot be mapped
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except Exception:  # of a damaged pickle anything; torch's advice is to run it, which is not ours
+        raise CheckpointError(
+            f"{path} is not a file of tensors alone: it holds more, or is damaged, and nothing in it was run; save the "
+            "weights with safetensors, or with torch.save(model.state_dict(), FILE)"
+        ) from None
     for key in ("model", "state_dict", "model_state_dict"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path} does not hold a dictionary of tensors")
     return state
+
+
+def damaged(file: Path, error: Exception) -> str:
+    """Return what to say of a file that the safetensors library refuses with `error`."""
+    return f"{file} is incomplete or damaged, or not a safetensors file ({error}); copy it again"
 
 
 def _file(path: Path) -> Path:

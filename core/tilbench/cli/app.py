@@ -19,7 +19,17 @@ from tilbench.ranks import rank
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["App", "console", "data_option", "json_option", "names", "print_json", "set_option", "stopping"]
+__all__ = [
+    "App",
+    "console",
+    "data_option",
+    "json_option",
+    "names",
+    "new_folder",
+    "print_json",
+    "set_option",
+    "stopping",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -88,6 +98,12 @@ def stopping() -> Iterator[None]:
         if not rank():  # the first process of torchrun speaks for all
             click.echo(f"stopped: {stopped}", err=True)
         click.get_current_context().exit(0)
+
+
+def new_folder(out: Path) -> None:
+    """Raise DataError where `out` is there already. Commands that write it ask before they load anything heavy."""
+    if out.exists() or out.is_symlink():
+        raise DataError(f"{out} exists; name a folder that does not with --out")
 
 
 def names(text: str) -> list[str]:

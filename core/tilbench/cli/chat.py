@@ -42,11 +42,15 @@ def chat(app: App, /, model: str, template: str, system: str, script: str | None
       tilbench chat runs/sft --script questions.txt --json
     """
     with interruptible():
-        from tilbench.run.chat import Conversation
-        from tilbench.run.generate import choose_template, settings_for
+        from tilbench.data.chat import template as named
 
         decoding = decoding_of(given)
         lines, live = _turns(script)
+        if template:
+            named(template)  # before torch is imported
+        from tilbench.run.chat import Conversation
+        from tilbench.run.generate import choose_template, settings_for
+
         opened, defaults = open_model(model, app.host.registry, given)
         chosen, origin = choose_template(template, defaults)
         settings = settings_for(defaults, decoding, stop=given["stop"], seed=given["seed"])

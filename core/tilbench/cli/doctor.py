@@ -25,7 +25,6 @@ _OPTIONAL = {
     "streamlit": "leaderboard",
     "altair": "leaderboard",
     "pandas": "leaderboard",
-    "ray": "ray",
     "onnx": "onnx",
     "onnxruntime": "onnx",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +16,8 @@ __all__ = ["describe", "print_plan"]
 
 _SHOWN = 400
 """Characters of a document shown as its first request."""
+_NAME = "DATASET"
+"""Stands for the name of each dataset, which the table has, where one reason holds for several."""
 
 
 def describe(run: SuiteRun) -> dict[str, Any]:
@@ -48,6 +51,17 @@ def _task(task: PlannedTask) -> dict[str, Any]:
     }
 
 
+def _missing(tasks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for each reason why tasks cannot be run; what differs by the dataset's name alone is one reason."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for task in tasks:
+        if task["missing"]:
+            groups.setdefault(task["missing"].replace(task["dataset"], _NAME), []).append(task)
+    for reason, those in groups.items():
+        said = {task["missing"] for task in those}
+        yield f"not run: {', '.join(task['task'] for task in those)}: {said.pop() if len(said) == 1 else reason}"
+
+
 def print_plan(plan: dict[str, Any], console: Console) -> None:
     """Print the plan for people."""
     table = Table(title=f"{plan['suite']}: what would run", title_justify="left")
@@ -58,9 +72,9 @@ def print_plan(plan: dict[str, Any], console: Console) -> None:
         requests = ", ".join(f"{count:,} {kind}" for kind, count in task["requests"].items())
         table.add_row(task["task"], task["metric"], task["dataset"], rows, requests or "not run")
     console.print(table)
+    for line in _missing(plan["tasks"]):
+        console.print(line)
     for task in plan["tasks"]:
-        if task["missing"]:
-            console.print(f"{task['task']}: not run: {task['missing']}")
         if task["equal_options"]:
             names = ", ".join(task["equal_options"])
             console.print(f"{task['task']}: {len(task['equal_options'])} questions have two equal options: {names}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tilbench.cli.app import App, console, json_option, print_json
+from tilbench.cli.app import App, console, json_option, new_folder, print_json
 
 __all__ = ["export"]
 
@@ -39,6 +39,7 @@ def export(app: App, /, run: str, to: str, out: Path, as_json: bool, **asked: An
     Example:
       tilbench export runs/a --to transformers --out exported/a
     """
+    new_folder(out)
     from tilbench.run.export import export as write
 
     told = write(run, to, out, app.host.registry, **asked)

@@ -25,7 +25,7 @@ __all__ = ["generate"]
 @click.argument("prompts", nargs=-1)
 @click.option(
     "--file",
-    type=click.Path(path_type=Path),
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Prompts: a .txt file with one a line, or rows (.jsonl …) with a column 'prompt'.",
 )
 @click.option("--template", metavar="NAME", help="Ask as a user does: alpaca, chatml, gemma or plain.")
@@ -56,9 +56,10 @@ def generate(
     """
     with interruptible():
         from tilbench.data.chat import template as named
+
+        chat = named(template) if template else None  # before torch is imported
         from tilbench.run.generate import Writer, read_prompts, settings_for
 
-        chat = named(template) if template else None
         decoding = decoding_of(given)
         asked = read_prompts(prompts, file, _standard_input(bool(prompts) or file is not None))
         opened, defaults = open_model(model, app.host.registry, given, batch_tokens)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tilbench.cli.app import App, console, json_option, print_json, set_option
+from tilbench.cli.app import App, console, json_option, new_folder, print_json, set_option
+from tilbench.errors import ConfigError
 
 if TYPE_CHECKING:
     from tilbench.run.importing import Import
@@ -68,14 +69,15 @@ def import_(
       tilbench import hf:org/name --out runs/name
       tilbench import model.pt --model auto-g-nano-1b --tokenizer r50k_base.tiktoken --out runs/nano
     """
+    if out is None and not dry_run:
+        raise ConfigError("name the folder of the checkpoint with --out, or look first with --dry-run")
+    if out is not None and not dry_run:
+        new_folder(out)
     from tilbench.checkpoints.foreign.match import Options
-    from tilbench.errors import ConfigError
     from tilbench.run.import_check import loss_on
     from tilbench.run.import_state import parse_roles
     from tilbench.run.importing import Asked, plan_import, write_import
 
-    if out is None and not dry_run:
-        raise ConfigError("name the folder of the checkpoint with --out, or look first with --dry-run")
     options = Options(dict(map(parse_roles, mapping)), None if rotary is None else rotary == "interleaved", transposed)
     asked = Asked(model, tuple(overrides), tokenizer, prefix or "", step, options)
     plan = plan_import(source, app.host.registry, asked)
@@ -113,13 +115,14 @@ def _described(plan: Import) -> dict[str, Any]:
 def _print(said: dict[str, Any]) -> None:
     from rich.table import Table
 
-    table = Table(title="theirs → ours; * is the layer, # the head", title_justify="left")
-    for column in ("theirs", "ours", "shape", "by"):
-        table.add_column(column)
-    for row in said["map"]:
-        table.add_row(row["theirs"], row["ours"], "×".join(map(str, row["shape"])), row["by"])
     out = console()
-    out.print(table)
+    if said["map"]:  # there is none for names that need none, of which a note tells
+        table = Table(title="theirs → ours; * is the layer, # the head", title_justify="left")
+        for column in ("theirs", "ours", "shape", "by"):
+            table.add_column(column)
+        for row in said["map"]:
+            table.add_row(row["theirs"], row["ours"], "×".join(map(str, row["shape"])), row["by"])
+        out.print(table)
     for note in said["notes"]:
         out.print(f"taken: {note}")
     if said["set_aside"]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
+import os
+import sys
 from pathlib import Path
 
 import click
@@ -43,7 +44,10 @@ def leaderboard(records: Path, port: int | None, headless: bool, table: bool, as
         launch = importlib.import_module("tilbench_leaderboard.launch")
     except ImportError:
         raise MissingDependency("tilbench_leaderboard", "leaderboard", "the leaderboard page") from None
-    return subprocess.run(launch.command(records, port, headless), check=False).returncode
+    command = launch.command(records, port, headless)
+    sys.stdout.flush()
+    # The server takes the place of this process: whatever ends the command ends it, and no child keeps the port.
+    os.execv(command[0], command)
 
 
 def _print(records: Path, as_json: bool) -> None:

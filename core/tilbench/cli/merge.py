@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tilbench.cli.app import App, console, json_option, print_json
+from tilbench.cli.app import App, console, json_option, new_folder, print_json
 
 __all__ = ["merge"]
 
@@ -30,6 +30,7 @@ def merge(app: App, run: str, out: Path, precision: str, as_json: bool) -> None:
     Example:
       tilbench merge runs/sft --out runs/sft-merged
     """
+    new_folder(out)
     from tilbench.run.merge import merge as write
 
     folder = write(run, out, app.host.registry, precision=precision)

@@ -173,8 +173,8 @@ def read_tag(tag: str) -> tuple[str, str]:
     language, script = found[1], found[2]
     if script not in SCRIPTS and not scripts_of(script):
         close = near(script, SCRIPTS) or [code for code in SCRIPTS if code[0] == script[0]][:3]
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        raise ConfigError(f"tag {tag!r}: there is no script {script!r}; {hint}known are {', '.join(SCRIPTS)}")
+        hint = f"did you mean {' or '.join(close)}? Known: " if close else "known: "
+        raise ConfigError(f"tag {tag!r}: there is no script {script!r}; {hint}{', '.join(SCRIPTS)}")
     return language, script
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tilbench.cli.app import App, console, data_option, json_option, names, print_json
+from tilbench.cli.app import App, console, data_option, json_option, names, new_folder, print_json
 
 if TYPE_CHECKING:
     from tilbench.config.model import Precision
@@ -60,6 +60,8 @@ def release(
     Example:
       tilbench release runs/a --out releases/a
     """
+    if not dry_run:
+        new_folder(out)
     from tilbench.cli.progress import RunProgress
     from tilbench.config.decoding import Sweep
     from tilbench.config.yaml import load

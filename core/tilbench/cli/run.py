@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tilbench.cli.app import App, console, data_option, json_option, names, print_json, set_option
+from tilbench.errors import CheckpointError
 
 if TYPE_CHECKING:
     from tilbench.registry import Registry
@@ -117,23 +118,27 @@ def _plan(
     given: dict[str, Any],
 ) -> SuiteRun:
     """Resolve everything; nothing is computed or written, so that a mistake costs nothing."""
+    from tilbench.run.models import Untrained
     from tilbench.run.prepare import OPENING, prepare
     from tilbench.run.suites import find_suite
 
     suite = find_suite(reference, registry, given["overrides"])
-    return prepare(
-        suite,
-        registry,
-        [*(models or suite.models), *suite.baselines],
-        out=out,
-        data_dir=given["data_dir"],
-        runs=given["runs"],
-        tasks=tasks,
-        limit=given["limit"],
-        train=(given["train"] or suite.train) == "auto",
-        opening={name: given[name] for name in OPENING},
-        command=shlex.join(["tilbench", *sys.argv[1:]]),
-    )
+    try:
+        return prepare(
+            suite,
+            registry,
+            [*(models or suite.models), *suite.baselines],
+            out=out,
+            data_dir=given["data_dir"],
+            runs=given["runs"],
+            tasks=tasks,
+            limit=given["limit"],
+            train=(given["train"] or suite.train) == "auto",
+            opening={name: given[name] for name in OPENING},
+            command=shlex.join(["tilbench", *sys.argv[1:]]),
+        )
+    except Untrained as error:
+        raise CheckpointError(f"{error}, or pass --train auto") from None
 
 
 def _report(planned: SuiteRun, records: Sequence[Record], as_json: bool) -> None:

@@ -18,9 +18,11 @@ _PADDING = 3
 _FRAME = 24
 """Characters of the column of parameters and of the table's own edges."""
 _STYLES = {"best": "bold green", "overlaps": "green", "": ""}
+_MARKS = {"best": "*", "overlaps": "†", "": ""}
+"""What stands before a number: a file or a pipe has no colours."""
 _LEGEND = {
-    "best": Text("bold green: best of its task", "bold green"),
-    "overlaps": Text("green: 95% interval overlaps the best one's (a description, not a test)", "green"),
+    "best": Text("*: best of its task", "bold green"),
+    "overlaps": Text("†: 95% interval overlaps the best one's (a description, not a test)", "green"),
     "chance": Text("≈ chance: 95% interval does not clear chance or the commonest answer", "yellow"),
     "untried": Text("a dot: never run", "dim"),
 }
@@ -100,7 +102,7 @@ def _cell(cell: Cell | None) -> Text:
         return Text(cell.status, "red" if cell.status == "does not hold" else "dim")
     text = Text(no_wrap=True)
     number = format_number(cell.score)
-    text.append(number, _STYLES[cell.mark])
+    text.append(_MARKS[cell.mark] + number, _STYLES[cell.mark])
     text.append(format_value(cell.score).removeprefix(number), "dim")
     if cell.above_chance is False:
         text.append("\n≈ chance", "yellow")

@@ -51,8 +51,13 @@ def parse_spec(reference: str) -> SpecReference:
 def split_folder(reference: str) -> tuple[Path, int | None]:
     """Split `FOLDER@STEP`; a reference that is there as it is written has no step.
 
-    Raises ConfigError where the step is no number.
+    Raises ConfigError where the step is no number, and for a model on the Hub, which is no folder.
     """
+    if reference.startswith("hf:"):
+        raise ConfigError(
+            f"{reference} is on the Hub, and a run or checkpoint of ours is needed here; import it first: "
+            f"'tilbench import {reference} --out FOLDER'"
+        )
     folder = Path(reference).expanduser()
     if folder.exists():
         return folder, None

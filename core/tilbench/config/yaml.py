@@ -12,7 +12,7 @@ import yaml
 from pydantic import TypeAdapter
 from pydantic_core import ErrorDetails
 
-from tilbench.errors import ConfigError, near
+from tilbench.errors import ConfigError, suggest
 
 __all__ = ["apply_overrides", "load", "merge", "parse_override", "read", "validate", "validate_overridden"]
 
@@ -149,9 +149,7 @@ def _explain(fault: ErrorDetails, location: Location, schema: Any) -> str:
     match fault["type"]:
         case kind if kind in _UNKNOWN:
             known = sorted(str(name) for name in _fields(schema, fault["loc"][:-1]))
-            close = near(str(fault["loc"][-1]), known)
-            hint = f"; did you mean {' or '.join(close)}?" if close else ""
-            return f"unknown field '{field}'{hint}; allowed: {', '.join(known)}"
+            return suggest(f"unknown field '{field}'", str(fault["loc"][-1]), known, f"allowed: {', '.join(known)}")
         case kind if kind in _MISSING:
             return f"field '{field}' is missing"
         case _:

@@ -35,9 +35,8 @@ def hub_rows(
         for number, row in enumerate(loaded):
             yield f"{place}:{number}", row if row.get("id") is not None else {**row, "id": str(number)}
     except Exception as error:  # the Hub's clients raise errors of many packages; all mean that there are no rows
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise MissingDataset(
-            f"dataset {name!r} ({place}@{dataset.revision}) cannot be had from the Hub: {reason.rstrip('.')}; with a "
+            f"dataset {name!r} cannot be had from the Hub: {_why(error, f'{place}@{dataset.revision}: ')}; with a "
             f"network run again, or put the split at DIR/{name}.parquet (or .jsonl) and pass --data DIR"
         ) from None
 
@@ -68,11 +67,18 @@ def interleaved_rows(
         for number, row in enumerate(drawn if limit is None else drawn.take(limit)):
             yield f"{name}:{number}", {**row, "id": str(number)}
     except Exception as error:  # the Hub's clients raise errors of many packages
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise MissingDataset(
-            f"dataset {name!r} cannot be drawn from its Hub streams: {reason.rstrip('.')}; with a network run again, "
+            f"dataset {name!r} cannot be drawn from its Hub streams: {_why(error)}; with a network run again, "
             f"or put its rows at DIR/{name}.jsonl and pass --data DIR"
         ) from None
+
+
+def _why(error: Exception, place: str = "") -> str:
+    """Return why there are no rows: one and the same for all datasets where the Hub is out of reach."""
+    if isinstance(error, ConnectionError):
+        return "it is out of reach"
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    return f"{place}{reason.rstrip('.')}"
 
 
 def _library(name: str) -> Any:

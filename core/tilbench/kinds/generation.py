@@ -65,7 +65,7 @@ def check_template(template: str, known: Collection[str], needed: Collection[str
     for name, spec, conversion in parts:
         if name not in known or spec or conversion:
             shown = ", ".join(f"{{{field}}}" for field in known)
-            raise ValueError(f"{{{name}}} is no field of a template; there is {shown}")
+            raise ValueError(f"{{{name}}} is no field of a template; known: {shown}")
     if missing := [name for name in needed if name not in {part[0] for part in parts}]:
         raise ValueError(f"the template has no {{{missing[0]}}}")
     if template.endswith(" "):

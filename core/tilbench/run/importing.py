@@ -129,7 +129,7 @@ def _published(source: str, found: Published, registry: Registry, asked: Asked) 
     if kind not in known or not kind:
         there = ", ".join(sorted(filter(None, known)))
         raise Unsupported(
-            f"{source}: no architecture of ours reads model_type {kind!r} (there is {there}); every command takes the "
+            f"{source}: no architecture of ours reads model_type {kind!r} (known: {there}); every command takes the "
             "folder as it is, so leave out the import"
         )
     name, architecture = known[kind]

@@ -19,7 +19,12 @@ from tilbench.registry import Registry
 from tilbench.run.checkpoint_loader import CheckpointLoader
 from tilbench.run.specs import load_spec
 
-__all__ = ["ModelSource", "Train", "find_model", "run_folder"]
+__all__ = ["ModelSource", "Train", "Untrained", "find_model", "run_folder"]
+
+
+class Untrained(CheckpointError):
+    """A spec whose run is not there; the message has the command that trains it."""
+
 
 Train = Callable[[str, Path], object]
 """Trains the spec of this label in this folder, or finds that it is done."""
@@ -57,7 +62,7 @@ def find_model(reference: str, registry: Registry, runs: Path, train: Train | No
     """Find who opens `reference`, without opening it.
 
     train: makes the run of a spec when the model is first asked for; without it the run must be there.
-    Raises UnknownName, or CheckpointError with the command that would make the checkpoint.
+    Raises UnknownName, Untrained, or CheckpointError for a folder that is no model.
     """
     folder, step = _folder_and_step(reference)
     if folder is not None:
@@ -94,9 +99,8 @@ def _spec(reference: str, registry: Registry, runs: Path, train: Train | None) -
     if train is not None:
         return ModelSource(reference, str(folder), TrainedOnDemand(asked, folder, registry, train))
     if not is_run(folder):
-        raise CheckpointError(
-            f"{asked.label} has no checkpoint in {folder}; make one with "
-            f"'tilbench train {asked.label} --out {folder}', or pass --train auto"
+        raise Untrained(
+            f"{asked.label} has no checkpoint in {folder}; make one with 'tilbench train {asked.label} --out {folder}'"
         )
     return ModelSource(reference, str(find_checkpoint(folder, asked.step)), CheckpointLoader(registry))
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pydantic
 
-from tilbench.checkpoints.folder import is_run
+from tilbench.checkpoints.folder import RUN, is_run, read_json
 from tilbench.config.base import first_fault
 from tilbench.config.model import Data, ModelSpec, Recipe
 from tilbench.config.references import parse_spec
 from tilbench.data.resolve import Rows, fingerprint
 from tilbench.data.rows import Conversation, Document
-from tilbench.errors import ConfigError, DataError, Unsupported
+from tilbench.errors import CheckpointError, ConfigError, DataError, Unsupported
 from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.kinds.trainer import Source, Start, TrainingJob
@@ -238,7 +238,8 @@ def _said(row: Document | Conversation) -> object:
 def _tokenizer(training: Training, registry: Registry, out: Path) -> Tokenizer:
     """Return the run's tokenizer: the one it already has, the one the spec refers to, or one trained now.
 
-    Raises ConfigError for one that the embedding is too small for, which is not kept.
+    Raises ConfigError for one that the embedding is too small for, which is not kept, and CheckpointError where the
+    run in `out` has one that cannot be this training's.
     """
     reference = training.spec.tokenizer
     if (own := base_tokenizer(training.spec, registry)) is not None:
@@ -251,11 +252,27 @@ def _tokenizer(training: Training, registry: Registry, out: Path) -> Tokenizer:
         return _fitting(training, family.load(reference.reference))
     if not family.trainable:
         return _fitting(training, family.load(reference.family))
-    if not (is_run(out) and folder.is_dir()):  # one left by a run that never began may be of other options
-        trained = _fitting(training, family.train(training.documents, reference.options))
-        with atomic_folder(folder) as aside:
-            trained.save(aside)
+    if is_run(out) and folder.is_dir():  # one left by a run that never began may be of other options
+        return _kept(training, family, out, folder)
+    trained = _fitting(training, family.train(training.documents, reference.options))
+    with atomic_folder(folder) as aside:
+        trained.save(aside)
     return _fitting(training, family.load(str(folder)))
+
+
+def _kept(training: Training, family: Any, out: Path, folder: Path) -> Tokenizer:
+    """Return the tokenizer that the run in `out` has. Raises CheckpointError where that run is another one.
+
+    The trainer, which knows every field that makes a run another one, is only reached with a tokenizer that fits.
+    """
+    tokenizer: Tokenizer = family.load(str(folder))
+    if tokenizer.size > training.config.vocab_size:
+        was = read_json(out / RUN).get("model", "unknown") if (out / RUN).is_file() else "unknown"
+        raise CheckpointError(
+            f"{out} is a different run: model was {was}, with a tokenizer of {tokenizer.size:,} ids, and is now "
+            f"{training.reference}, with an embedding of {training.config.vocab_size:,} rows; train into another folder"
+        )
+    return tokenizer
 
 
 def _fitting(training: Training, tokenizer: Tokenizer) -> Tokenizer:

@@ -32,6 +32,8 @@ class Verdict:
 
 def verify_records(path: Path, registry: Registry) -> Iterator[Verdict]:
     """Check the record at `path`, or every record of a folder. Raises DataError where there is none."""
+    if not path.exists():
+        raise DataError(f"{path}: no such folder; make records with 'tilbench run SUITE --out {path}'")
     store = RecordStore(path if path.is_dir() else path.parent)
     paths = store.paths() if path.is_dir() else [path]
     if not paths:
@@ -40,7 +42,7 @@ def verify_records(path: Path, registry: Registry) -> Iterator[Verdict]:
         try:
             yield Verdict(each, _fault(store, each, registry))
         except TilbenchError as error:
-            yield Verdict(each, str(error))
+            yield Verdict(each, str(error).removeprefix(f"{each}: "))
 
 
 def _fault(store: RecordStore, path: Path, registry: Registry) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from tilbench.errors import ConfigError, MissingDataset, MissingDependency, TilbenchError, Unsupported, near
+from tilbench.errors import ConfigError, MissingDataset, MissingDependency, TilbenchError, Unsupported, suggest
 
 __all__ = [
     "Conformance",
@@ -98,9 +98,9 @@ class Conformance:
 
         for name, value in settings.items():
             if name not in self.settable:
-                close = f"; did you mean {' or '.join(found)}?" if (found := near(name, self.settable)) else ""
                 can = ", ".join(self.settable) or "nothing"
-                raise ConfigError(f"--set {name}: these checks have no such setting{close}; they have {can}")
+                fault = f"--set {name}: these checks have no such setting"
+                raise ConfigError(suggest(fault, name, self.settable, f"they have {can}"))
             setattr(self, name, merge(getattr(self, name, None), value))
 
 

@@ -161,7 +161,7 @@ def _known(options: Options, found: Sequence[Template], roles: _Roles, source: s
     for name, guess in options.roles.items():
         if name not in names:
             there = ", ".join(sorted({template.base for template in found})[:12])
-            raise CheckpointError(f"{source}: --map names {name!r}; there is {there}")
+            raise CheckpointError(f"{source}: --map names {name!r}; known: {there}")
         if unknown := [role for role in guess.roles if role not in roles.parts]:
             there = ", ".join(role for role in roles.parts if not role.endswith(".bias"))
             raise CheckpointError(f"--map {name}: the model has no {unknown[0]!r}; it has {there}")
