@@ -113,15 +113,18 @@ class LanguageConformance(Conformance):
         require(len(set(letters)) == len(letters), f"an option letter stands twice in {letters!r}")
 
     def test_card(self) -> None:
-        """The words for a model's card, where there are any, name the model and its parameters."""
+        """The words for a model's card, where there are any, name the model and its parameters, and write numbers."""
         words = self.language().card
         if words is None:
             raise NotApplicable("it has no words for a model's card")
         fields = {field for _, field, _, _ in Formatter().parse(words.about) if field is not None}
         right = fields == {"name", "parameters"}
         require(right, f"card about has the fields {sorted(fields)}, not name and parameters")
-        empty = [name for name, word in asdict(words).items() if not word.strip()]
+        empty = [
+            name for name, word in asdict(words).items() if not word.strip(" \n")
+        ]  # a space that breaks no line is a mark
         require(not empty, f"card {', '.join(empty)} is empty")
+        require("5" in words.percent.format(5), f"card percent {words.percent!r} has no {{}} for the number")
 
     def test_samples_are_there(self) -> None:
         """Sample files hold rows; a language that comes with tilbench has all of them, large enough, or none."""
