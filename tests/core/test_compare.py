@@ -262,6 +262,14 @@ def test_noise_is_not_called_a_difference_and_the_advice_says_what_would_be(tmp_
     assert "100 such rows show 0.013 bits/byte or more in 80% of tries" in out
 
 
+def test_no_difference_of_more_than_a_hundred_points_is_asked_for(tmp_path: Path, tilbench: Tilbench) -> None:
+    store = RecordStore(tmp_path)
+    save_answers(store, "alpha", "exam", [1, 1, 1, 0, 0, 0, 1])
+    save_answers(store, "beta", "exam", [0, 0, 0, 1, 1, 1, 0])
+    out = tilbench("compare", "alpha", "beta", "--records", tmp_path).out
+    assert "7 such rows are too few to show any difference" in out
+
+
 def test_a_model_is_identical_to_itself(tmp_path: Path, tilbench: Tilbench) -> None:
     found = comparison(tmp_path, [1.0, 2.0, 4.0], [1.0, 2.0, 4.0])
     assert (found.tasks[0].winner, found.tasks[0].p) == ("identical", 1)
@@ -301,6 +309,21 @@ def test_a_task_in_two_suites_is_one_piece_of_evidence(tmp_path: Path) -> None:
             save_bits(store, model, [1.0, 2.0, last], suite=suite)
     found = compare_models(store, "alpha", "beta")
     assert (len(found.tasks), found.skipped) == (1, ())
+
+
+def test_of_a_sample_and_the_whole_the_whole_is_compared_unless_the_sample_is_named(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path)
+    for rows in (3, 8, 5):
+        for model, less in (("alpha", 0.0), ("beta", 1.0)):
+            save_bits(store, model, [float(row + 2) - less for row in range(rows)], rows=rows)
+    found = compare_models(store, "alpha", "beta")
+    assert [task.paired.n for task in found.tasks] == [8]
+    assert (found.tasks[0].p, found.pooled) == (2.0**-7, ())
+    reasons = ["its record on 3 rows; the one on 8 is compared", "its record on 5 rows; the one on 8 is compared"]
+    assert sorted(each.reason for each in found.skipped) == reasons
+    (named,) = [made.task.fingerprint for _, made in store.records() if made.task.dataset.rows == 3][:1]
+    found = compare_models(store, "alpha", "beta", fingerprints=[named])
+    assert [task.paired.n for task in found.tasks] == [3]
 
 
 def test_items_that_are_missing_or_changed_are_named(tmp_path: Path) -> None:

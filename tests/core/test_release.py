@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tilbench.checkpoints.folder import find_checkpoint, read_info
 from tilbench.kinds.language import Language
 from tilbench.loader import Host
 
@@ -100,6 +101,12 @@ def test_a_bundle_is_whole_and_its_numbers_are_those_of_its_records(
     assert best in log
     assert "probes" in (out / "probe_generations.jsonl").read_text()
     assert set(json.loads((out / "comparison.json").read_text())["suites"]) == {"english-italian"}
+    begins = {
+        json.loads((out / name).read_text())["bos_token_id"] for name in ("config.json", "generation_config.json")
+    }
+    assert begins == {read_info(find_checkpoint(tmp_path / "runs/a")).prefix}
+    summary = json.loads((out / "decoding_summary.json").read_text())
+    assert f"on {summary['holdout']['prompts']} others, {summary['verdict']}." in card
     assert "## Italiano" in card
     assert "Risultati" in card
     italian = card.partition("## Italiano")[2]

@@ -238,7 +238,9 @@ class Recipe(Schema):
     @model_validator(mode="after")
     def _warmup_fits(self) -> Recipe:
         if self.schedule.warmup >= self.steps and self.steps > 1:
-            raise ValueError(f"warm-up takes {self.schedule.warmup} of {self.steps} steps; lower schedule.warmup")
+            raise ValueError(
+                f"warm-up takes {self.schedule.warmup} of {self.steps} steps; lower recipe.schedule.warmup"
+            )
         return self
 
 

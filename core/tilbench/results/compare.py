@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -102,8 +102,19 @@ class Comparison:
     skipped: tuple[Skipped, ...]
 
 
-def compare_models(store: RecordStore, a: str, b: str, *, suite: str = "", tasks: Collection[str] = ()) -> Comparison:
+def compare_models(
+    store: RecordStore,
+    a: str,
+    b: str,
+    *,
+    suite: str = "",
+    tasks: Collection[str] = (),
+    fingerprints: Collection[str] = (),
+) -> Comparison:
     """Compare the models that `a` and `b` name (see `_find`) on the tasks that both have done.
+
+    Of a task that both did on several samples of its rows, the largest counts. suite, tasks, fingerprints: what is
+    looked at; all, if empty.
 
     Raises UnknownName for a name that no record has, and DataError where fingerprints of a task differ, where items
     are missing or are not those recorded, or where there is nothing to compare.
@@ -115,7 +126,9 @@ def compare_models(store: RecordStore, a: str, b: str, *, suite: str = "", tasks
     entries = [
         (path, record)
         for path, record in sorted(entries, key=finished, reverse=True)
-        if suite in ("", record.task.suite) and (not tasks or record.task.name in tasks)
+        if suite in ("", record.task.suite)
+        and (not tasks or record.task.name in tasks)
+        and (not fingerprints or record.task.fingerprint in fingerprints)
     ]
     entries.sort(key=lambda entry: (entry[1].task.suite, entry[1].task.position, entry[1].source != "measured"))
     sides = [[entry for entry in entries if model.made(entry[1])] for model in (first, second)]
@@ -186,7 +199,12 @@ def _compare_tasks(
         if same and fingerprint not in pairs:
             pairs[fingerprint] = entry, min(same, key=lambda other: _key(other) != _key(entry))
     _refuse(a, b, usable[0], usable[1], pairs)
-    for left, right in pairs.values():
+    largest = _largest(pairs)
+    for fingerprint, (left, right) in pairs.items():
+        if (most := largest[_but_rows(left)]) != fingerprint:
+            reason = f"its record on {_rows(left)} rows; the one on {_rows(pairs[most][0])} is compared"
+            skipped.append(Skipped(*_key(left), reason))
+            continue
         compared = _compare(store, left, right)
         if isinstance(compared, TaskComparison):
             done.append(compared)
@@ -198,6 +216,25 @@ def _compare_tasks(
             reasons = [_lacking(model, side) for model, side in zip((a, b), entries, strict=True)]
             skipped.append(Skipped(*key, "; ".join(dict.fromkeys(filter(None, reasons)))))
     return done, skipped
+
+
+def _largest(pairs: Mapping[str, tuple[Entry, Entry]]) -> dict[str, str]:
+    """Return of each task the fingerprint on the most rows: a sample beside the whole would count rows twice."""
+    best: dict[str, str] = {}
+    for fingerprint, (left, _) in pairs.items():
+        if _rows(left) > _rows(pairs[best.setdefault(_but_rows(left), fingerprint)][0]):
+            best[_but_rows(left)] = fingerprint
+    return best
+
+
+def _but_rows(entry: Entry) -> str:
+    """Return what a task is but for the rows that were scored."""
+    task = entry[1].task
+    return f"{task.dataset.name}: {task.model_dump_json(exclude={'dataset', 'fingerprint'})}"
+
+
+def _rows(entry: Entry) -> int:
+    return entry[1].task.dataset.rows
 
 
 def _key(entry: Entry) -> _Task:

@@ -61,6 +61,8 @@ def _words(found: Comparison, winner: Winner, paired: Paired, p: float, score: S
     text = f"not distinguishable: A − B = {_amount(paired.difference, score.unit, bounds)}, {shown}"
     if paired.p <= smallest_p(paired.clusters):
         return f"{text}; {paired.clusters} independent rows cannot give a smaller p, so score more"
+    if score.unit == "fraction" and paired.detectable > 1:
+        return f"{text}; {paired.n} such rows are too few to show any difference"
     return f"{text}; {paired.n} such rows show {_amount(paired.detectable, score.unit)} or more in 80% of tries"
 
 

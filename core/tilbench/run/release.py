@@ -156,11 +156,12 @@ def release(plan: Release, registry: Registry, out: Path, progress: Progress) ->
         write_telemetry(plan.folder, aside)
         write_evaluation(plan.reference, scored.records, scored.comparisons, plan.against, aside)
         _copy_records(plan, scored.records, aside / "records")
+        outcome = None
         if plan.sweep is not None:
             source, options = plan.runs[0].sources[0], plan.runs[0].options
-            sweep_into(aside, plan.sweep, source, options, plan.records / JOURNAL, progress)
+            outcome = sweep_into(aside, plan.sweep, source, options, plan.records / JOURNAL, progress)
         texts = {
-            "README.md": release_card(job, plan, scored, code=any(aside.glob("*.py"))),
+            "README.md": release_card(job, plan, scored, outcome, code=any(aside.glob("*.py"))),
             "RELEASE.md": release_note(job, plan, scored),
             "benchmark_report.md": benchmark_report(plan.reference, scored.records),
         }
@@ -180,7 +181,8 @@ def _score(plan: Release, registry: Registry, progress: Progress) -> Scored:
         records += shares[0].records
         if plan.against:
             ours, theirs = (f"{share.card.name}#{share.card.fingerprint}" for share in shares[:2])
-            comparisons[run.suite.name] = compare_models(store, ours, theirs, suite=run.suite.name)
+            shown = {record.task.fingerprint for record in shares[0].records}  # older records may be of other rows
+            comparisons[run.suite.name] = compare_models(store, ours, theirs, suite=run.suite.name, fingerprints=shown)
     return Scored(records, comparisons)
 
 

@@ -16,18 +16,20 @@ from tilbench.results.wording import format_interval, format_number
 from tilbench.run.model_card import loading, markdown_text, model_card
 
 if TYPE_CHECKING:
+    from tilbench.run.decode import Outcome, SweepPlan
     from tilbench.run.release import Release, Scored
 
 __all__ = ["benchmark_report", "release_card", "release_note"]
 
 
-def release_card(job: ExportJob, plan: Release, scored: Scored, *, code: bool) -> str:
+def release_card(job: ExportJob, plan: Release, scored: Scored, outcome: Outcome | None, *, code: bool) -> str:
     """Return the model's card: in English, and a section in each of its languages that somebody has written words for.
 
-    code: the model's class lies beside it.
+    outcome: of the plan's sweep, if it has one. code: the model's class lies beside it.
     """
     sections = [("Results", _results(scored.records)), *_compared(plan, scored)]
-    sections.append(("Decoding", _decoding(plan.sweep is not None)))
+    swept = None if plan.sweep is None or outcome is None else (plan.sweep, outcome)
+    sections.append(("Decoding", _decoding(swept)))
     sections.append(("Training", _training(plan.spec)))
     sections.append(loading(code=code))
     sections.append(("Limits", _limits(scored.records)))
@@ -113,13 +115,16 @@ def _compared(plan: Release, scored: Scored) -> Iterator[tuple[str, str]]:
         yield f"Beside {plan.against} on {suite}", "\n".join([labels, "", *lines])
 
 
-def _decoding(decoded: bool) -> str:
-    if decoded:
-        return (
-            "`generation_config.json` holds the settings that a sweep recommends: tuned on some prompts, confirmed on "
-            "others. `decoding_report.md` says how sure that is; it does not say whether texts make sense."
-        )
-    return "No prompts in the model's languages were at hand, so decoding was not searched."
+def _decoding(swept: tuple[SweepPlan, Outcome] | None) -> str:
+    if swept is None:
+        return "No prompts in the model's languages were at hand, so decoding was not searched."
+    plan, outcome = swept
+    preset = markdown_text(outcome.recommended.preset)
+    return (
+        f"`generation_config.json` holds the settings that a sweep recommends ({preset}): tuned on {plan.tuning.count} "
+        f"prompts; on {plan.holdout.count} others, {outcome.verdict}. `decoding_report.md` has the figures; they do "
+        "not say whether texts make sense."
+    )
 
 
 def _training(spec: ModelSpec) -> str:
@@ -168,7 +173,8 @@ def _in_language(words: CardWords, job: ExportJob, records: Sequence[Record]) ->
     for record in records:
         score = record.headline
         if score is not None:
-            name = f"{markdown_text(record.task.name)} ({markdown_text(record.task.headline)})"
+            rows = _rows(record.task.dataset, score).replace(" of ", " / ")
+            name = f"{markdown_text(record.task.name)} ({markdown_text(record.task.headline)}, n = {rows})"
             numbers = (format_number(score), format_interval(score), _chance(score))
             lines.append(f"| {name} | {' | '.join(_numbers(each, words) for each in numbers)} |")
     return "\n".join([*lines, "", words.source])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from tilbench.checkpoints.folder import is_checkpoint, read_info
 from tilbench.kinds.language_model import OpenOptions
+from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.run.decode import Outcome, SweepPlan, run_sweep
 from tilbench.run.decode_files import write_sweep
 from tilbench.run.execute import Progress
@@ -20,5 +23,12 @@ def sweep_into(
     """Try what the plan says and write all files of it into an existing folder. journal: keeps answers as they come."""
     with Journal(journal) as kept:
         outcome = run_sweep(plan, source, options, kept, progress)
-    write_sweep(folder, plan, outcome, options.load_tokenizer(source.reference).special)
+    write_sweep(folder, plan, outcome, _special(source.reference, options))
     return outcome
+
+
+def _special(reference: str, options: OpenOptions) -> SpecialTokens:
+    """Return the special tokens of a model; bos is what documents began with in training, as an export has it."""
+    special: SpecialTokens = options.load_tokenizer(reference).special
+    begins = read_info(Path(reference)).prefix if is_checkpoint(Path(reference)) else None
+    return special if begins is None else replace(special, bos=begins)
