@@ -139,7 +139,7 @@ def _found(line: Mapping[str, Any]) -> Iterator[str]:
     """Yield what was looked at after a step, in words."""
     at = f"step {line['step']:,}"
     if validation := line.get("validation"):
-        yield f"{at} validation: {_measured(validation)}"
+        yield f"{at} validation on held-out text: {_measured(validation)}"
     for probe in line.get("probes", ()):
         yield f"{at} probe: {probe['prompt']} → {probe['target']}: rank {probe['rank']:,}, p {probe['probability']:.3g}"
     for task, values in line.get("evaluation", {}).items():

@@ -322,7 +322,7 @@ def test_plain_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch)
     assert first == "step 15/20 loss 1.5000 (smoothed 1.8333) lr 1.00e-03 1,234 tok/s MFU 41.5% ETA 0:00:01"
     assert rest[:3] == [
         "scoring a@15: 3 of 1,200 requests",
-        "step 15 validation: kk 1.2500 bits/byte · sft loss 2.0000",
+        "step 15 validation on held-out text: kk 1.2500 bits/byte · sft loss 2.0000",
         "step 15 exam: acc 0.2500",
     ]
     assert rest[3].startswith("step 15 sample: a → b cddd")
