@@ -83,8 +83,9 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     try:
         with _one_line(target):
             yield aside
-        for path in (aside, *aside.rglob("*")):  # safetensors makes files that their owner alone may read
-            path.chmod(0o755 if path.is_dir() else 0o644)
+        for path in (aside, *aside.rglob("*")):
+            if not path.stat().st_mode & 0o004:  # as mkdtemp and safetensors make them; a link's are its owner's
+                path.chmod(0o755 if path.is_dir() else 0o644)
         if target.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
             target.replace(old / target.name)

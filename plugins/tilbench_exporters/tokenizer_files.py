@@ -35,14 +35,9 @@ _CHUNK = 64
 
 
 def role_ids(job: ExportJob) -> dict[str, int | None]:
-    """Return the ids of bos, eos, pad and unk.
-
-    bos is the token that every document began with in training, whatever else the tokenizer calls so: that is what
-    other tools take it for.
-    """
-    special, prefix = job.tokenizer.special, job.info.prefix
-    bos = special.bos if prefix is None else prefix
-    return {"bos": bos, "eos": special.eos, "pad": special.pad, "unk": special.unk}
+    """Return the ids of bos (see `SpecialTokens.begun_by`), eos, pad and unk."""
+    special = job.tokenizer.special.begun_by(job.info.prefix)
+    return {"bos": special.bos, "eos": special.eos, "pad": special.pad, "unk": special.unk}
 
 
 def write_tokenizer(job: ExportJob, out: Path) -> None:

@@ -74,6 +74,8 @@ def test_a_bundle_is_whole_and_its_numbers_are_those_of_its_records(
     assert json.loads(planned.out)["against"] == "runs/a@0"
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "records").exists()
+    other = ["--models", "runs/a,runs/a@0", "--tasks", "bpb-it,sample-it-letter", "--limit", "8"]
+    assert tilbench("run", "english-italian", *other, "--out", "records").status == 0
     done = tilbench("release", "runs/a", *asked)
     assert done.status == 0, done.err
     out = tmp_path / "out"
@@ -100,7 +102,9 @@ def test_a_bundle_is_whole_and_its_numbers_are_those_of_its_records(
     best = json.loads((out / "best_validation.json").read_text())
     assert best in log
     assert "probes" in (out / "probe_generations.jsonl").read_text()
-    assert set(json.loads((out / "comparison.json").read_text())["suites"]) == {"english-italian"}
+    compared = json.loads((out / "comparison.json").read_text())["suites"]
+    assert set(compared) == {"english-italian"}
+    assert {task["n"] for task in compared["english-italian"]["tasks"]} == {4}  # and not of the 8 rows on record
     begins = {
         json.loads((out / name).read_text())["bos_token_id"] for name in ("config.json", "generation_config.json")
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -20,6 +20,10 @@ class SpecialTokens:
     unk: int | None = None
     named: Mapping[str, int] = field(default_factory=dict, compare=False)
     """Every special token that a chat template may write, by its spelling."""
+
+    def begun_by(self, prefix: int | None) -> SpecialTokens:
+        """Return them as other tools take them: bos is the id that documents began with in training, if any did."""
+        return self if prefix is None else replace(self, bos=prefix)
 
 
 @runtime_checkable

@@ -228,9 +228,9 @@ def _largest(pairs: Mapping[str, tuple[Entry, Entry]]) -> dict[str, str]:
 
 
 def _but_rows(entry: Entry) -> str:
-    """Return what a task is but for the rows that were scored."""
+    """Return what a task is but for the rows that were scored, and its place in the suite."""
     task = entry[1].task
-    return f"{task.dataset.name}: {task.model_dump_json(exclude={'dataset', 'fingerprint'})}"
+    return f"{task.dataset.name}: {task.model_dump_json(exclude={'dataset', 'fingerprint', 'position'})}"
 
 
 def _rows(entry: Entry) -> int:

@@ -28,8 +28,7 @@ def release_card(job: ExportJob, plan: Release, scored: Scored, outcome: Outcome
     outcome: of the plan's sweep, if it has one. code: the model's class lies beside it.
     """
     sections = [("Results", _results(scored.records)), *_compared(plan, scored)]
-    swept = None if plan.sweep is None or outcome is None else (plan.sweep, outcome)
-    sections.append(("Decoding", _decoding(swept)))
+    sections.append(("Decoding", _decoding(plan.sweep, outcome)))
     sections.append(("Training", _training(plan.spec)))
     sections.append(loading(code=code))
     sections.append(("Limits", _limits(scored.records)))
@@ -115,10 +114,9 @@ def _compared(plan: Release, scored: Scored) -> Iterator[tuple[str, str]]:
         yield f"Beside {plan.against} on {suite}", "\n".join([labels, "", *lines])
 
 
-def _decoding(swept: tuple[SweepPlan, Outcome] | None) -> str:
-    if swept is None:
+def _decoding(plan: SweepPlan | None, outcome: Outcome | None) -> str:
+    if plan is None or outcome is None:
         return "No prompts in the model's languages were at hand, so decoding was not searched."
-    plan, outcome = swept
     preset = markdown_text(outcome.recommended.preset)
     return (
         f"`generation_config.json` holds the settings that a sweep recommends ({preset}): tuned on {plan.tuning.count} "

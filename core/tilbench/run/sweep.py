@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from tilbench.checkpoints.folder import is_checkpoint, read_info
@@ -28,7 +27,5 @@ def sweep_into(
 
 
 def _special(reference: str, options: OpenOptions) -> SpecialTokens:
-    """Return the special tokens of a model; bos is what documents began with in training, as an export has it."""
     special: SpecialTokens = options.load_tokenizer(reference).special
-    begins = read_info(Path(reference)).prefix if is_checkpoint(Path(reference)) else None
-    return special if begins is None else replace(special, bos=begins)
+    return special.begun_by(read_info(Path(reference)).prefix) if is_checkpoint(Path(reference)) else special

@@ -120,9 +120,8 @@ class LanguageConformance(Conformance):
         fields = {field for _, field, _, _ in Formatter().parse(words.about) if field is not None}
         right = fields == {"name", "parameters"}
         require(right, f"card about has the fields {sorted(fields)}, not name and parameters")
-        empty = [
-            name for name, word in asdict(words).items() if not word.strip(" \n")
-        ]  # a space that breaks no line is a mark
+        # A space that breaks no line is a mark, and not nothing.
+        empty = [name for name, word in asdict(words).items() if not word.strip(" \n")]
         require(not empty, f"card {', '.join(empty)} is empty")
         require("5" in words.percent.format(5), f"card percent {words.percent!r} has no {{}} for the number")
 
