@@ -28,6 +28,7 @@ __all__ = [
     "Timing",
     "TokenIds",
     "Tokens",
+    "Unanswered",
     "answer_from_json",
     "answer_to_json",
     "request_key",
@@ -142,29 +143,49 @@ class Likelihood:
     """Natural log-probability of a text in `tokens` tokens (None: the model has no tokens).
 
     greedy: every token was the likeliest one at its place (None: not known).
+    lost: UTF-8 bytes of the scored text that the token ids do not reproduce. lost_context: those of the context.
+    cut: tokens of the context that were left out because they did not fit. dropped: few-shot examples left out whole.
     """
 
     logprob: float
     tokens: int | None
     greedy: bool | None = None
+    lost: int = 0
+    lost_context: int = 0
+    cut: int = 0
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """A generated text without its stop; `complete`: a stop or the end-of-text token ended it."""
+    """A generated text without its stop; `complete`: a stop or the end-of-text token ended it.
+
+    lost_context, cut, dropped: what of the prompt the model did not read, as in `Likelihood`. lost is always 0.
+    """
 
     text: str
     tokens: int
     complete: bool
+    lost: int = 0
+    lost_context: int = 0
+    cut: int = 0
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """Rank (1 is the likeliest) of the target's first token, and log-probability of all its `tokens`."""
+    """Rank (1 is the likeliest) of the target's first token, and log-probability of all its `tokens`.
+
+    lost, lost_context, cut, dropped: as in `Likelihood`.
+    """
 
     rank: int
     logprob: float
     tokens: int
+    lost: int = 0
+    lost_context: int = 0
+    cut: int = 0
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +214,21 @@ class Timed:
     peak_memory_bytes: int = 0
 
 
-Answer = Likelihood | Generated | Ranked | Timed | TokenIds
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """This model cannot answer this request, and `reason` says why in one line; it can answer others of the kind.
 
-_ANSWERS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Likelihood, Generated, Ranked, Timed, TokenIds)}
+    A row with such an answer is left out of the metric and counted, so no metric ever gets one.
+    """
+
+    reason: str
+
+
+Answer = Likelihood | Generated | Ranked | Timed | TokenIds | Unanswered
+
+_ANSWERS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (Likelihood, Generated, Ranked, Timed, TokenIds, Unanswered)
+}
 
 
 def request_key(request: Request) -> str:

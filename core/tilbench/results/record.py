@@ -16,6 +16,7 @@ __all__ = [
     "Environment",
     "Measured",
     "ModelUsed",
+    "Reading",
     "Record",
     "Score",
     "TaskUsed",
@@ -143,6 +144,39 @@ class Contamination(Schema):
     """The values of the rows that are not flagged."""
 
 
+class Reading(Schema):
+    """What of the texts of a task the model read, counted from its answers (`tilbench.results.reading`).
+
+    Shares of bytes that a model lost were not predicted by it, so they belong beside every value of the record.
+    """
+
+    scored_bytes: int = 0
+    """UTF-8 bytes of the texts whose likelihood was asked for."""
+    lost_bytes: int = 0
+    """Those that the token ids do not reproduce. Each was charged 8 bits."""
+    context_bytes: int = 0
+    """UTF-8 bytes of the contexts and prompts."""
+    lost_context_bytes: int = 0
+    cut_rows: int = 0
+    """Rows whose context did not fit and lost tokens."""
+    cut_tokens: int = 0
+    dropped_rows: int = 0
+    """Rows that lost whole few-shot examples."""
+    dropped_examples: int = 0
+    unanswered: dict[str, int] = {}
+    """Why the model could not answer a row → rows. They are left out of the values."""
+
+    @property
+    def lost_share(self) -> float:
+        """The share of the scored bytes that the token ids do not reproduce."""
+        return self.lost_bytes / self.scored_bytes if self.scored_bytes else 0.0
+
+    @property
+    def lost_context_share(self) -> float:
+        """The share of the contexts' bytes that the token ids do not reproduce."""
+        return self.lost_context_bytes / self.context_bytes if self.context_bytes else 0.0
+
+
 class Record(Schema):
     """One model on one task. Written once; only what was found of its rows in a training text is added later.
 
@@ -164,6 +198,8 @@ class Record(Schema):
     citation: str = ""
     """For a reported figure: where it is printed."""
     notes: list[str] = Field(default=[])
+    reading: Reading | None = None
+    """What of the texts the model read; None where no text was scored or continued, and in older records."""
     contamination: Contamination | None = None
     """What was found of its rows, where somebody looked."""
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from tilbench.contamination.items import parts
 from tilbench.contamination.overlap import RULE, Item, ItemOverlap, Overlap, OverlapIndex
 from tilbench.errors import Refused
-from tilbench.kinds.metric import ItemScore, Metric, Value
+from tilbench.kinds.metric import Metric, Value
 from tilbench.registry import Registry
+from tilbench.results.reading import metric_scores
 from tilbench.results.record import CONTAMINATED, Contamination, Record
 from tilbench.results.store import Items, RecordStore
 from tilbench.run.execute import as_score
@@ -100,11 +101,8 @@ def with_contamination(record: Record, task: PlannedTask, check: ContaminationCh
 
 def clean_values(metric: Metric, items: Items, texts: Sequence[Mapping[str, str]]) -> Mapping[str, Value]:
     """Return what a metric makes of the rows of which nothing was found; nothing where none is left."""
-    scores = [
-        ItemScore(item, cluster, {name: value for name, value in values.items() if name != CONTAMINATED}, named)
-        for (item, cluster, values), named in zip(items, texts, strict=True)
-        if not values[CONTAMINATED]
-    ]
+    clean = [place for place, (_, _, values) in enumerate(items) if not values[CONTAMINATED]]
+    scores = metric_scores([items[place] for place in clean], [texts[place] for place in clean])
     try:
         return metric.aggregate(scores) if scores else {}
     except Refused:

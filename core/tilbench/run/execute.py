@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from tilbench.errors import CheckpointError, MissingDataset, Refused, TilbenchError
+from tilbench.errors import CheckpointError, MissingDataset, TilbenchError
 from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions
 from tilbench.kinds.metric import ItemScore, Value
-from tilbench.kinds.requests import Answer, Generated, Likelihood, Ranked, Request, Timed, TokenIds
+from tilbench.kinds.requests import Answer, Generated, Likelihood, Ranked, Request, Timed, TokenIds, Unanswered
 from tilbench.results.record import Environment, Measured, ModelUsed, Record, Score
 from tilbench.results.store import RecordStore
-from tilbench.run.faults import metric_faults
 from tilbench.run.memory import peak_memory
 from tilbench.run.models import ModelSource
 from tilbench.run.plan import PlannedTask
+from tilbench.run.score import score_task
 from tilbench.scoring.journal import Journal
 
 __all__ = ["Progress", "Share", "as_score", "run_model"]
@@ -137,15 +137,7 @@ def _score(
     environment: Environment,
     command: str,
 ) -> tuple[Record, Sequence[ItemScore]]:
-    assert task.metric is not None
-    with metric_faults(task.used.metric):
-        items = [task.metric.score(row, [known[request] for request in task.requests[row.id]]) for row in task.rows]
-        values: Mapping[str, Value] = {}
-        refusal = ""
-        try:
-            values = task.metric.aggregate(items)
-        except Refused as error:  # these answers only: other tasks and models go on
-            refusal = str(error)
+    scored = score_task(task, known)
     requests = {request for each in task.requests.values() for request in each}
     measured = _measured(
         command,
@@ -155,16 +147,17 @@ def _score(
         tokens=sum(_tokens(known[request]) for request in requests),
     )
     record = Record(
-        status="n/a" if refusal else "done",
-        reason=refusal,
+        status="n/a" if scored.refusal else "done",
+        reason=scored.refusal,
         task=task.used,
         model=_model(card),
-        values={name: as_score(value) for name, value in values.items()},
+        values={name: as_score(value) for name, value in scored.values.items()},
         environment=environment,
         measured=measured,
         notes=_notes(task),
+        reading=scored.reading,
     )
-    return record, items
+    return record, scored.items
 
 
 def _notes(task: PlannedTask) -> list[str]:
@@ -238,3 +231,5 @@ def _tokens(answer: Answer) -> int:
             return len(answer.ids)
         case Timed():
             return answer.text_tokens
+        case Unanswered():
+            return 0

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from tilbench.config.yaml import validate
 from tilbench.errors import DataError, TilbenchError
-from tilbench.kinds.metric import ItemScore, Metric, TaskContext
+from tilbench.kinds.metric import Metric, TaskContext
 from tilbench.paths import file_digest
 from tilbench.registry import Registry
 from tilbench.results.macro import macro_score
-from tilbench.results.record import CONTAMINATED, Record, Score
+from tilbench.results.reading import metric_scores, reading_of
+from tilbench.results.record import Reading, Record, Score
 from tilbench.results.store import Items, RecordStore
 from tilbench.run.contamination import clean_values
 from tilbench.run.execute import as_score
@@ -56,7 +57,11 @@ def _fault(store: RecordStore, path: Path, registry: Registry) -> str:
         return f"its items {file.name} are missing"
     if file_digest(file) != record.items:
         return f"{file.name} is not the file that was recorded: its SHA-256 differs"
-    computed = _recompute(record, store.items(path), store.texts(path), registry)
+    items, texts = store.items(path), store.texts(path)
+    reading = reading_of([values for _, _, values in items], texts)
+    if reading != record.reading:
+        return f"'reading' is {_shown(record.reading)}, and its items give {_shown(reading)}"
+    computed = _recompute(record, items, texts, registry)
     recorded = _recorded(record)
     if set(computed) != set(recorded):
         return f"has the values {', '.join(sorted(recorded))}, and its items give {', '.join(sorted(computed))}"
@@ -65,6 +70,10 @@ def _fault(store: RecordStore, path: Path, registry: Registry) -> str:
         for name, score in recorded.items()
         for field, stated, found in _differences(score, computed[name])
     )
+
+
+def _shown(reading: Reading | None) -> str:
+    return "nothing" if reading is None else reading.model_dump_json(exclude_defaults=True)
 
 
 def _recorded(record: Record) -> Mapping[str, Score]:
@@ -91,20 +100,11 @@ def _recompute(
     tag = record.task.dataset.language
     language = registry.get("languages", tag) if tag else None
     metric: Metric = metric_class(settings, TaskContext(language, (), 0, record.task.seed))
-    scores = [
-        ItemScore(item, cluster, _own(values), named)
-        for (item, cluster, values), named in zip(items, texts, strict=True)
-    ]
-    computed = {name: as_score(value) for name, value in metric.aggregate(scores).items()}
+    computed = {name: as_score(value) for name, value in metric.aggregate(metric_scores(items, texts)).items()}
     if record.contamination is None:
         return computed
     clean = clean_values(metric, items, texts)
     return {**computed, **{f"clean {name}": as_score(value) for name, value in clean.items()}}
-
-
-def _own(values: Mapping[str, float]) -> Mapping[str, float]:
-    """Return the numbers that the metric gave an item."""
-    return {name: value for name, value in values.items() if name != CONTAMINATED}
 
 
 def _differences(stated: Score, found: Score) -> Iterator[tuple[str, object, object]]:

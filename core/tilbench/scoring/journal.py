@@ -15,7 +15,7 @@ from tilbench.kinds.requests import Answer, Request, answer_from_json, answer_to
 
 __all__ = ["ENGINE_VERSION", "Journal"]
 
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 """Raised when the engine would answer a request differently."""
 
 _SCHEMA = """

@@ -1,0 +1,122 @@
+"""What of a task's texts a model read: counted from its answers row by row, whatever the metric.
+
+The counts of a row stand among its item's numbers, under names of the harness's own, so that the record's `Reading` can
+be recomputed from the items. A metric never sees them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from tilbench.kinds.metric import ItemScore
+from tilbench.kinds.requests import (
+    Answer,
+    Continuation,
+    Document,
+    Generated,
+    Generation,
+    Likelihood,
+    NextWord,
+    Ranked,
+    Request,
+    Unanswered,
+)
+from tilbench.results.record import CONTAMINATED, Reading
+
+__all__ = ["UNANSWERED", "metric_scores", "read_row", "reading_of", "unanswered_row"]
+
+_PREFIX = "reading."
+"""Begins the names of the harness's own numbers and texts of an item."""
+UNANSWERED = f"{_PREFIX}unanswered"
+"""Name, among the texts of an item, of why the model could not answer its row."""
+_Value = TypeVar("_Value", float, str)
+_SCORED, _LOST, _CONTEXT, _LOST_CONTEXT, _CUT, _DROPPED = (
+    f"{_PREFIX}{name}"
+    for name in ("scored_bytes", "lost_bytes", "context_bytes", "lost_context_bytes", "cut_tokens", "dropped_examples")
+)
+
+
+def read_row(requests: Sequence[Request], answers: Sequence[Answer]) -> dict[str, float]:
+    """Return the counts of an answered row, by the names they have among its item's numbers; those that are 0 left out.
+
+    Bytes of scored texts are summed over the requests, bytes of contexts over the different contexts. Tokens cut and
+    examples dropped are those of the request that lost most, since a row's requests mostly share their context.
+    """
+    counts: Counter[str] = Counter()
+    contexts: dict[str, int] = {}
+    for request, answer in zip(requests, answers, strict=True):
+        if not isinstance(answer, Likelihood | Ranked | Generated):
+            continue
+        context, scored = _texts(request)
+        contexts[context] = max(contexts.get(context, 0), answer.lost_context)
+        counts[_SCORED] += _bytes(scored)
+        counts[_LOST] += answer.lost
+        counts[_CUT] = max(counts[_CUT], answer.cut)
+        counts[_DROPPED] = max(counts[_DROPPED], answer.dropped)
+    counts[_CONTEXT] = sum(map(_bytes, contexts))
+    counts[_LOST_CONTEXT] = sum(contexts.values())
+    return {name: float(count) for name, count in counts.items() if count}
+
+
+def unanswered_row(answers: Iterable[Answer]) -> dict[str, str]:
+    """Return, as a text of its item, why a row cannot be scored; nothing where every request was answered."""
+    reason = next((answer.reason for answer in answers if isinstance(answer, Unanswered)), None)
+    return {} if reason is None else {UNANSWERED: reason}
+
+
+def reading_of(numbers: Iterable[Mapping[str, float]], texts: Iterable[Mapping[str, str]]) -> Reading | None:
+    """Return what the items of a record say was read of its rows; None where they say nothing."""
+    rows = list(numbers)
+    unanswered = Counter(each[UNANSWERED] for each in texts if UNANSWERED in each)
+    if not unanswered and not any(name.startswith(_PREFIX) for row in rows for name in row):
+        return None
+
+    def total(name: str) -> int:
+        return int(sum(row.get(name, 0) for row in rows))
+
+    return Reading(
+        scored_bytes=total(_SCORED),
+        lost_bytes=total(_LOST),
+        context_bytes=total(_CONTEXT),
+        lost_context_bytes=total(_LOST_CONTEXT),
+        cut_rows=sum(_CUT in row for row in rows),
+        cut_tokens=total(_CUT),
+        dropped_rows=sum(_DROPPED in row for row in rows),
+        dropped_examples=total(_DROPPED),
+        unanswered=dict(sorted(unanswered.items())),
+    )
+
+
+def metric_scores(
+    items: Iterable[tuple[str, str, Mapping[str, float]]], texts: Iterable[Mapping[str, str]]
+) -> list[ItemScore]:
+    """Return the scores that a metric gave the rows of a record: those answered, without the harness's own counts."""
+    return [
+        ItemScore(item, cluster, _own(values), _own(named))
+        for (item, cluster, values), named in zip(items, texts, strict=True)
+        if UNANSWERED not in named
+    ]
+
+
+def _own(values: Mapping[str, _Value]) -> dict[str, _Value]:
+    return {name: value for name, value in values.items() if name != CONTAMINATED and not name.startswith(_PREFIX)}
+
+
+def _texts(request: Request) -> tuple[str, str]:
+    """Return the context and the scored text of a request."""
+    match request:
+        case Continuation(context, continuation):
+            return context, continuation
+        case NextWord(context, target):
+            return context, f" {target}"
+        case Generation(prompt=prompt):
+            return prompt, ""
+        case Document(text=text):
+            return "", text
+    return "", ""
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
