@@ -95,7 +95,7 @@ class Behavior:
     """
 
     rows: ClassVar[frozenset[str]] = frozenset({"prompts"})
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     Settings: ClassVar[type[BehaviorSettings]] = BehaviorSettings
 
     def __init__(self, settings: BehaviorSettings, context: TaskContext) -> None:
@@ -119,15 +119,16 @@ class Behavior:
         if len(answers) != 1 or not isinstance(answers[0], Generated):
             raise PluginError(f"prompt {row.id!r} was not answered by one Generated")
         answer = answers[0]
-        words = words_of(answer.text, self._alphabet)
+        text = answer.whole
+        words = words_of(text, self._alphabet)
         values: dict[str, float | None] = {
-            "loop_rate": loops(answer.text, words, answer.complete),
+            "loop_rate": loops(text, words, answer.complete),
             "repeated_4gram_rate": repeats(words, 4),
             "completion_rate": answer.complete,
-            "empty_rate": not answer.text.strip(),
+            "empty_rate": not text.strip(),
             "mean_words": len(words),
             **{f"distinct_{size}": distinct(words, size) for size in (1, 2, 3)},
-            **self._of_language(answer.text, words),
+            **self._of_language(text, words),
         }
         return ItemScore(
             row.id, row.cluster, {name: float(value) for name, value in values.items() if value is not None}

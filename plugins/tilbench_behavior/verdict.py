@@ -65,7 +65,7 @@ class Verdict:
     """
 
     rows: ClassVar[frozenset[str]] = frozenset({"prompts"})
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     Settings: ClassVar[type[VerdictSettings]] = VerdictSettings
 
     def __init__(self, settings: VerdictSettings, context: TaskContext) -> None:
@@ -87,7 +87,7 @@ class Verdict:
         texts = [answer for answer in answers if isinstance(answer, Generated)]
         if not len(texts) == len(answers) == len(self._decodings):
             raise PluginError(f"prompt {row.id!r} was not answered by {len(self._decodings)} Generated")
-        labels = [judge(text.text, complete=text.complete, alphabet=self._alphabet) for text in texts]
+        labels = [judge(text.whole, complete=text.complete, alphabet=self._alphabet) for text in texts]
         values = {f"label_{place}": float(LABELS.index(label)) for place, label in enumerate(labels, start=1)}
         values |= {label.lower(): float(labels.count(label)) for label in LABELS}
         return ItemScore(row.id, row.cluster, {**values, "texts": float(len(labels))})

@@ -62,7 +62,7 @@ class Correction:
 
     rows: ClassVar[frozenset[str]] = frozenset({"pairs"})
     headline = "f05"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     Settings: ClassVar[type[CorrectionSettings]] = CorrectionSettings
 
     def __init__(self, settings: CorrectionSettings, context: TaskContext) -> None:
@@ -89,7 +89,7 @@ class Correction:
         pair = _pair(row)
         if len(answers) != 1 or not isinstance(answers[0], Generated):
             raise PluginError(f"pair {row.id!r} was not answered by one Generated")
-        source, target, text = map(plain, (pair.source, pair.target, answers[0].text))
+        source, target, text = map(plain, (pair.source, pair.target, answers[0].whole))
         made, wanted = (edits(tokens(source), tokens(each)) for each in (text, target))
         right = len(made & wanted)
         values: dict[str, float] = {

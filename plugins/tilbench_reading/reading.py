@@ -14,7 +14,7 @@ from tilbench.kinds.generation import GenerativeSettings, check_template, few_sh
 from tilbench.kinds.metric import ItemScore, TaskContext, Value
 from tilbench.kinds.requests import Answer, Generated, Request
 from tilbench.results.values import mean_value, share_value
-from tilbench_reading.answers import exact_match, token_f1, words_of
+from tilbench_reading.answers import compare
 
 __all__ = ["Reading", "ReadingSettings"]
 
@@ -38,14 +38,16 @@ class ReadingSettings(GenerativeSettings):
 class Reading:
     """Exact match and token F1 of SQuAD 1.1, each the best over the accepted answers, as means over questions.
 
-    `answers` says which differences do not count. One answer a question is asked for. Questions on one text form a
-    cluster: intervals are Wilson's with clustered standard errors (exact_match and the shares) and bootstrap over texts
-    (f1). empty_rate: answers with no word. completion_rate: answers that a stop or the end-of-text token ended.
+    `answers` says which differences do not count. An accepted answer is compared without articles and punctuation, as in
+    SQuAD, unless nothing else is in it ("A", "%"). An empty answer matches nothing. One answer is asked for per question.
+    Questions on one text form a cluster: intervals are Wilson's with clustered standard errors (exact_match and the
+    shares) and bootstrap over texts (f1). empty_rate: answers that are empty or white space. completion_rate: answers
+    that a stop or the end-of-text token ended.
     """
 
     rows: ClassVar[frozenset[str]] = frozenset({"readings"})
     headline = "f1"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     Settings: ClassVar[type[ReadingSettings]] = ReadingSettings
 
     def __init__(self, settings: ReadingSettings, context: TaskContext) -> None:
@@ -72,12 +74,12 @@ class Reading:
         reading = _reading(row)
         if len(answers) != 1 or not isinstance(answers[0], Generated):
             raise PluginError(f"question {row.id!r} was not answered by one Generated")
-        given = words_of(answers[0].text, self._language)
-        accepted = [words_of(text, self._language) for text in reading.answers]
+        text = answers[0].whole
+        matches, overlaps = zip(*(compare(text, each, self._language) for each in reading.answers), strict=True)
         values = {
-            "exact_match": max(exact_match(given, each) for each in accepted),
-            "f1": max(token_f1(given, each) for each in accepted),
-            "empty": float(not given),
+            "exact_match": max(matches),
+            "f1": max(overlaps),
+            "empty": float(not text.strip()),
             "complete": float(answers[0].complete),
         }
         return ItemScore(row.id, row.cluster, values)

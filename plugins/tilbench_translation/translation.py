@@ -61,7 +61,7 @@ class Translation:
 
     rows: ClassVar[frozenset[str]] = frozenset({"pairs"})
     headline = "chrfpp"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     Settings: ClassVar[type[TranslationSettings]] = TranslationSettings
 
     def __init__(self, settings: TranslationSettings, context: TaskContext) -> None:
@@ -96,7 +96,7 @@ class Translation:
         pair = _pair(row)
         if len(answers) != 1 or not isinstance(answers[0], Generated):
             raise PluginError(f"pair {row.id!r} was not answered by one Generated")
-        hypothesis = answers[0].text.strip()
+        hypothesis = answers[0].whole.strip()
         values = {"complete": float(answers[0].complete), **self._traps.mark(hypothesis, [pair.target])}
         for scorer in self._scorers:
             values.update(scorer.count(hypothesis, [pair.target]))

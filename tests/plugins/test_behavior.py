@@ -424,6 +424,32 @@ def test_a_text_is_judged(text: str, label: str) -> None:
     assert judge(text) == label
 
 
+CUT = "Бүгін ауа райы өте жақсы болды, біз тауға шықтық, ал кешке үйде шай іштік 😀."
+
+
+@pytest.mark.parametrize("limit", range(40, len(CUT.encode())))
+def test_where_the_limit_cuts_a_text_does_not_matter(limit: int) -> None:
+    """A token may be a byte, so the limit may leave part of a letter: U+FFFD, one in all or one per byte."""
+    text = CUT.encode()[:limit].decode(errors="ignore")
+    left = limit - len(text.encode())
+    for cut in {text + "\ufffd" * marks for marks in range(1, left + 1)} or {text}:
+        answer = Generated(cut, limit, complete=False)
+        assert answer.whole == text
+        once = Verdict(VerdictSettings(temperatures=(0,)), TaskContext(seed=3))
+        assert once.score(Prompt("p", "x"), [answer]).values["ok"] == 1
+        assert score(cut, "kk-Cyrl", complete=False) == score(text, "kk-Cyrl", complete=False)
+
+
+def test_only_the_limit_s_own_marks_are_left_out() -> None:
+    assert Generated("аб\ufffd", 9, complete=True).whole == "аб\ufffd"
+    assert Generated("а\ufffdб", 9, complete=False).whole == "а\ufffdб"
+    assert Generated("аб" + "\ufffd" * 5, 9, complete=False).whole == "аб\ufffd\ufffd"
+    broken = bound(temperatures=[0]).score(Prompt("p", "x"), [Generated(GOOD + "\ufffd", 9, complete=True)])
+    assert broken.values["fail"] == 1
+    loop = "о" * 40 + "\ufffd"
+    assert score(loop, "kk-Cyrl", complete=False).values["loop_rate"] == 1
+
+
 def test_each_prompt_is_asked_once_at_each_temperature() -> None:
     assert bound().requests(Prompt("p", "def f():")) == [
         Generation("def f():", Decoding(120, temperature, 40), (), 3) for temperature in (0, 0.8)

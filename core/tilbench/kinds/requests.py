@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -33,6 +34,8 @@ __all__ = [
     "answer_to_json",
     "request_key",
 ]
+
+_CUT_CHARACTER = re.compile("\N{REPLACEMENT CHARACTER}{1,3}\\Z")
 
 
 class RequestKind(StrEnum):
@@ -170,6 +173,15 @@ class Generated:
     lost_context: int = 0
     cut: int = 0
     dropped: int = 0
+
+    @property
+    def whole(self) -> str:
+        """`text` without the part of a character that the token limit left at its end.
+
+        A token may be one byte of a letter. A text that the limit cuts inside a letter therefore ends in U+FFFD, at
+        most one for each of the three bytes that are there. The limit made them, not the model.
+        """
+        return self.text if self.complete else _CUT_CHARACTER.sub("", self.text)
 
 
 @dataclass(frozen=True, slots=True)
