@@ -38,11 +38,11 @@ class ReadingSettings(GenerativeSettings):
 class Reading:
     """Exact match and token F1 of SQuAD 1.1, each the best over the accepted answers, as means over questions.
 
-    `answers` says which differences do not count. An accepted answer is compared without articles and punctuation, as in
-    SQuAD, unless nothing else is in it ("A", "%"). An empty answer matches nothing. One answer is asked for per question.
-    Questions on one text form a cluster: intervals are Wilson's with clustered standard errors (exact_match and the
-    shares) and bootstrap over texts (f1). empty_rate: answers that are empty or white space. completion_rate: answers
-    that a stop or the end-of-text token ended.
+    `answers` says which differences do not count. An accepted answer is compared without articles and punctuation, as
+    in SQuAD, unless nothing else is in it ("A", "%"). An empty answer matches nothing. One answer is asked for per
+    question. Questions on one text form a cluster: intervals are Wilson's with clustered standard errors (exact_match
+    and the shares) and bootstrap over texts (f1). empty_rate: answers that are empty or white space. completion_rate:
+    answers that a stop or the end-of-text token ended.
     """
 
     rows: ClassVar[frozenset[str]] = frozenset({"readings"})
