@@ -139,9 +139,9 @@ def _is_answered(row: Conversation) -> bool:
 def _exchanges(pieces: Sequence[Piece]) -> Iterator[tuple[list[int], list[int]]]:
     """Yield (prompt, answer); what comes after the last answer is left out."""
     prompt: list[int] = []
-    for ids, is_answer in pieces:
-        if is_answer:
-            yield prompt, ids
+    for piece in pieces:
+        if piece.is_answer:
+            yield prompt, piece.ids
             prompt = []
         else:
-            prompt = ids
+            prompt = piece.ids

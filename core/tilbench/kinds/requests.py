@@ -18,6 +18,7 @@ __all__ = [
     "Continuation",
     "Decoding",
     "Document",
+    "Exchange",
     "Generated",
     "Generation",
     "Likelihood",
@@ -55,16 +56,34 @@ class RequestKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Exchange:
+    """A conversation up to and with one of its answers, as turns `(role, content)`.
+
+    template: name of the chat template (`tilbench.data.chat`). end: the end of the last answer is meant, which follows
+    the answer; otherwise the answer itself.
+    """
+
+    template: str
+    turns: tuple[tuple[str, str], ...]
+    end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Continuation:
     """How likely is `continuation` after `context`? Answered by `Likelihood`.
 
     A context that does not fit is cut on the left. A continuation that is longer than the model is scored in windows,
     as a `Document` is.
+
+    exchange: the conversation that both are the text of, if they are. A model with tokens then reads the ids that
+    fine-tuning reads (`tilbench.scoring.chat.exchange_ids`), in which a template's marks are special tokens; the end of
+    an answer is no text, and its continuation is empty.
     """
 
     kind: ClassVar[RequestKind] = RequestKind.CONTINUATION
     context: str
     continuation: str
+    exchange: Exchange | None = None
 
 
 @dataclass(frozen=True, slots=True)

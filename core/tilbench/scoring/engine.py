@@ -20,6 +20,7 @@ from tilbench.kinds.requests import (
     Answer,
     Continuation,
     Document,
+    Exchange,
     Generated,
     Generation,
     Likelihood,
@@ -32,6 +33,7 @@ from tilbench.kinds.requests import (
     Tokens,
 )
 from tilbench.kinds.tokenizer import Tokenizer
+from tilbench.scoring.chat import exchange_ids
 from tilbench.scoring.generate import Job, generate
 from tilbench.scoring.likelihood import Scored, Segment, SegmentScorer
 from tilbench.scoring.onednn import through_onednn
@@ -201,6 +203,8 @@ class TorchLanguageModel:
 
     def _planned(self, requests: Sequence[Request]) -> Iterator[_Planned]:
         """Yield each request with its segments. A text that several of a batch have, as a context, is encoded once."""
+        yield from self._answers_of_conversations(requests)
+        requests = [request for request in requests if _exchange(request) is None]
         for start in range(0, len(requests), _TEXTS):
             texts = {request: _Text.of(request) for request in requests[start : start + _TEXTS]}
             distinct = list(dict.fromkeys(part for text in texts.values() for part in (text.context, text.whole)))
@@ -215,15 +219,34 @@ class TorchLanguageModel:
             window = min(request.window or limit, limit)
             return [_segment(*pair) for pair in windows(ids[text.whole], self.prefix.id, window, request.overlap)]
         ranked = isinstance(request, NextWord)
-        context, targets = self._split(text, ids)
+        return self._continued(*self._split(text, ids), text.continuation, ranked=ranked)
+
+    def _answers_of_conversations(self, requests: Sequence[Request]) -> Iterator[_Planned]:
+        """Yield the requests that have an exchange, with their segments: the ids of fine-tuning, after the prefix."""
+        asked = [(request, exchange) for request in requests if (exchange := _exchange(request)) is not None]
+        pairs = exchange_ids(self.tokenizer, [exchange for _, exchange in asked])
+        for (request, _), (context, targets) in zip(asked, pairs, strict=True):
+            head = [self.prefix.id] if self.prefix.id is not None and self.prefix.contexts else []
+            context = context if context[:1] == head else head + context
+            yield _Planned(request, self._continued(context, targets, "") if targets else [])
+
+    def _continued(
+        self, context: list[int], targets: list[int], continuation: str, *, ranked: bool = False
+    ) -> list[Segment]:
+        """Return the segments of tokens after a context: one, or several windows where they are more than fit."""
+        limit = self._decoder.max_length
         if len(targets) > limit:  # more than one pass: each token after as much text as fits
             pairs = windows(targets, context[-1] if context else None, limit)
             return [_segment(*pair, ranked=ranked) for pair in pairs]
         if not context and ranked:
-            raise DataError(f"the context of {text.continuation!r} is empty, and {self.card.name} has no prefix token")
+            raise DataError(f"the context of {continuation!r} is empty, and {self.card.name} has no prefix token")
         if not context:
             context, targets = targets[:1], targets[1:]
         return [_segment(context[-(limit + 1 - len(targets)) :], targets, ranked=ranked)]
+
+
+def _exchange(request: Request) -> Exchange | None:
+    return request.exchange if isinstance(request, Continuation) else None
 
 
 def _segment(context: Sequence[int], targets: Sequence[int], *, ranked: bool = False) -> Segment:
