@@ -10,7 +10,7 @@ from tilbench.data.rows import Pair, Row
 from tilbench.errors import DataError
 from tilbench.kinds.metric import ItemScore, TaskContext, Value
 from tilbench.kinds.requests import Answer, Document, Request
-from tilbench_choice.scores import NORMALISED, accuracy, centred, counted, likelihoods, normalised
+from tilbench_choice.scores import NORMALISED, accuracy, best, centred, counted, credit, likelihoods, normalised
 
 __all__ = ["MinimalPairs", "MinimalPairsSettings"]
 
@@ -25,13 +25,13 @@ class MinimalPairs:
     Both are scored whole, each on its own, after the model's prefix token (Warstadt et al., BLiMP, 2020). Their
     log-probabilities are compared raw (`acc`), and divided by Unicode characters (`acc_char`), UTF-8 bytes
     (`acc_byte`) and the model's own tokens (`acc_token`, absent where it has none); `acc` and `acc_char` are
-    lm-evaluation-harness's acc and acc_norm on MultiBLiMP. A pair that the model cannot tell apart counts as wrong, and
-    `tied` counts them: the good sentence always stands first, so that taking the first would reward knowing nothing.
+    lm-evaluation-harness's acc and acc_norm on MultiBLiMP, but for ties: a pair whose sentences score alike counts 1/2,
+    which is what a guess scores, and `tied` counts such pairs.
     Chance is 1/2; intervals are Wilson's.
     """
 
     rows: ClassVar[frozenset[str]] = frozenset({"pairs"})
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     headline: str = "acc"
     Settings: ClassVar[type[MinimalPairsSettings]] = MinimalPairsSettings
 
@@ -50,10 +50,10 @@ class MinimalPairs:
         for name in NORMALISED:
             if (scores := normalised(name, texts, given)) is None:
                 continue
-            good, bad = scores
-            values[name] = float(good > bad)
+            picked = best(scores)
+            values[name] = credit(picked, 0)
             if name == self.headline:
-                values["tied"] = float(good == bad)
+                values["tied"] = float(len(picked) > 1)
         return ItemScore(row.id, row.cluster, values)
 
     def aggregate(self, scores: Sequence[ItemScore]) -> Mapping[str, Value]:

@@ -10,10 +10,12 @@ from tilbench.kinds.metric import ItemScore, Value
 from tilbench.kinds.requests import Answer, Likelihood
 from tilbench.results.statistics import estimate, proportion_interval
 
-__all__ = ["NORMALISED", "accuracy", "centred", "counted", "likelihoods", "normalised"]
+__all__ = ["NORMALISED", "accuracy", "best", "centred", "counted", "credit", "likelihoods", "normalised"]
 
 NORMALISED = ("acc", "acc_char", "acc_byte", "acc_token")
 """Accuracies by what a log-probability is divided by: nothing, characters, UTF-8 bytes, the model's own tokens."""
+_ROUNDING = 1e-9
+"""Scores that differ by less, relatively, are equal: a division rounds n·x/n and m·x/m apart."""
 
 
 def likelihoods(row: str, texts: Sequence[str], answers: Sequence[Answer]) -> list[Likelihood]:
@@ -38,8 +40,27 @@ def normalised(name: str, texts: Sequence[str], answers: Sequence[Likelihood]) -
     return scores if len(scores) == len(texts) else None
 
 
+def best(scores: Sequence[float]) -> list[int]:
+    """Return the places that share the highest score, in order.
+
+    >>> best([-2.0, -1.0, -1.0])
+    [1, 2]
+    """
+    highest = max(scores)
+    return [place for place, score in enumerate(scores) if math.isclose(score, highest, rel_tol=_ROUNDING)]
+
+
+def credit(places: Sequence[int], right: int) -> float:
+    """Return what choosing at random among `places` scores: 1/k where the right one is among k of them, else 0.
+
+    >>> credit([1], 1), credit([0, 1], 1), credit([0, 2], 1)
+    (1.0, 0.5, 0.0)
+    """
+    return 1 / len(places) if right in places else 0.0
+
+
 def accuracy(name: str, scores: Sequence[ItemScore], chance: float) -> Value:
-    """Return the share of items whose `name` is 1, with its interval: Wilson's, with clustered standard errors."""
+    """Return the mean credit of the items under `name`, with its interval: Wilson's, with clustered standard errors."""
     right = [score.values[name] for score in scores]
     interval = proportion_interval(right, [score.cluster for score in scores])
     mean = math.fsum(right) / len(right)

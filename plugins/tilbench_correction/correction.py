@@ -10,7 +10,8 @@ from pydantic import field_validator
 
 from tilbench.data.rows import Pair, Row
 from tilbench.errors import ConfigError, DataError, PluginError
-from tilbench.kinds.generation import GenerativeSettings, check_template, few_shot, pick_examples
+from tilbench.kinds.examples import ExamplePool
+from tilbench.kinds.generation import GenerativeSettings, check_template, few_shot
 from tilbench.kinds.metric import ItemScore, TaskContext, Value
 from tilbench.kinds.requests import Answer, Generated, Request
 from tilbench.results.statistics import Ratio, ratio_values
@@ -74,12 +75,12 @@ class Correction:
         self._settings, self._context = settings, context
         cues = context.language.cues
         self._cues = {"passage_cue": cues.passage, "answer_cue": cues.answer}
-        self._pool = [_pair(example) for example in context.examples] if context.shots else []
+        self._pool = ExamplePool([_pair(example) for example in context.examples], context.seed)
 
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask for the corrected text."""
         pair, settings = _pair(row), self._settings
-        solved = pick_examples(pair, self._pool, self._context.shots, self._context.seed)
+        solved = self._pool.pick(pair, self._context.shots)
         blocks = [(self._block(example), example.target.strip()) for example in solved]
         prompt = few_shot(settings.instruction, blocks, self._block(pair))
         return [settings.ask(prompt, row, self._context.seed)]

@@ -24,7 +24,7 @@ from tilbench_lm_eval.messages import as_request, as_response
 from tilbench_lm_eval.settings import LmEvalSettings, MetricUse, decisive, metric_names, uses
 from tilbench_lm_eval.sources import dataset_name, load_splits
 from tilbench_lm_eval.tasks import build
-from tilbench_lm_eval.values import CHANCE, PAIRED, Aggregate, keep, value_of
+from tilbench_lm_eval.values import CHANCE, PAIRED, TIED, Aggregate, keep, tied_value, value_of
 
 __all__ = ["LmEval"]
 
@@ -39,7 +39,8 @@ class LmEval:
     are answered by our models. A value is called as there: metric and filter, `acc,none`. Filters see the responses to
     one document at a time. The headline is the first metric that can be compared pair by pair, else the first. Results
     that are no numbers, such as a pair of texts for a corpus score, are kept with the
-    items as text, so that every value follows from the items.
+    items as text, so that every value follows from the items. Among choices of equal likelihood its accuracies take the
+    first; `tied` counts the documents where that happened, so that an accuracy above chance can be told from an order.
     """
 
     rows: ClassVar[frozenset[str]] = frozenset({Item.kind})
@@ -131,7 +132,7 @@ class LmEval:
             )
             for instance in self._instances[row.id]
         ]
-        values, texts = dict(_chance(self._task, instances)), dict[str, str]()
+        values, texts = {**_chance(self._task, instances), **_tied(self._task, instances)}, dict[str, str]()
         with quiet():
             self._task._instances = instances
             self._task.apply_filters()
@@ -149,14 +150,14 @@ class LmEval:
         having: dict[str, list[ItemScore]] = defaultdict(list)
         for score in ordered:
             for key in dict.fromkeys(name.partition(":")[0] for name in (*score.values, *score.texts)):
-                if key != CHANCE:
+                if key not in (CHANCE, TIED):
                     having[key].append(score)
         values: dict[str, Value] = {}
         for key, some in sorted(having.items(), key=lambda pair: self._place(pair[0])):
             metric = key.rpartition(",")[0]
             value = value_of(key, self._use(metric), self._function(metric), some, self._seed)
             values[key] = value if len(some) == len(ordered) else replace(value, of=None)
-        return values
+        return {**values, **tied_value(scores)}
 
     def _use(self, metric: str) -> MetricUse:
         return self._settings.metrics.get(metric, _MEAN)
@@ -228,6 +229,15 @@ def _chance(task: Any, instances: Sequence[Any]) -> Mapping[str, float]:
     gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
     right = len(set(gold)) if isinstance(gold, list) else 1
     return {CHANCE: right / len(task.doc_to_choice(doc))}
+
+
+def _tied(task: Any, instances: Sequence[Any]) -> Mapping[str, float]:
+    """Return, of a document that has choices, whether the likeliest two are equally likely."""
+    if task.OUTPUT_TYPE != "multiple_choice":
+        return {}
+    choices = len(task.doc_to_choice(instances[0].doc))
+    likelihoods = [instance.resps[0][0] for instance in instances[:choices]]
+    return {TIED: float(likelihoods.count(max(likelihoods)) > 1)}
 
 
 @contextlib.contextmanager

@@ -17,12 +17,14 @@ from tilbench.results.values import mean_of, power_value
 from tilbench_lm_eval.library import quiet
 from tilbench_lm_eval.settings import MetricUse
 
-__all__ = ["CHANCE", "PAIRED", "Aggregate", "keep", "value_of"]
+__all__ = ["CHANCE", "PAIRED", "TIED", "Aggregate", "keep", "tied_value", "value_of"]
 
 Aggregate = Callable[[Sequence[Any]], Any]
 
 CHANCE = "chance"
 """Of an item with choices: the share of them that are right."""
+TIED = "tied"
+"""Of an item with choices: whether its best log-probability is that of several."""
 PAIRED = frozenset({"mean", "bits_per_byte"})
 """Aggregations whose value is a ratio of sums over items, and so can be compared pair by pair."""
 _BITS, _WEIGHT, _JSON = "bits", "weight", "json"
@@ -92,6 +94,12 @@ def value_of(key: str, use: MetricUse, function: Aggregate, scores: Sequence[Ite
         return plain
     half = NormalDist().inv_cdf(0.5 + LEVEL / 2) * stderr
     return replace(plain, stderr=stderr, low=number - half, high=number + half)
+
+
+def tied_value(scores: Sequence[ItemScore]) -> Mapping[str, Value]:
+    """Return how many documents have a tie for the best choice; nothing where they have no choices."""
+    tied = [score.values[TIED] for score in scores if TIED in score.values]
+    return {TIED: Value(value=math.fsum(tied), n=len(tied), unit="documents", direction="none")} if tied else {}
 
 
 def _mean(key: str, unit: str, direction: Direction, scores: Sequence[ItemScore]) -> Value:

@@ -10,7 +10,8 @@ from pydantic import Field, field_validator
 from tilbench.data.rows import Reading as ReadingRow
 from tilbench.data.rows import Row
 from tilbench.errors import ConfigError, DataError, PluginError
-from tilbench.kinds.generation import GenerativeSettings, check_template, few_shot, pick_examples
+from tilbench.kinds.examples import ExamplePool
+from tilbench.kinds.generation import GenerativeSettings, check_template, few_shot
 from tilbench.kinds.metric import ItemScore, TaskContext, Value
 from tilbench.kinds.requests import Answer, Generated, Request
 from tilbench.results.values import mean_value, share_value
@@ -59,12 +60,12 @@ class Reading:
         self._settings, self._context, self._language = settings, context, context.language
         cues = self._language.cues
         self._cues = {"passage_cue": cues.passage, "question_cue": cues.question, "answer_cue": cues.answer}
-        self._pool = [_reading(example) for example in context.examples] if context.shots else []
+        self._pool = ExamplePool([_reading(example) for example in context.examples], context.seed)
 
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask for the answer."""
         reading, settings = _reading(row), self._settings
-        solved = pick_examples(reading, self._pool, self._context.shots, self._context.seed)
+        solved = self._pool.pick(reading, self._context.shots)
         blocks = [(self._block(example), example.answers[0].strip()) for example in solved]
         prompt = few_shot(settings.instruction, blocks, self._block(reading))
         return [settings.ask(prompt, row, self._context.seed)]

@@ -9,7 +9,8 @@ from pydantic import field_validator
 
 from tilbench.data.rows import Pair, Row
 from tilbench.errors import ConfigError, DataError, PluginError
-from tilbench.kinds.generation import GenerativeSettings, check_template, few_shot, pick_examples
+from tilbench.kinds.examples import ExamplePool
+from tilbench.kinds.generation import GenerativeSettings, check_template, few_shot
 from tilbench.kinds.metric import Direction, ItemScore, TaskContext, Value
 from tilbench.kinds.requests import Answer, Generated, Request
 from tilbench.results.values import share_value
@@ -72,7 +73,7 @@ class Translation:
             )
         self._settings, self._context = settings, context
         self._cues = {"passage_cue": context.language.cues.passage, "language": context.language.native_name}
-        self._pool = [_pair(example) for example in context.examples] if context.shots else []
+        self._pool = ExamplePool([_pair(example) for example in context.examples], context.seed)
         self._scorers = scorers(settings.tokenize, lowercase=settings.lowercase, ter=settings.ter)
         self._traps = Traps(context.language, context.languages, settings.refuse_above)
 
@@ -86,7 +87,7 @@ class Translation:
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask for the translation."""
         pair, settings = _pair(row), self._settings
-        solved = pick_examples(pair, self._pool, self._context.shots, self._context.seed)
+        solved = self._pool.pick(pair, self._context.shots)
         blocks = [(self._block(example), example.target.strip()) for example in solved]
         prompt = few_shot(settings.instruction, blocks, self._block(pair))
         return [settings.ask(prompt, row, self._context.seed)]

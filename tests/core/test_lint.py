@@ -375,6 +375,11 @@ def test_examples_with_the_text_of_scored_rows(tmp_path: Path, found: Callable[.
     dev = exam(tmp_path / "b.jsonl", [question(1), replace(questions()[3], id="copy")])
     (finding,) = found(task("a", test, shots=1, examples=dev))
     assert (finding.rule, finding.rows) == ("examples-repeat", ("q103",))
+    shouted = replace(questions()[4], question=f" {questions()[4].question.upper()} ", id="in capitals")
+    turned = replace(questions()[5], choices=questions()[5].choices[::-1], id="in another order")
+    dev = exam(tmp_path / "c.jsonl", [question(1), shouted, turned])
+    (finding,) = found(task("a", test, shots=1, examples=dev))
+    assert (finding.rule, finding.rows) == ("examples-repeat", ("q104", "q105"))
 
 
 def test_cues_of_another_language(tmp_path: Path, found: Callable[..., list[Finding]]) -> None:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from tilbench.data import rows
 from tilbench.data.rows import Pair, Question
 from tilbench.errors import ConfigError, DataError, PluginError
+from tilbench.kinds.examples import ExamplePool
 from tilbench.kinds.language import Cues, Language
 from tilbench.kinds.metric import ItemScore, Metric, TaskContext
 from tilbench.kinds.requests import Continuation, Document, Likelihood
@@ -43,6 +44,7 @@ def answers(*logprobs: float, tokens: int | None = 1) -> list[Likelihood]:
 
 def item(index: int, right: float, options: int = 4, answer: int = 0, cluster: str = "") -> ItemScore:
     values = {"acc": right, "options": options, "answer": answer, "equal_options": 0.0, "tied": 0.0}
+    values |= {"gold_bits": 2.0, "gold_bytes": 2.0}
     return ItemScore(f"q{index}", cluster or f"q{index}", values)
 
 
@@ -108,7 +110,9 @@ def test_rows_share_their_examples_unless_one_may_not_be_shown() -> None:
     (shared,) = {before(row, POOL) for row in rows}
     of_the_pool = [before(row, POOL) for row in POOL]
     assert len([prefix for prefix in of_the_pool if prefix == shared]) == len(POOL) - 3
-    fourth = prompt.ordered_pool(POOL, 0)[3].question
+    (fourth,) = {example.question for example in POOL if example.question in before(ROW, POOL, shots=4)} - {
+        example.question for example in POOL if example.question in shared
+    }
     assert all(prefix == shared or fourth in prefix for prefix in of_the_pool)
 
 
@@ -142,10 +146,45 @@ NEIGHBOURS = [
 
 @pytest.mark.parametrize(("row", "allowed"), [(ROW, {"p#1", "p#2", "elsewhere"}), (PASSAGE, {"q1", "copy of q1"})])
 def test_a_row_is_never_its_own_example_nor_one_of_its_passage(row: Question, allowed: set[str]) -> None:
-    picked = prompt.pick_examples(row, NEIGHBOURS, len(allowed))
-    assert {example.id for example in picked} == allowed
+    pool = ExamplePool(NEIGHBOURS, 0)
+    assert {example.id for example in pool.pick(row, len(allowed))} == allowed
     with pytest.raises(DataError, match=f"{len(allowed)} of 5 can be shown"):
-        prompt.pick_examples(row, NEIGHBOURS, len(allowed) + 1)
+        pool.pick(row, len(allowed) + 1)
+
+
+LARGEST = Question("t1", "Which planet is the largest?", ("Mars", "Jupiter", "Venus", "Earth"), 1)
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        Question("d1", "Which planet is the largest? ", LARGEST.choices, 1),
+        Question("d1", "Which  planet\nis the largest?", LARGEST.choices, 1),
+        Question("d1", LARGEST.question, ("Earth", "Mars", "Jupiter", "Venus"), 2),
+        Question("d1", "WHICH PLANET IS THE LARGEST?", tuple(map(str.upper, LARGEST.choices)), 1),
+        Question("d1", "Which pla\u00adnet is the largest?\u200b", LARGEST.choices, 1),
+        Question("d1", "Ｗhich planet is the largest?", LARGEST.choices, 1),
+    ],
+    ids=["space", "line break", "order of options", "capitals", "soft hyphen", "full width"],
+)
+def test_a_question_is_never_solved_in_its_own_prompt(copy: Question) -> None:
+    for seed in range(5):
+        assert before(LARGEST, [copy, *POOL], shots=9, seed=seed).count("anet") == 0
+    with pytest.raises(DataError, match="9 of 10 can be shown"):
+        before(LARGEST, [copy, *POOL], shots=10)
+
+
+def test_another_question_with_the_same_words_may_be_shown() -> None:
+    others = [Question("d", LARGEST.question, ("Io", "Titan"), 1), Question("e", "?", LARGEST.choices, 1)]
+    assert len(before(LARGEST, others, shots=2)) > 0
+
+
+def test_rows_without_an_id_are_other_rows_in_another_file() -> None:
+    """They are numbered by their lines, and line 1 of one file says nothing of line 1 of another."""
+    pool = [Question(str(index), f"{index} + 1", ("2", "3"), 0) for index in range(1, 6)]
+    assert before(Question("1", "6 + 1", ("5", "7"), 1), pool, shots=5).count("+") == 5
+    with pytest.raises(DataError, match="4 of 5 can be shown"):
+        before(Question("9", "3 + 1", ("3", "2"), 1), pool, shots=5)
 
 
 def test_normalisations_agree_with_lm_eval() -> None:
@@ -174,17 +213,78 @@ def test_token_normalisation_uses_the_models_own_tokens() -> None:
     assert "acc_token" not in metric(form="cloze").aggregate([score, without])
 
 
-def test_ties_go_to_the_first_and_are_flagged() -> None:
+def test_a_tie_that_includes_the_right_choice_counts_one_in_k() -> None:
     score = metric().score(ROW, answers(-2.0, -1.0, -1.0))
-    assert (score.values["picked_acc"], score.values["acc"], score.values["tied"]) == (1, 1, 1)
-    assert metric().score(ROW, answers(-2.0, -1.0, -1.5)).values["tied"] == 0
+    assert (score.values["picked_acc"], score.values["acc"], score.values["tied"]) == (1, 1 / 2, 1)
+    assert metric().score(ROW, answers(-1.0, -1.0, -1.0)).values["acc"] == 1 / 3
+    assert metric().score(ROW, answers(-1.0, -2.0, -1.0)).values["acc"] == 0
+    alone = metric().score(ROW, answers(-2.0, -1.0, -1.5)).values
+    assert (alone["tied"], alone["acc"]) == (0, 1)
 
 
-def test_equal_options_are_counted_and_the_index_decides() -> None:
+def test_a_model_that_knows_nothing_scores_chance_wherever_the_answers_stand() -> None:
+    """Every answer is A; a model that finds all letters alike scored 100% when a tie went to the first."""
+    rows = [Question(f"q{index}", "?", tuple("abcd"[: 2 + index % 3]), 0) for index in range(30)]
+    values = metric().aggregate([metric().score(row, answers(*[-2.0] * len(row.choices))) for row in rows])
+    assert values["acc"].value == pytest.approx(values["acc"].chance)
+    assert values["centred"].value == pytest.approx(0)
+    assert (values["majority"].value, values["tied"].value) == (1, 30)
+
+
+@pytest.mark.parametrize("name", ["acc_char", "acc_byte", "acc_token"])
+def test_scores_that_only_rounding_tells_apart_are_tied(name: str) -> None:
+    """A model of so many bits a unit of length: n·x/n and m·x/m differ in the last place."""
+    units = {"acc_char": len, "acc_byte": lambda text: len(text.encode()), "acc_token": len}
+    choices = ("ә" * 3, "ә" * 7, "ә" * 11)
+    given = [Likelihood(-0.1 * units[name](choice), len(choice)) for choice in choices]
+    assert len({answer.logprob / units[name](choice) for answer, choice in zip(given, choices, strict=True)}) > 1
+    assert metric(form="cloze").score(Question("q", "?", choices, 2), given).values[name] == 1 / 3
+
+
+def test_equal_options_are_counted_and_tie() -> None:
     row = Question("q", "?", ("иә", "жоқ", "жоқ "), 2)
     score = metric(form="cloze").score(row, answers(-3.0, -1.0, -1.0))
-    assert (score.values["equal_options"], score.values["tied"], score.values["acc"]) == (1, 1, 0)
+    assert (score.values["equal_options"], score.values["tied"], score.values["acc"]) == (1, 1, 1 / 2)
     assert metric(form="cloze").aggregate([score])["equal_options"].value == 1
+
+
+@pytest.mark.parametrize(("form", "gold"), [("letter", " B"), ("cloze", " Астана"), ("hybrid", " Астана")])
+def test_bits_per_byte_of_the_right_answer(form: str, gold: str) -> None:
+    """By hand: 2 bits of one question and 6 of another, over the bytes of both right continuations."""
+    ln2 = math.log(2)
+    scores = [
+        metric(form=form).score(ROW, answers(-9 * ln2, -2 * ln2, -ln2)),
+        metric(form=form).score(Question("q2", "?", ROW.choices, 1), answers(-9 * ln2, -6 * ln2, -ln2)),
+    ]
+    value = metric(form=form).aggregate(scores)["gold_bpb"]
+    assert value.value == pytest.approx(8 / (2 * len(gold.encode())))
+    assert (value.unit, value.direction, value.of) == ("bits/byte", "lower", ("gold_bits", "gold_bytes"))
+
+
+def test_items_keep_what_other_numbers_can_be_computed_from() -> None:
+    values = metric(form="cloze").score(ROW, [Likelihood(-3.0, 2), Likelihood(-1.0, 1), Likelihood(-2.0, 3)]).values
+    assert [values[f"logprob_{place}"] for place in range(3)] == [-3, -1, -2]
+    assert [values[f"tokens_{place}"] for place in range(3)] == [2, 1, 3]
+
+
+def test_every_subject_has_its_accuracy_and_interval() -> None:
+    rows = [
+        Question(f"{subject}-{index}", "?", tuple("abcd"), 0, subject=subject)
+        for subject, count in (("тарих", 10), ("физика", 30))
+        for index in range(count)
+    ]
+    scores = [
+        metric().score(row, answers(*([-1, -2, -2, -2] if row.id.endswith("0") else [-2, -1, -2, -2]))) for row in rows
+    ]
+    values = metric().aggregate(scores)
+    for subject, hits, n in (("тарих", 1, 10), ("физика", 3, 30)):
+        value = values[f"acc:{subject}"]
+        wilson = scipy.stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
+        assert (value.value, value.n, value.chance, value.of) == (hits / n, n, 0.25, None)
+        assert (value.low, value.high) == pytest.approx((wilson.low, wilson.high))
+    assert metric().aggregate(scores[:10]).keys() == {name for name in values if ":" not in name}
+    kept = [ItemScore(score.item, score.cluster, dict(score.values), dict(score.texts)) for score in scores]
+    assert metric().aggregate(kept) == values
 
 
 def test_accuracy_stands_beside_chance_and_majority() -> None:
@@ -270,13 +370,13 @@ def test_a_pair_is_right_where_the_good_sentence_is_likelier() -> None:
     assert (score["tied"], len(PAIR.source), len(PAIR.target)) == (0, 12, 17)
 
 
-def test_a_pair_that_cannot_be_told_apart_is_wrong() -> None:
-    """Taking the first of two equals, as an argmax does, would give a model that knows nothing full marks."""
+def test_a_pair_that_cannot_be_told_apart_is_half_right() -> None:
+    """Counted as wrong, a model that knows nothing would stand at 0 beside a chance level of 1/2."""
     score = PAIRS.score(PAIR, answers(-9.0, -9.0))
-    assert (score.values["acc"], score.values["tied"]) == (0, 1)
+    assert (score.values["acc"], score.values["tied"]) == (1 / 2, 1)
     values = PAIRS.aggregate([score])
-    assert (values["acc"].value, values["acc"].chance, values["tied"].value) == (0, 0.5, 1)
-    assert values["centred"].value == -1
+    assert (values["acc"].value, values["acc"].chance, values["tied"].value) == (0.5, 0.5, 1)
+    assert values["centred"].value == 0
 
 
 def test_pairs_agree_with_lm_eval_but_for_ties() -> None:

@@ -186,7 +186,7 @@ def test_every_value_is_that_of_the_harness(ours: Records, reference: dict[str, 
         for key, value in reference["results"][task].items()
         if "," in key and "_stderr" not in key and key not in ("name,none", "alias,none")
     }
-    found = ours[task]["values"]
+    found = {key: value for key, value in ours[task]["values"].items() if key != "tied"}  # ours, beside theirs
     assert set(found) == set(expected)
     for key, value in expected.items():
         exact = key.startswith(("acc", "exact_match"))

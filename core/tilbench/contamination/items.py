@@ -14,14 +14,14 @@ __all__ = ["Part", "parts", "texts"]
 Part = tuple[str, str]
 """Name of a part of an item, and a text that it may stand in a corpus as."""
 
-_NOT_CONTENT = frozenset({"id", "source", "subject"})
+_NOT_CONTENT = frozenset({"id", "source", "subject", "label"})
 
 
 def parts(row: Row) -> list[Part]:
     """Return the parts of a row with their texts; a part may have several, any of which counts.
 
-    documents: the text. prompts and probes: the prompt with its reference or target, since a prompt alone gives
-    nothing away. conversations: the turns in order. pairs: `source` and `target` apart, since a corpus of one
+    documents, labelled: the text. prompts and probes: the prompt with its reference or target, since a prompt alone
+    gives nothing away. conversations: the turns in order. pairs: `source` and `target` apart, since a corpus of one
     language may hold one of them. questions: `question` with its choices – plain, with letters before them as exams
     print them, and with the right one alone – and the `passage` apart: many passages are public texts. readings: the
     `question` with each accepted answer, and the `context` apart. items of another harness: every text of theirs.

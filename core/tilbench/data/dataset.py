@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 __all__ = ["Dataset", "Prepare", "RowKind"]
 
-RowKind = Literal["documents", "questions", "pairs", "conversations", "prompts", "probes", "readings"]
+RowKind = Literal["documents", "questions", "pairs", "conversations", "prompts", "probes", "readings", "labelled"]
 
 Prepare = Callable[[Sequence[Mapping[str, Any]]], Sequence[Mapping[str, Any]]]
 """All rows of a source, with the source's own columns → the rows that are used, each with an `id`."""

@@ -14,6 +14,7 @@ __all__ = [
     "Conversation",
     "Document",
     "Item",
+    "Labelled",
     "Pair",
     "Probe",
     "Prompt",
@@ -144,6 +145,22 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Labelled:
+    """A text and the label of its class, such as a topic or a number of stars, as the dataset writes it."""
+
+    kind: ClassVar[str] = "labelled"
+    required: ClassVar[tuple[str, ...]] = ("text", "label")
+    id: str
+    text: str
+    label: str
+
+    @property
+    def cluster(self) -> str:
+        """Texts are sampled one by one."""
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """A document of another harness, as JSON text: only the metric that brings it can read it. No file holds these."""
 
@@ -158,9 +175,9 @@ class Item:
         return self.id
 
 
-Row = Document | Question | Pair | Conversation | Prompt | Probe | Reading | Item
+Row = Document | Question | Pair | Conversation | Prompt | Probe | Reading | Labelled | Item
 KINDS: dict[str, type[Row]] = {
-    row.kind: row for row in (Document, Question, Pair, Conversation, Prompt, Probe, Reading)
+    row.kind: row for row in (Document, Question, Pair, Conversation, Prompt, Probe, Reading, Labelled)
 }
 
 
@@ -169,7 +186,7 @@ def kind_of(columns: Mapping[str, Any]) -> str:
 
     Raises DataError where none fits.
     """
-    for kind in ("questions", "readings", "conversations", "probes", "pairs", "prompts", "documents"):
+    for kind in ("questions", "readings", "conversations", "probes", "pairs", "prompts", "labelled", "documents"):
         if all(column in columns for column in KINDS[kind].required):
             return kind
     needs = "; ".join(f"{kind}: {', '.join(row.required)}" for kind, row in KINDS.items())
@@ -203,7 +220,7 @@ def parse_row(kind: str, raw: Mapping[str, Any], place: str) -> Row:
 def _text(value: Any, name: str, place: str) -> str:
     if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
         value = " ".join(value)
-    if isinstance(value, int | float) and name == "id":
+    if isinstance(value, int | float) and name in ("id", "label"):
         value = str(value)
     if not isinstance(value, str):
         raise DataError(f"{place}: {name!r} is {type(value).__name__}, not text")

@@ -1,24 +1,20 @@
-"""What metrics that ask for texts share: decoding settings, prompt templates, solved examples and seeds."""
+"""What metrics that ask for texts share: decoding settings, prompt templates and seeds."""
 
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Collection, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from string import Formatter
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from pydantic import Field
 
 from tilbench.config.base import Schema
 from tilbench.data.rows import Row
-from tilbench.errors import DataError
 from tilbench.kinds.requests import Decoding, Generation
 
-__all__ = ["GenerativeSettings", "check_template", "few_shot", "pick_examples", "row_seed"]
-
-R = TypeVar("R", bound=Row)
+__all__ = ["GenerativeSettings", "check_template", "few_shot", "row_seed"]
 
 
 class GenerativeSettings(Schema):
@@ -83,23 +79,3 @@ def few_shot(instruction: str, solved: Sequence[tuple[str, str]], last: str) -> 
     """
     blocks = [block + ("" if block.endswith("\n") else " ") + answer for block, answer in solved]
     return "\n\n".join([*filter(None, [instruction.strip()]), *blocks, last])
-
-
-def pick_examples(row: R, pool: Sequence[R], shots: int, seed: int) -> list[R]:
-    """Return the solved examples shown before `row`: the first of the pool, in an order of the seed's, that may be.
-
-    So nearly all rows have the same ones, and a model reads them once. Left out are rows of its cluster and the row
-    itself, under whatever id. Raises DataError where too few are left.
-    """
-    if not shots:
-        return []
-    bare = replace(row, id="")
-    ordered = sorted(pool, key=lambda each: each.id)
-    random.Random(seed).shuffle(ordered)
-    allowed = [each for each in ordered if each.cluster != row.cluster and replace(each, id="") != bare]
-    if len(allowed) < shots:
-        raise DataError(
-            f"row {row.id!r} wants {shots} solved examples and {len(allowed)} of {len(pool)} can be shown with it; "
-            "lower 'shots' or name a larger dataset in 'examples'"
-        )
-    return allowed[:shots]

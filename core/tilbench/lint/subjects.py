@@ -57,7 +57,7 @@ class SuiteSubject:
 def texts_of(row: Row) -> Iterator[tuple[str, str]]:
     """Yield name and text of everything of a row that a model may be shown."""
     for field in fields(row):
-        if field.name not in ("id", "source", "subject") or (field.name == "source" and row.kind == "pairs"):
+        if field.name not in ("id", "source", "subject", "label") or (field.name == "source" and row.kind == "pairs"):
             for text in texts(getattr(row, field.name)):
                 yield field.name, text
 

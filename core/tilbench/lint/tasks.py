@@ -10,6 +10,7 @@ from typing import Any
 from tilbench.config.suite import HarnessTask
 from tilbench.data.dataset import Dataset
 from tilbench.data.rows import Row
+from tilbench.data.sameness import asked
 from tilbench.lint.finding import Fault, share
 from tilbench.lint.letters import mixed, script_of, spelled
 from tilbench.lint.subjects import TaskSubject, context_of, texts_of
@@ -59,18 +60,18 @@ def _scored_split(settings: Mapping[str, Any]) -> Any:
 
 
 def examples_repeat_rows(subject: TaskSubject) -> Iterator[Fault]:
-    """Examples with the text of rows that are scored."""
+    """Examples that ask what scored rows ask: in any case and spacing, and with the options in any order."""
     if subject.examples is None:
         return
 
-    def content(row: Row) -> tuple[str, ...]:
-        return tuple(sorted(" ".join(text.split()) for _, text in texts_of(row)))
+    def content(row: Row) -> tuple[object, ...]:
+        return asked(row).text
 
     shown = {content(row) for row in subject.examples.rows}
     bad = [row.id for row in subject.planned.rows if content(row) in shown]
     if bad:
         yield Fault(
-            f"{share(len(bad), len(subject.planned.rows))} scored rows are among its examples, word for word",
+            f"{share(len(bad), len(subject.planned.rows))} scored rows are among its examples, in the same words",
             f"take them out of {subject.examples.name}",
             bad,
         )

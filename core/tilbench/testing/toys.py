@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tilbench.config.base import Schema
-from tilbench.data.rows import Conversation, Document, Pair, Probe, Prompt, Question, Reading, Row
+from tilbench.data.rows import Conversation, Document, Labelled, Pair, Probe, Prompt, Question, Reading, Row
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
 from tilbench.kinds.language import Cues, Language
 from tilbench.kinds.language_model import ModelCard, OpenOptions
@@ -94,6 +94,8 @@ def _row(kind: str, index: int, text: str) -> Row:
         case "readings":
             # two questions a context, so that clusters matter
             return Reading(name, f"Text {index // 2}: {word} {following}", f"{index}?", (word, f"{word} {following}"))
+        case "labelled":
+            return Labelled(name, text, ("even", "odd")[index % 2])
         case _:
             raise ValueError(f"no rows of kind {kind!r}")
 
