@@ -20,6 +20,7 @@ from tilbench.run.models import find_model
 from tilbench.run.suite import ReferenceText
 from tilbench.run.tokenizers import load_tokenizer
 from tilbench_lm_eval.messages import as_request, as_response
+from tilbench_lm_eval.refusal import check_read
 
 __all__ = ["TilbenchLM"]
 
@@ -147,6 +148,7 @@ class TilbenchLM(LM):  # type: ignore[misc, unused-ignore]  # lm-eval has no typ
         answers: dict[Request, Answer] = {
             request: answer for batch in self._model.answer(list(dict.fromkeys(wanted))) for request, answer in batch
         }
+        check_read(self.card.name, instances, wanted, answers)
         responses = [as_response(kind, answers[request]) for request in wanted]
         for instance, response in zip(instances, responses, strict=True):
             self.cache_hook.add_partial(kind, instance.args, response)

@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from tilbench.errors import DataError, TilbenchError
+from tilbench.errors import CheckpointError, DataError
 from tilbench.kinds.language_model import ModelCard, OpenOptions
 from tilbench.kinds.requests import (
     Answer,
@@ -28,6 +27,7 @@ from tilbench.kinds.requests import (
     Request,
     RequestKind,
     Tokens,
+    Unanswered,
     answer_from_json,
     answer_to_json,
     request_key,
@@ -271,15 +271,45 @@ def test_sampling_depends_on_the_seed_and_not_on_what_else_is_asked(opened: Open
     assert both[first] != both[second]
 
 
-def test_a_text_with_nothing_to_predict_is_refused(opened: Opened) -> None:
-    with pytest.raises(DataError, match="no token of its own"):
-        opened.answers([Continuation("сөз", "")])
+def test_a_text_with_nothing_to_predict_is_not_answered_and_the_others_are(opened: Opened) -> None:
+    answers = opened.answers([Continuation("сөз", ""), Continuation("сөз", " иә")])
+    assert answers[Continuation("сөз", "")] == Unanswered("the continuation has no token of its own")
+    assert (
+        answers[Continuation("сөз", " иә")] == opened.answers([Continuation("сөз", " иә")])[Continuation("сөз", " иә")]
+    )
 
 
-def test_a_tokenizer_larger_than_the_embedding_is_refused(opened: Opened) -> None:
-    large: Any = SimpleNamespace(size=301, special=opened.tokenizer.special)
-    with pytest.raises(TilbenchError, match="not of one model"):
-        TorchLanguageModel(opened.model.card, opened.decoder, large, Prefix(None, False, "none"), opened.options)
+def test_only_texts_with_ids_beyond_the_embedding_are_not_answered(opened: Opened) -> None:
+    class Larger:
+        """The tokenizer with one more character, which has an id of its own beyond the embedding."""
+
+        size = 301
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(opened.tokenizer, name)
+
+        def encode(self, text: str) -> list[int]:
+            parts = text.split("№")
+            ids: list[int] = opened.tokenizer.encode(parts[0])
+            for part in parts[1:]:
+                ids += [300, *opened.tokenizer.encode(part)]
+            return ids
+
+        def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+            return [self.encode(text) for text in texts]
+
+    asked: list[Request] = [*requests(), Generation("Жел", Decoding(max_new_tokens=3)), NextWord("Астана", "қала")]
+    beyond: list[Request] = [Document("№ 1"), Continuation("№ 1", " a"), Continuation("a", " № 1"), Generation("№")]
+    model = TorchLanguageModel(opened.model.card, opened.decoder, Larger(), opened.model.prefix, opened.options)
+    answers = dict(itertools.chain.from_iterable(model.answer([*asked, *beyond])))
+    assert {request: answers[request] for request in asked} == opened.answers(asked)
+    for request in beyond:
+        assert answers[request] == Unanswered("its text has the token id 300, and the embedding 300 rows")
+
+
+def test_a_prefix_beyond_the_embedding_is_refused(opened: Opened) -> None:
+    with pytest.raises(CheckpointError, match="choose one with --prefix"):
+        TorchLanguageModel(opened.model.card, opened.decoder, opened.tokenizer, Prefix(300, True, "x"), opened.options)
 
 
 any_request = st.one_of(

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tilbench.results.reading import reading_marks, reading_notes
 from tilbench.results.table import ARROWS, Board, Cell, Column, Row, format_number, format_value, not_run, unrun
 
 __all__ = ["render"]
@@ -106,6 +107,8 @@ def _cell(cell: Cell | None) -> Text:
     text.append(format_value(cell.score).removeprefix(number), "dim")
     if cell.above_chance is False:
         text.append("\n≈ chance", "yellow")
+    for mark in reading_marks(cell.record.reading):
+        text.append(f"\n{mark}", "yellow")
     return text
 
 
@@ -120,8 +123,11 @@ def _notes(columns: list[Column], rows: list[Row]) -> list[Text]:
     notes = [Text("  |  ", "dim").join(legend)] if legend else []
     reasons: dict[str, list[str]] = {}
     for row, column, cell in cells:
-        if cell and cell.score is None:
-            reasons.setdefault(f"{cell.status}: {cell.reason}", []).append(f"{row.label} on {column.label}")
+        if cell is None:
+            continue
+        said = [f"{cell.status}: {cell.reason}"] if cell.score is None else reading_notes(cell.record.reading)
+        for reason in said:
+            reasons.setdefault(reason, []).append(f"{row.label} on {column.label}")
     for reason, where in reasons.items():
         more = f" and {len(where) - 3} more" if len(where) > 3 else ""
         notes.append(_plain(f"{', '.join(where[:3])}{more} – {reason}", "dim"))

@@ -34,6 +34,7 @@ __all__ = [
     "answer_from_json",
     "answer_to_json",
     "request_key",
+    "split_text",
 ]
 
 _CUT_CHARACTER = re.compile("\N{REPLACEMENT CHARACTER}{1,3}\\Z")
@@ -260,6 +261,27 @@ Answer = Likelihood | Generated | Ranked | Timed | TokenIds | Unanswered
 _ANSWERS: dict[str, type[Any]] = {
     kind.__name__: kind for kind in (Likelihood, Generated, Ranked, Timed, TokenIds, Unanswered)
 }
+
+
+def split_text(request: Request) -> tuple[str, str]:
+    """Return the context of a request and the text whose likelihood it asks for; either may be empty.
+
+    White space at the end of a context goes to the text after it, as in lm-evaluation-harness: most tokenizers have it
+    in the first token of the next word.
+    """
+    match request:
+        case Document(text=text):
+            return "", text
+        case Continuation(context, text):
+            pass
+        case NextWord(context, target):
+            text = f" {target}"
+        case Generation(prompt=prompt):
+            return prompt, ""
+        case _:
+            return "", ""
+    stripped = context.rstrip()
+    return stripped, context[len(stripped) :] + text
 
 
 def request_key(request: Request) -> str:

@@ -11,21 +11,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from tilbench.kinds.metric import ItemScore
-from tilbench.kinds.requests import (
-    Answer,
-    Continuation,
-    Document,
-    Generated,
-    Generation,
-    Likelihood,
-    NextWord,
-    Ranked,
-    Request,
-    Unanswered,
-)
+from tilbench.kinds.requests import Answer, Generated, Likelihood, Ranked, Request, Unanswered, split_text
 from tilbench.results.record import CONTAMINATED, Reading
 
-__all__ = ["UNANSWERED", "metric_scores", "read_row", "reading_of", "unanswered_row"]
+__all__ = [
+    "LOST_LIMIT",
+    "UNANSWERED",
+    "metric_scores",
+    "read_row",
+    "reading_marks",
+    "reading_notes",
+    "reading_of",
+    "too_lossy",
+    "unanswered_row",
+]
+
+LOST_LIMIT = 0.01
+"""Above this share of lost bytes a likelihood is of another text than was asked for, and a task reads "n/a"."""
 
 _PREFIX = "reading."
 """Begins the names of the harness's own numbers and texts of an item."""
@@ -49,7 +51,7 @@ def read_row(requests: Sequence[Request], answers: Sequence[Answer]) -> dict[str
     for request, answer in zip(requests, answers, strict=True):
         if not isinstance(answer, Likelihood | Ranked | Generated):
             continue
-        context, scored = _texts(request)
+        context, scored = split_text(request)
         contexts[context] = max(contexts.get(context, 0), answer.lost_context)
         counts[_SCORED] += _bytes(scored)
         counts[_LOST] += answer.lost
@@ -89,6 +91,59 @@ def reading_of(numbers: Iterable[Mapping[str, float]], texts: Iterable[Mapping[s
     )
 
 
+def too_lossy(lost: int, scored: int) -> str:
+    """Return, as a reason, that too many of the `scored` bytes are lost; empty where the likelihoods may be used."""
+    if lost <= LOST_LIMIT * scored:
+        return ""
+    return (
+        f"the model's tokens do not reproduce {lost / scored:.1%} of the scored text's bytes (the limit is "
+        f"{LOST_LIMIT:.0%}), so it would be scored on another text"
+    )
+
+
+def reading_notes(reading: Reading | None) -> list[str]:
+    """Return what a reader must know beside every value of a record; nothing where the model read all of it."""
+    if reading is None:
+        return []
+    notes = []
+    if reading.lost_bytes:
+        share = _share(reading.lost_share)
+        notes.append(f"{share} of the scored bytes are not in the model's tokens, and cost 8 bits each")
+    if reading.lost_context_bytes:
+        notes.append(f"{_share(reading.lost_context_share)} of the contexts' bytes are not in the model's tokens")
+    if reading.dropped_rows:
+        rows = _count(reading.dropped_rows, "row")
+        notes.append(f"{rows} did not fit: {_count(reading.dropped_examples, 'few-shot example')} left out")
+    if reading.cut_rows:
+        rows = _count(reading.cut_rows, "row")
+        notes.append(f"{rows} did not fit: {_count(reading.cut_tokens, 'token')} of context cut on the left")
+    notes += [f"{_count(rows, 'row')} left out: {reason}" for reason, rows in reading.unanswered.items()]
+    return notes
+
+
+def reading_marks(reading: Reading | None) -> list[str]:
+    """Return the few words that stand with a value where the model did not read all of the texts."""
+    if reading is None:
+        return []
+    left_out = sum(reading.unanswered.values())
+    marks = {
+        f"{_share(reading.lost_share)} of bytes lost": reading.lost_bytes,
+        f"{_share(reading.lost_context_share)} of context lost": reading.lost_context_bytes,
+        f"{_count(reading.dropped_rows, 'row')} with fewer shots": reading.dropped_rows,
+        f"{_count(reading.cut_rows, 'row')} cut": reading.cut_rows,
+        f"{_count(left_out, 'row')} left out": left_out,
+    }
+    return [mark for mark, count in marks.items() if count]
+
+
+def _share(share: float) -> str:
+    return f"{share:.1%}" if share >= 0.0005 else "< 0.1%"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def metric_scores(
     items: Iterable[tuple[str, str, Mapping[str, float]]], texts: Iterable[Mapping[str, str]]
 ) -> list[ItemScore]:
@@ -102,20 +157,6 @@ def metric_scores(
 
 def _own(values: Mapping[str, _Value]) -> dict[str, _Value]:
     return {name: value for name, value in values.items() if name != CONTAMINATED and not name.startswith(_PREFIX)}
-
-
-def _texts(request: Request) -> tuple[str, str]:
-    """Return the context and the scored text of a request."""
-    match request:
-        case Continuation(context, continuation):
-            return context, continuation
-        case NextWord(context, target):
-            return context, f" {target}"
-        case Generation(prompt=prompt):
-            return prompt, ""
-        case Document(text=text):
-            return "", text
-    return "", ""
 
 
 def _bytes(text: str) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from tilbench.errors import Refused
 from tilbench.kinds.metric import ItemScore, Value
 from tilbench.kinds.requests import Answer, Request
-from tilbench.results.reading import read_row, reading_of, unanswered_row
+from tilbench.results.reading import read_row, reading_of, too_lossy, unanswered_row
 from tilbench.results.record import Reading
 from tilbench.run.faults import metric_faults
 from tilbench.run.plan import PlannedTask
@@ -47,6 +47,8 @@ def score_task(task: PlannedTask, known: Mapping[Request, Answer]) -> TaskScore:
         reading = reading_of([item.values for item in items], [item.texts for item in items])
         if items and not scores:
             return TaskScore(items, reading, refusal=_nothing_answered(reading))
+        if reading and (why_not := too_lossy(reading.lost_bytes, reading.scored_bytes)):
+            return TaskScore(items, reading, refusal=why_not)
         try:
             return TaskScore(items, reading, task.metric.aggregate(scores))
         except Refused as error:  # these answers only: other tasks and models go on

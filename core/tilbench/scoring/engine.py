@@ -7,20 +7,18 @@ computed once: the solved examples before all questions, a question before its o
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
 
-from tilbench.errors import DataError, TilbenchError
+from tilbench.errors import CheckpointError
 from tilbench.kinds.architecture import Decoder
 from tilbench.kinds.language_model import ModelCard, OpenOptions
 from tilbench.kinds.requests import (
     Answer,
-    Continuation,
     Document,
-    Exchange,
     Generated,
     Generation,
     Likelihood,
@@ -31,13 +29,15 @@ from tilbench.kinds.requests import (
     Timing,
     TokenIds,
     Tokens,
+    Unanswered,
 )
 from tilbench.kinds.tokenizer import Tokenizer
-from tilbench.scoring.chat import exchange_ids
 from tilbench.scoring.generate import Job, generate
 from tilbench.scoring.likelihood import Scored, Segment, SegmentScorer
+from tilbench.scoring.lost import LOST_NATS, lost_bytes
 from tilbench.scoring.onednn import through_onednn
 from tilbench.scoring.prefix import Prefix
+from tilbench.scoring.split import Split, beyond, exchange_of, splits
 from tilbench.scoring.states import Budget
 from tilbench.scoring.stream import Show, Streamer
 from tilbench.scoring.timing import time_generation
@@ -55,38 +55,14 @@ _GROUP = 8
 beginning is computed twice, so a group is many times longer than a few-shot prefix."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """A request's text where it is cut: a document has no context."""
-
-    context: str
-    continuation: str
-
-    @property
-    def whole(self) -> str:
-        return self.context + self.continuation
-
-    @classmethod
-    def of(cls, request: Request) -> _Text:
-        """Return the text of a request; spaces at the end of its context go to the continuation."""
-        match request:
-            case Continuation(context, continuation):
-                pass
-            case NextWord(context, target):
-                continuation = f" {target}"
-            case _:
-                assert isinstance(request, Document)
-                context, continuation = "", request.text
-        stripped = context.rstrip()
-        return cls(stripped, context[len(stripped) :] + continuation)
-
-
 @dataclass(slots=True)
 class _Planned:
-    """A request with the segments that its answer is the sum of."""
+    """A request with the segments that its answer is the sum of, and the bytes that their ids do not reproduce."""
 
     request: Request
     segments: list[Segment]
+    lost: int
+    lost_context: int
 
     @property
     def order(self) -> list[bytes]:
@@ -103,11 +79,8 @@ class TorchLanguageModel:
     def __init__(
         self, card: ModelCard, decoder: Decoder, tokenizer: Tokenizer, prefix: Prefix, options: OpenOptions
     ) -> None:
-        if tokenizer.size > decoder.vocab_size:
-            raise TilbenchError(
-                f"{card.name}: the tokenizer has {tokenizer.size:,} ids and the embedding {decoder.vocab_size:,} rows; "
-                "they are not of one model"
-            )
+        if prefix.id is not None and (reason := beyond([prefix.id], decoder.vocab_size)):
+            raise CheckpointError(f"{card.name}: {reason.replace('its text', 'its prefix')}; choose one with --prefix")
         self.card = card
         self._device = torch.device(options.device)
         self._decoder = decoder = through_onednn(decoder, self._device)
@@ -127,15 +100,22 @@ class TorchLanguageModel:
         with torch.inference_mode():
             yield from self._tokens(by_kind[RequestKind.TOKENS])
             yield from self._likelihoods([request for kind in _LIKELIHOODS for request in by_kind[kind]])
-            jobs = [
-                Job(request, self.prompt(request.prompt))
-                for request in by_kind[RequestKind.GENERATION]
-                if isinstance(request, Generation)
-            ]
-            yield from self.write(jobs)
+            yield from self._written([each for each in requests if isinstance(each, Generation)])
             for request in by_kind[RequestKind.TIMING]:
                 assert isinstance(request, Timing)
                 yield [(request, time_generation(self._decoder, self.tokenizer, request, self._device))]
+
+    def _written(self, requests: Sequence[Generation]) -> Iterator[Sequence[tuple[Request, Answer]]]:
+        jobs, lost = list[Job](), dict[Request, int]()
+        for request in requests:
+            ids = self.tokenizer.encode(request.prompt)
+            if reason := beyond(ids, self._decoder.vocab_size):
+                yield [(request, Unanswered(reason))]
+            else:
+                jobs.append(Job(request, self._head(ids) + ids))
+                lost[request] = lost_bytes(self.tokenizer, request.prompt, ids)
+        for batch in self.write(jobs):
+            yield [(request, replace(answer, lost_context=lost[request])) for request, answer in batch]
 
     def write(self, jobs: Sequence[Job]) -> Iterator[Sequence[tuple[Generation, Generated]]]:
         """Continue prompts in batches; see `tilbench.scoring.generate`."""
@@ -172,81 +152,62 @@ class TorchLanguageModel:
     def prompt(self, context: str) -> list[int]:
         """Return the ids of a text to be continued, the prefix token first where the policy has it there."""
         ids = self.tokenizer.encode(context)
-        head = [self.prefix.id] if self.prefix.id is not None and (self.prefix.contexts or not ids) else []
-        return head + ids
+        return self._head(ids) + ids
 
-    def _split(self, text: _Text, ids: Mapping[str, list[int]]) -> tuple[list[int], list[int]]:
-        """Return ids of the context (prefix included) and of the continuation.
-
-        Both are cut from the encoding of the whole, so that a token never depends on where the cut is. The rule is
-        lm-evaluation-harness's.
-        """
-        whole, cut = ids[text.whole], len(ids[text.context])
-        head = [self.prefix.id] if self.prefix.id is not None and (self.prefix.contexts or not cut) else []
-        if not whole[cut:]:
-            raise DataError(
-                f"the continuation {text.continuation!r} has no token of its own after {text.context[-40:]!r}"
-            )
-        return head + whole[:cut], whole[cut:]
+    def _head(self, ids: Sequence[int]) -> list[int]:
+        """Return the ids that stand before a context: the prefix, where the policy has it there or there is no text."""
+        return [self.prefix.id] if self.prefix.id is not None and (self.prefix.contexts or not ids) else []
 
     def _likelihoods(self, requests: Sequence[Request]) -> Iterator[Sequence[tuple[Request, Answer]]]:
         """Answer in groups, each computed to its end before the next, in an order that the requests alone decide.
 
         So a run that was killed between two groups finds the same groups again.
         """
-        planned = sorted(self._planned(requests), key=lambda each: each.order)
+        refused: list[tuple[Request, Answer]] = []
+        planned = sorted(self._planned(requests, refused), key=lambda each: each.order)
+        if refused:
+            yield refused
         while planned:
             count = _group(planned, self._group_tokens)
             group, planned = planned[:count], planned[count:]
             scored = iter(self._scorer.score([segment for each in group for segment in each.segments]))
-            yield [(each.request, _answer(each, list(islice(scored, len(each.segments))))) for each in group]
+            yield [
+                (each.request, _answer(each, list(islice(scored, len(each.segments))), self._decoder.vocab_size))
+                for each in group
+            ]
 
-    def _planned(self, requests: Sequence[Request]) -> Iterator[_Planned]:
-        """Yield each request with its segments. A text that several of a batch have, as a context, is encoded once."""
-        yield from self._answers_of_conversations(requests)
-        requests = [request for request in requests if _exchange(request) is None]
+    def _planned(self, requests: Sequence[Request], refused: list[tuple[Request, Answer]]) -> Iterator[_Planned]:
+        """Yield each request with its segments; those that this model cannot answer go to `refused`."""
         for start in range(0, len(requests), _TEXTS):
-            texts = {request: _Text.of(request) for request in requests[start : start + _TEXTS]}
-            distinct = list(dict.fromkeys(part for text in texts.values() for part in (text.context, text.whole)))
-            ids = dict(zip(distinct, self.tokenizer.encode_batch(distinct), strict=True))
-            for request, text in texts.items():
-                yield _Planned(request, self._segments(request, text, ids))
+            batch = requests[start : start + _TEXTS]
+            for request, split in zip(batch, splits(self.tokenizer, batch, self._decoder.vocab_size), strict=True):
+                segments = split if isinstance(split, Unanswered) else self._segments(request, split)
+                if isinstance(segments, Unanswered):
+                    refused.append((request, segments))
+                elif isinstance(split, Split):
+                    yield _Planned(request, segments, split.lost, split.lost_context)
 
-    def _segments(self, request: Request, text: _Text, ids: Mapping[str, list[int]]) -> list[Segment]:
+    def _segments(self, request: Request, split: Split) -> list[Segment] | Unanswered:
         """Return what must be computed for a request: one segment, or several windows of a long text."""
         limit = self._decoder.max_length
         if isinstance(request, Document):
             window = min(request.window or limit, limit)
-            return [_segment(*pair) for pair in windows(ids[text.whole], self.prefix.id, window, request.overlap)]
+            return [_segment(*pair) for pair in windows(split.targets, self.prefix.id, window, request.overlap)]
         ranked = isinstance(request, NextWord)
-        return self._continued(*self._split(text, ids), text.continuation, ranked=ranked)
-
-    def _answers_of_conversations(self, requests: Sequence[Request]) -> Iterator[_Planned]:
-        """Yield the requests that have an exchange, with their segments: the ids of fine-tuning, after the prefix."""
-        asked = [(request, exchange) for request in requests if (exchange := _exchange(request)) is not None]
-        pairs = exchange_ids(self.tokenizer, [exchange for _, exchange in asked])
-        for (request, _), (context, targets) in zip(asked, pairs, strict=True):
-            head = [self.prefix.id] if self.prefix.id is not None and self.prefix.contexts else []
-            context = context if context[:1] == head else head + context
-            yield _Planned(request, self._continued(context, targets, "") if targets else [])
-
-    def _continued(
-        self, context: list[int], targets: list[int], continuation: str, *, ranked: bool = False
-    ) -> list[Segment]:
-        """Return the segments of tokens after a context: one, or several windows where they are more than fit."""
-        limit = self._decoder.max_length
+        head = self._head(split.context)
+        if exchange_of(request) is not None and list(split.context[:1]) == head:
+            head = []  # the template begins with it
+        context, targets = [*head, *split.context], list(split.targets)
+        if not targets:  # the end of an answer that has none
+            return []
         if len(targets) > limit:  # more than one pass: each token after as much text as fits
             pairs = windows(targets, context[-1] if context else None, limit)
             return [_segment(*pair, ranked=ranked) for pair in pairs]
         if not context and ranked:
-            raise DataError(f"the context of {continuation!r} is empty, and {self.card.name} has no prefix token")
+            return Unanswered("the context is empty, and the model has no prefix token")
         if not context:
             context, targets = targets[:1], targets[1:]
         return [_segment(context[-(limit + 1 - len(targets)) :], targets, ranked=ranked)]
-
-
-def _exchange(request: Request) -> Exchange | None:
-    return request.exchange if isinstance(request, Continuation) else None
 
 
 def _segment(context: Sequence[int], targets: Sequence[int], *, ranked: bool = False) -> Segment:
@@ -266,9 +227,13 @@ def _group(planned: Sequence[_Planned], tokens: int) -> int:
     return len(planned)
 
 
-def _answer(planned: _Planned, scored: Sequence[Scored]) -> Answer:
+def _answer(planned: _Planned, scored: Sequence[Scored], vocabulary: int) -> Answer:
+    """Return the answer of a request. A lost byte costs 8 bits, and no text with one is what greedy decoding gives."""
+    lost, lost_context = planned.lost, planned.lost_context
     tokens = sum(len(segment.targets) for segment in planned.segments)
-    logprob = sum(each.logprob for each in scored)
+    logprob = sum(each.logprob for each in scored) - lost * LOST_NATS
     if isinstance(planned.request, NextWord):
-        return Ranked(scored[0].rank, logprob, tokens)
-    return Likelihood(logprob, tokens, all(each.greedy for each in scored))
+        rank = vocabulary if lost else scored[0].rank
+        return Ranked(rank, logprob, tokens, lost=lost, lost_context=lost_context)
+    greedy = not lost and all(each.greedy for each in scored)
+    return Likelihood(logprob, tokens, greedy, lost=lost, lost_context=lost_context)
