@@ -155,7 +155,8 @@ def test_the_old_protocol_has_twelve_options_of_three_rows(host: Host, data: Pat
     for row in task.rows:
         assert isinstance(row, Question)
         number = int(row.id) - 1
-        near = [BIOLOGY[each % 8][1][:4] for each in (number, number - 1, number + 1)]
+        others = {0: (1, 2), 7: (6, 5)}.get(number, (number - 1, number + 1))
+        near = [BIOLOGY[each][1][:4] for each in (number, *others)]
         assert sorted(row.choices) == sorted(option for options in near for option in options)
         assert row.choices[row.answer] == right(number)
     assert scored(task)["acc"]["chance"] == pytest.approx(1 / 12)
@@ -200,30 +201,68 @@ def test_the_old_prompt_to_the_character(host: Host, data: Path) -> None:
     assert list(task.requests[row.id]) == wanted
 
 
-def test_the_old_protocol_on_the_sets_of_four_options(read: Callable[..., Rows]) -> None:
-    options = [["Президент", "Парламент", "Үкімет", "Мәслихат"], ["бес", "алты", "жеті", "сегіз"]]
-    rows = [
+OPTIONS = [
+    ["Президент", "Парламент", "Үкімет", "Мәслихат"],
+    ["бес", "алты", "жеті", "сегіз"],
+    ["ай", "күн", "жыл", "апта"],
+]
+
+
+def constitution(*keys: str) -> list[dict[str, str]]:
+    """Return rows as kazakh-constitution-mc has them, with these keys."""
+    return [
         {
-            "Question": question,
-            **{f"Option {letter}": option for letter, option in zip("ABCD", each, strict=True)},
+            "Question": f"{number}-сұрақ?",
+            **{
+                f"Option {letter}": f"{text} {number}" for letter, text in zip("ABCD", OPTIONS[number % 3], strict=True)
+            },
             "Correct Answer": key,
         }
-        for question, each, key in (
-            ("Заң шығару билігін кім жүзеге асырады?", options[0], "B"),
-            ("Бір аптада неше күн бар?", options[1], "C"),
-        )
+        for number, key in enumerate(keys)
     ]
+
+
+def test_the_old_protocol_on_the_sets_of_four_options(read: Callable[..., Rows]) -> None:
+    rows = constitution("B", "C", "D")
     whole, old = (questions(read(name, *rows)) for name in ("kk_constitution", "kk_legacy12_constitution"))
-    assert [(row.choices, row.answer) for row in whole] == [(tuple(options[0]), 1), (tuple(options[1]), 2)]
-    assert [len(row.choices) for row in old] == [12, 12]
-    assert old[0].choices[old[0].answer] == "Парламент"
-    # of two rows each is the other's neighbour on both sides
-    assert sorted(old[0].choices) == sorted([*options[0], *options[1], *options[1]])
+    assert [row.answer for row in whole] == [1, 2, 3]
+    assert [row.choices[row.answer] for row in old] == ["Парламент 0", "жеті 1", "апта 2"]
+    everything = sorted(f"{text} {number}" for number, texts in enumerate(OPTIONS) for text in texts)
+    assert [sorted(row.choices) for row in old] == [everything] * 3  # of three rows, each has the options of all
+
+
+def test_the_old_protocol_keeps_answers_that_are_written_as_a_text(read: Callable[..., Rows]) -> None:
+    rows = constitution("Парламент 0", "бес 1", "жыл 2", "answerD", "Жоқ мұндай", "answerA", "Д", "В")
+    old = questions(read("kk_legacy12_constitution", *rows))
+    assert {row.id: row.choices[row.answer] for row in old} == {
+        "1": "Парламент 0",  # the second option; the text of the first is dropped like the letter A
+        "3": "жыл 2",
+        "4": "Мәслихат 3",
+        "7": "Мәслихат 6",
+    }
+
+
+def test_the_old_protocol_finds_no_text_where_the_key_is_not_the_last_column() -> None:
+    """The key is among the columns that are searched, and is found at its own place, which is no option's."""
+    rows = [{**row, "id": str(number)} for number, row in enumerate(constitution("Парламент 0", "C", "D"))]
+    assert [row["id"] for row in FOUR(rows)] == ["0", "1", "2"]
+    assert [row["id"] for row in FOUR([{**row, "Subject": "заң"} for row in rows])] == ["1", "2"]
+
+
+def test_the_old_protocol_takes_the_nearest_two_rows_at_either_end() -> None:
+    rows = [{**row, "id": str(number)} for number, row in enumerate(constitution("B", "B", "B", "B", "B"))]
+    made = Legacy12(question="Question", options=tuple(f"Option {each}" for each in "ABCD"), answer="Correct Answer")(
+        rows
+    )
+    of = [sorted({int(choice.split()[-1]) for choice in row["choices"]}) for row in made]
+    assert of == [[0, 1, 2], [0, 1, 2], [1, 2, 3], [2, 3, 4], [2, 3, 4]]
+    with pytest.raises(DataError, match="needs 3 rows, whose options it mixes; there are 2"):
+        legacy()(raw()[:2])
 
 
 def test_the_old_protocol_names_a_column_that_is_missing(read: Callable[..., Rows]) -> None:
     with pytest.raises(DataError, match=r"kk_legacy12_mmlu\.jsonl: row '1' has no column 'Option A'; has "):
-        read("kk_legacy12_mmlu", {"Question": "?", "A": "x"})
+        read("kk_legacy12_mmlu", *[{"Question": "?", "A": "x"}] * 3)
 
 
 def test_eleven_old_tasks_read_ten_sets(host: Host) -> None:
