@@ -98,6 +98,18 @@ def test_a_task_without_any_answer_is_not_applicable(run: Any) -> None:
     assert record["reading"]["unanswered"] == {"its tokens cannot be told apart": 30}
 
 
+def test_rows_that_both_models_answered_are_paired(run: Any, tmp_path: Path, tilbench: Tilbench) -> None:
+    counts = [sum(run(model)[1]["reading"]["unanswered"].values()) for model in ("partial-5", "partial-7")]
+    outcome = tilbench("compare", "partial-5", "partial-7", "--records", tmp_path / "records", "--json")
+    assert outcome.status == 0, outcome.err
+    (task,) = json.loads(outcome.out)["tasks"]
+    assert max(counts) < task["left_out"] <= sum(counts)
+    assert task["n"] == 30 - task["left_out"]
+    assert task["caveats"][-1] == f"paired on the {task['n']} rows that both answered; {task['left_out']} left out"
+    assert f"partial-5: {counts[0]} rows left out: its tokens cannot be told apart" in task["caveats"]
+    assert "note: partial-5" in tilbench("compare", "partial-5", "partial-7", "--records", tmp_path / "records").out
+
+
 def test_a_reading_that_was_edited_is_found(run: Any, tilbench: Tilbench) -> None:
     path, record = run("partial-5")
     record["reading"]["cut_tokens"] = 0

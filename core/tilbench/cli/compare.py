@@ -51,7 +51,7 @@ def compare(a: str, b: str, records: Path, suite: str, tasks: str, as_json: bool
 
 
 def _lines(found: Comparison) -> Iterator[str]:
-    from tilbench.results.verdict import pooled_verdict, scores_in_words, verdict
+    from tilbench.results.verdict import caveats, pooled_verdict, scores_in_words, verdict
 
     for task in found.tasks:
         score = task.scores[0]
@@ -59,6 +59,7 @@ def _lines(found: Comparison) -> Iterator[str]:
         yield f"{task.a.task.suite}/{task.a.task.name} ({task.a.task.headline}{unit}, n = {task.paired.n})"
         yield f"  {scores_in_words(found, task)}"
         yield f"  {verdict(found, task)}"
+        yield from (f"  note: {each}" for each in caveats(found, task))
     for pooled in found.pooled:
         yield f"all {len(pooled.tasks)} tasks by {pooled.tasks[0].a.task.headline}, mean of their differences"
         yield f"  {pooled_verdict(found, pooled)}"

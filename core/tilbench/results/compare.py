@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tilbench.errors import DataError, UnknownName
@@ -17,6 +17,7 @@ from tilbench.paths import file_digest
 from tilbench.results.cells import Entry, finished
 from tilbench.results.labels import model_labels
 from tilbench.results.paired import ALPHA, Paired, Side, holm, pair, pool
+from tilbench.results.reading import metric_scores
 from tilbench.results.record import Record, Score
 from tilbench.results.store import RecordStore
 from tilbench.results.wording import differences
@@ -42,12 +43,17 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class TaskComparison:
-    """One task that both models have done. `p` is Holm's over all tasks compared, `paired.p` is not."""
+    """One task that both models have done. `p` is Holm's over all tasks compared, `paired.p` is not.
+
+    scores: as recorded, each over the rows that its model answered. left_out: rows that one of the two did not answer;
+    only the others are paired.
+    """
 
     a: Record
     b: Record
     scores: tuple[Score, Score]
     paired: Paired
+    left_out: int = 0
     p: float = math.nan
 
     @property
@@ -141,9 +147,7 @@ def compare_models(
             f"{'; '.join(reasons[:3]) or 'they have no such records'}{more}"
         )
     adjusted = holm([task.paired.p for task in found])
-    done = tuple(
-        TaskComparison(task.a, task.b, task.scores, task.paired, p) for task, p in zip(found, adjusted, strict=True)
-    )
+    done = tuple(replace(task, p=p) for task, p in zip(found, adjusted, strict=True))
     return Comparison(first, second, done, _pooled(done), tuple(skipped))
 
 
@@ -278,20 +282,25 @@ def _compare(store: RecordStore, left: Entry, right: Entry) -> TaskComparison | 
     (of_a, clusters), (of_b, other) = _side(store, left, one.of, one), _side(store, right, one.of, two)
     if clusters != other:
         raise DataError(f"{left[0]} and {right[0]}: their items have other ids or clusters, and the same task")
-    rows = sorted(clusters)
+    rows = sorted(of_a.keys() & of_b.keys())
+    if not rows:
+        return "no row was answered by both"
     sides = [Side([side[row][0] for row in rows], [side[row][1] for row in rows]) for side in (of_a, of_b)]
     seed = int.from_bytes(hashlib.sha256(f"compare\0{a.task.dataset.fingerprint}".encode()).digest()[:8], "big")
     paired = pair(sides[0], sides[1], [clusters[row] for row in rows], seed=seed)
     if paired is None:
-        few = len(set(clusters.values())) < 2
+        few = len({clusters[row] for row in rows}) < 2
         return "one document shows no spread" if few else "an item has a number that is not finite"
-    return TaskComparison(a, b, (one, two), paired)
+    return TaskComparison(a, b, (one, two), paired, len(clusters) - len(rows))
 
 
 def _side(
     store: RecordStore, entry: Entry, of: tuple[str, str], score: Score
 ) -> tuple[dict[str, tuple[float, float]], dict[str, str]]:
-    """Return of each item its part of the ratio, and its cluster. Raises DataError where they are not as recorded."""
+    """Return of each answered item its part of the ratio, and of every item its cluster.
+
+    Raises DataError where they are not as recorded.
+    """
     path, record = entry
     file = path.with_suffix(".parquet")
     if not file.is_file():
@@ -300,10 +309,11 @@ def _side(
         raise DataError(f"{file}: not the file that was recorded: its SHA-256 differs")
     items = store.items(path)
     try:
-        parts = {item: (values[of[0]], values[of[1]] if of[1] else 1.0) for item, _, values in items}
+        scores = metric_scores(items, store.texts(path))
+        parts = {each.item: (each.values[of[0]], each.values[of[1]] if of[1] else 1.0) for each in scores}
     except KeyError as error:
         raise DataError(f"{file}: an item lacks the number {error}") from None
-    if len(parts) != len(items):
+    if len({item for item, *_ in items}) != len(items):
         raise DataError(f"{file}: two items have one id")
     found = Side([part[0] for part in parts.values()], [part[1] for part in parts.values()]).ratio
     if not (math.isclose(found, score.value, rel_tol=1e-9, abs_tol=1e-12) or not math.isfinite(found)):

@@ -7,10 +7,11 @@ from typing import Any
 
 from tilbench.results.compare import Comparison, PooledTasks, TaskComparison, Winner
 from tilbench.results.paired import Paired, smallest_p
+from tilbench.results.reading import reading_notes
 from tilbench.results.record import Score
 from tilbench.results.wording import format_interval, format_number, format_p, format_value
 
-__all__ = ["comparison_data", "pooled_verdict", "scores_in_words", "verdict"]
+__all__ = ["caveats", "comparison_data", "pooled_verdict", "scores_in_words", "verdict"]
 
 
 def scores_in_words(found: Comparison, task: TaskComparison) -> str:
@@ -33,6 +34,18 @@ def verdict(found: Comparison, task: TaskComparison) -> str:
     adjusted = "Holm" if len(found.tasks) > 1 else ""
     text = _words(found, task.winner, task.paired, task.p, task.scores[0], adjusted)
     return "; ".join([text, *_beside_chance(found, task)])
+
+
+def caveats(found: Comparison, task: TaskComparison) -> list[str]:
+    """Return what a reader must know beside the verdict on a task: what either model did not read or answer."""
+    notes = [
+        f"{model.label}: {note}"
+        for model, record in zip((found.a, found.b), (task.a, task.b), strict=True)
+        for note in reading_notes(record.reading)
+    ]
+    if task.left_out:
+        notes.append(f"paired on the {task.paired.n} rows that both answered; {task.left_out} left out")
+    return notes
 
 
 def pooled_verdict(found: Comparison, pooled: PooledTasks) -> str:
@@ -131,7 +144,9 @@ def comparison_data(found: Comparison) -> dict[str, Any]:
                 **figures(task.paired, task.p, task.winner),
                 "only_a_right": task.paired.only_a,
                 "only_b_right": task.paired.only_b,
+                "left_out": task.left_out,
                 "verdict": verdict(found, task),
+                "caveats": caveats(found, task),
             }
             for task in found.tasks
         ],
