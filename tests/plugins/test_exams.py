@@ -206,6 +206,7 @@ OPTIONS = [
     ["бес", "алты", "жеті", "сегіз"],
     ["ай", "күн", "жыл", "апта"],
 ]
+FOUR = Legacy12(question="Question", options=tuple(f"Option {each}" for each in "ABCD"), answer="Correct Answer")
 
 
 def constitution(*keys: str) -> list[dict[str, str]]:
@@ -213,9 +214,7 @@ def constitution(*keys: str) -> list[dict[str, str]]:
     return [
         {
             "Question": f"{number}-сұрақ?",
-            **{
-                f"Option {letter}": f"{text} {number}" for letter, text in zip("ABCD", OPTIONS[number % 3], strict=True)
-            },
+            **{f"Option {'ABCD'[place]}": f"{text} {number}" for place, text in enumerate(OPTIONS[number % 3])},
             "Correct Answer": key,
         }
         for number, key in enumerate(keys)
