@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from tilbench.config.base import Schema
-from tilbench.data.language_id import segments
+from tilbench.data.language_id import OTHER, deciding, segments, untold
 from tilbench.data.rows import Prompt, Row
 from tilbench.data.scripts import letters_of
 from tilbench.errors import DataError, PluginError, UnknownName
@@ -63,8 +63,8 @@ class BehaviorSettings(Schema):
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """A text ends before the first of these, and is then complete."""
     languages: tuple[str, ...] = ()
-    """Tags of the languages that a text may turn out to be in; none: every registered one. Name them where values of
-    installations with different languages are to be compared."""
+    """Tags of languages that a text is likely to turn out to be in, besides the task's own: the choice among these is
+    sharper than that among all languages. A language that py3langid does not know is found only where it is named."""
 
 
 class Behavior:
@@ -83,8 +83,8 @@ class Behavior:
     and one way only: Kazakh has letters that Russian has not, but all of Russian's. language_consistency, the share of
     the letters of sentences that are in sentences of the language. mean_words.
 
-    The language of a sentence, or of a piece of a long one, is what `tilbench.data.language_id` says, given all
-    registered languages or those of the setting `languages`. Sentences that it leaves undecided, mostly for their
+    The language of a sentence, or of a piece of a long one, is what `tilbench.data.language_id` says, given the task's
+    language and those of the setting `languages` as candidates. Sentences that it leaves undecided, mostly for their
     shortness, do not count; a text with no other has neither value, nor has a task whose language has no profile.
 
     Words: `texts`. An empty text is a text: it does not loop, repeat or switch script, so read those beside empty_rate.
@@ -106,8 +106,28 @@ class Behavior:
         self._alphabet = language.alphabet if language else ""
         self._own = letters_of(language.script) if language else None
         self._language = language
+        self._untold = untold(language) if language else "the task has no language"
         self._candidates = _candidates(settings.languages, context)
         self._seed = context.seed
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """The rule behind the values of language, or why there are none."""
+        if self._language is None or self._language.domain:
+            return []
+        if self._untold:
+            return [f"language_consistency: none; {self._untold}"]
+        others = ", ".join(each.tag for each in self._candidates if each is not self._language)
+        tool = self.deciding["language_id"]["tool"]
+        return [
+            f"language_consistency: {self._language.tag} unless another language is {OTHER} times as likely by {tool}"
+            + (f"; chosen among {self._language.tag}, {others}" if others else "")
+        ]
+
+    @property
+    def deciding(self) -> Mapping[str, Any]:
+        """What the values depend on besides settings, rows and answers."""
+        return {"language_id": deciding(self._candidates)}
 
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask for one text."""
@@ -147,7 +167,7 @@ class Behavior:
         return {"script_switch_rate": switches(words, self._own), **found, **self._of_sentences(text)}
 
     def _of_sentences(self, text: str) -> dict[str, float]:
-        if self._language is None or not self._language.profile:
+        if self._language is None or self._untold:
             return {}
         letters: Counter[str] = Counter()
         for segment in segments(text, self._candidates):
@@ -168,7 +188,7 @@ class Behavior:
 
 
 def _candidates(tags: Sequence[str], context: TaskContext) -> Sequence[Language]:
-    """Return the languages of `tags`, or all; the task's own is always one of them."""
+    """Return the task's language and those of `tags`. Raises UnknownName for a tag that is not registered."""
     known = {each.tag: each for each in context.languages}
     if context.language is not None:
         known.setdefault(context.language.tag, context.language)
@@ -176,7 +196,7 @@ def _candidates(tags: Sequence[str], context: TaskContext) -> Sequence[Language]
         if tag not in known:
             raise UnknownName("language", tag, known)
     own = context.language.tag if context.language else ""
-    return [language for tag, language in known.items() if not tags or tag in tags or tag == own]
+    return [language for tag, language in known.items() if tag in tags or tag == own]
 
 
 def _prompt(row: Row) -> Prompt:

@@ -49,7 +49,6 @@ def score_translation(
         hypotheses,
         references,
         registry.get("languages", language),
-        [each for _, each in registry.all("languages")],
         tokenize=tokenize,
         lowercase=lowercase,
         ter=ter,

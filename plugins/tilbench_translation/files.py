@@ -18,7 +18,6 @@ def score_files(
     hypotheses: Path,
     references: Sequence[Path],
     language: Language,
-    languages: Sequence[Language],
     *,
     tokenize: str = "13a",
     lowercase: bool = False,
@@ -27,7 +26,7 @@ def score_files(
 ) -> tuple[Mapping[str, Value], Sequence[str]]:
     """Return the corpus scores of a file of hypotheses, one a line, and the signatures of sacreBLEU.
 
-    references: one file or more, each with as many lines. languages: those that wrong ones are looked for in.
+    references: one file or more, each with as many lines.
     Raises DataError for files that do not fit together, Refused where the hypotheses cannot be translations.
     """
     hypothesis_lines = _lines(hypotheses)
@@ -43,7 +42,7 @@ def score_files(
         if blank := next((number for number, line in enumerate(lines, start=1) if not line.strip()), 0):
             raise DataError(f"{path}:{blank}: a reference is empty; leave the line out of every file")
     used = scorers(tokenize, lowercase=lowercase, ter=ter)
-    traps = Traps(language, languages, limits or Limits())
+    traps = Traps(language, limits or Limits())
     scores: list[ItemScore] = []
     for number, (line, *segment) in enumerate(zip(hypothesis_lines, *streams, strict=True), start=1):
         values = dict(traps.mark(line, segment))

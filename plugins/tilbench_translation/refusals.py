@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import Field
 
 from tilbench.config.base import Schema
-from tilbench.data.language_id import identify
+from tilbench.data.language_id import OTHER, deciding, identify, untold
 from tilbench.errors import Refused
 from tilbench.kinds.language import Language
 from tilbench.kinds.metric import ItemScore
@@ -29,30 +30,35 @@ class Limits(Schema):
 class Traps:
     """Marks hypotheses, and refuses to score where too many are marked. A few odd ones are counted, and no more.
 
-    equal: it is a reference, but for white space. empty: nothing but white space. off_target: `identify` takes it
-    for another of the registered languages; a text that is too short to tell is not. Without a second language to
-    tell from, that is not known.
+    equal: it is a reference, but for white space. empty: nothing but white space. off_target: it is in another language
+    (`identify`); a text that is too short to tell is not. Where the language cannot be told from others, no hypothesis
+    has that mark.
     """
 
-    def __init__(self, language: Language, languages: Sequence[Language], limits: Limits) -> None:
-        self.tag = language.tag
-        candidates = [each for each in languages if not each.domain]
-        self._candidates = candidates if len(candidates) > 1 and language in candidates else []
-        self._limits = limits
+    def __init__(self, language: Language, limits: Limits) -> None:
+        self._language, self._limits = language, limits
+        self._untold = untold(language)
 
     @property
-    def told_apart(self) -> Sequence[str]:
-        """Tags of the other languages that a text may be taken for."""
-        return [each.tag for each in self._candidates if each.tag != self.tag]
+    def deciding(self) -> Mapping[str, Any]:
+        """What the marks depend on besides the texts."""
+        return deciding([self._language])
+
+    @property
+    def note(self) -> str:
+        """The rule behind off_target_rate, or why there is none."""
+        if self._untold:
+            return f"off_target_rate: none; {self._untold}"
+        tool = self.deciding["tool"]
+        return f"off_target_rate: another language is {OTHER} times as likely as {self._language.tag} by {tool}"
 
     def mark(self, hypothesis: str, references: Sequence[str]) -> Mapping[str, float]:
         """Return each mark of one hypothesis, 0 or 1."""
         words = hypothesis.split()
         equal = bool(words) and any(words == reference.split() for reference in references)
         marks = {"equal": float(equal), "empty": float(not words)}
-        if self._candidates:
-            found = identify(hypothesis, self._candidates) if words else None
-            marks["off_target"] = float(found not in (None, self.tag))
+        if not self._untold:
+            marks["off_target"] = float(identify(hypothesis, [self._language]) not in (None, self._language.tag))
         return marks
 
     def refuse(self, scores: Sequence[ItemScore]) -> None:
@@ -63,7 +69,7 @@ class Traps:
                 "are the reference itself, so that no model seems to be behind them; look at where they come from",
             ),
             ("empty", "are empty; look at the prompt and at 'stop'"),
-            ("off_target", f"are in another language than {self.tag}; look at the prompt, or show examples"),
+            ("off_target", f"are in another language than {self._language.tag}; look at the prompt, or show examples"),
         ):
             marked = sum(score.values.get(name, 0.0) for score in scores)
             limit = getattr(self._limits, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator
 
@@ -75,14 +75,17 @@ class Translation:
         self._cues = {"passage_cue": context.language.cues.passage, "language": context.language.native_name}
         self._pool = ExamplePool([_pair(example) for example in context.examples], context.seed)
         self._scorers = scorers(settings.tokenize, lowercase=settings.lowercase, ter=settings.ter)
-        self._traps = Traps(context.language, context.languages, settings.refuse_above)
+        self._traps = Traps(context.language, settings.refuse_above)
 
     @property
     def notes(self) -> Sequence[str]:
-        """The signatures of sacreBLEU, and the languages that a text may have been taken for."""
-        others = ", ".join(self._traps.told_apart)
-        languages = [f"off_target_rate: {self._traps.tag} told apart from {others}"] if others else []
-        return [*(scorer.signature(1) for scorer in self._scorers), *languages]
+        """The signatures of sacreBLEU, and the rule for texts in another language."""
+        return [*(scorer.signature(1) for scorer in self._scorers), self._traps.note]
+
+    @property
+    def deciding(self) -> Mapping[str, Any]:
+        """What the values depend on besides settings, rows and answers."""
+        return {"language_id": self._traps.deciding}
 
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask for the translation."""

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilbench.data.language_id import LEAST_LETTERS, identify, profile_text, segments
+from tilbench.data.language_classes import LEAST_PROFILE, profile_text
+from tilbench.data.language_id import deciding, identify, segments, untold
 from tilbench.errors import DataError
 from tilbench.kinds.language import Cues, Language
 from tilbench.loader import load_plugins
@@ -109,8 +110,8 @@ def test_accuracy_on_real_text(tag: str, data_dir: Path) -> None:
     assert accuracy(tag, text, 200, 100) >= 0.98
 
 
-@pytest.mark.parametrize("text", ["", "  ", "123 + 4", "Сәлем!", "日本語の文章はここにあります、長いけれど"])
-def test_too_short_or_in_no_candidates_script_is_undecided(text: str) -> None:
+@pytest.mark.parametrize("text", ["", "  ", "123 + 4", "Сәлем!"])
+def test_too_short_is_undecided(text: str) -> None:
     assert identify(text, LANGUAGES) is None
 
 
@@ -120,13 +121,20 @@ def test_no_candidates_and_domains_decide_nothing() -> None:
     assert identify(text, [each for each in LANGUAGES if each.domain]) is None
 
 
-def test_only_candidates_are_answered() -> None:
+def test_a_language_that_is_no_candidate_is_not_given_to_one_that_is_near() -> None:
     turkish = [each for each in LANGUAGES if each.tag in ("az-Latn", "uz-Latn")]
-    assert identify(SENTENCES["tr-Latn"], turkish) in ("az-Latn", "uz-Latn", None)
+    assert identify(SENTENCES["tr-Latn"], turkish) == "tr"
+    for text, code in (
+        ("Le médecin a dit au malade de prendre le médicament trois fois par jour.", "fr"),
+        ("日本語の文章はここにあります、長いけれど", "ja"),
+        ("ئۇيغۇر تىلىدىكى بىر جۈملە", "ug"),
+    ):
+        assert identify(text, LANGUAGES) == code
 
 
 def test_script_decides_before_letters() -> None:
-    assert identify("ئۇيغۇر تىلىدىكى بىر جۈملە", LANGUAGES) == "ug-Arab"
+    uzbek = [each for each in LANGUAGES if each.tag == "uz-Latn"]
+    assert identify("Бугун бозорда одам кўп эди, сотувчилар мева ва сабзавотларни териб қўйишган", uzbek) == "uz"
     mixed = "Бұл мәтінде Windows пен Linux туралы айтылады"
     assert identify(mixed, LANGUAGES) == "kk-Cyrl"
 
@@ -148,10 +156,6 @@ def test_what_two_languages_share_is_undecided() -> None:
     assert identify("Ата мен бала бар", LANGUAGES) is None  # Kazakh and Kyrgyz
     kazakh = [each for each in LANGUAGES if each.tag in ("kk-Cyrl", "ru-Cyrl")]
     assert identify("Ата мен бала бар", kazakh) == "kk-Cyrl"
-
-
-def test_a_language_without_a_profile_does_not_take_texts_of_those_that_have_one() -> None:
-    assert identify("Hâkim, kâtip, lâle", LANGUAGES) == "tr-Latn"  # â is no Turkish letter, and a Crimean Tatar one
 
 
 def test_order_of_candidates_makes_no_difference() -> None:
@@ -178,15 +182,77 @@ def test_segments_lose_nothing_but_white_space(text: str) -> None:
     assert "".join("".join(part.text for part in segments(text, LANGUAGES[:2])).split()) == "".join(text.split())
 
 
-def test_without_profiles_letters_decide() -> None:
+def language(tag: str, script: str, profile: str = "") -> Language:
     cues = Cues(passage="P", question="Q", options="O", answer="A")
-    kazakh, russian = (
-        Language(tag=tag, name=tag, native_name=tag, script="Cyrl", alphabet=letters, cues=cues)
-        for tag, letters in (("kk-Cyrl", "аәбғқңөұүһійлр"), ("ru-Cyrl", "абвгдежзийклмнопр"))
-    )
-    assert identify("әң құрға " * 4, [kazakh, russian]) == "kk-Cyrl"
-    assert identify("а" * (LEAST_LETTERS - 1), [kazakh]) is None
-    assert identify("а" * LEAST_LETTERS, [kazakh]) == "kk-Cyrl"
+    return Language(tag=tag, name=tag, native_name=tag, script=script, alphabet="a", cues=cues, profile=profile)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of an importable package, to put profiles into."""
+    package = tmp_path / f"shelf_{tmp_path.name.replace('-', '_')}"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return package
+
+
+def test_without_a_profile_nothing_is_said() -> None:
+    for each in LANGUAGES:
+        assert (not untold(each)) == bool(each.profile and not each.domain)
+        if untold(each):
+            texts = [*SENTENCES.values(), "Qaraqalpaqstan Respublikası quramındaǵı suveren respublika"]
+            assert {identify(text, [each]) for text in texts} == {None}
+    assert untold(language("qab-Cyrl", "Cyrl")).startswith("qab-Cyrl has no profile")
+
+
+def test_a_short_profile_says_nothing(shelf: Path) -> None:
+    short = language("qab-Cyrl", "Cyrl", f"{shelf.name}/short.txt")
+    (shelf / "short.txt").write_text("а" * (LEAST_PROFILE - 1), encoding="utf-8")
+    assert untold(short).startswith(f"the profile of qab-Cyrl has {LEAST_PROFILE - 1} letters and {LEAST_PROFILE}")
+    assert identify(SENTENCES["ru-Cyrl"], [short]) is None
+
+
+# A language that no library knows: each letter of Turkish or Kazakh is another letter.
+CIPHERS = {
+    "Latn": ("tr-Latn", str.maketrans("abcçdefgğhıijklmnoöprsştuüvyz", "ojzkvıghxwequfbñpraćldśmiáytn")),
+    "Cyrl": (
+        "kk-Cyrl",
+        str.maketrans("аәбвгғдежзийкқлмнңоөпрстуұүфхһцчшыіэюя", "уһкпсжтәмлбхвғнрдщіөгзқцаыеүшфчйюэияңо"),
+    ),
+}
+
+
+@pytest.mark.parametrize("script", sorted(CIPHERS))
+def test_a_language_that_the_library_lacks_is_learned_from_its_profile(script: str, shelf: Path) -> None:
+    source, cipher = CIPHERS[script]
+    mine = next(each for each in LANGUAGES if each.tag == source)
+    (shelf / "own.txt").write_text(profile_text(mine.profile).lower().translate(cipher)[:6000], encoding="utf-8")
+    own = language(f"qab-{script}", script, f"{shelf.name}/own.txt")
+    candidates = [own, *LANGUAGES]
+    unseen = SENTENCES[source].lower().translate(cipher)
+    for size, least in ((20, 0.8), (50, 0.95), (100, 1.0)):
+        some = pieces(unseen, size, 60)
+        assert sum(identify(piece, candidates) == own.tag for piece in some) >= least * len(some)
+        assert sum(identify(piece, [own]) == own.tag for piece in some) >= least * len(some)
+    for tag, text in SENTENCES.items():  # and it takes nothing from the others
+        some = pieces(text, 50, 30)
+        assert sum(identify(piece, candidates) == own.tag for piece in some) == 0
+        assert identify(text, [own]) not in (own.tag, None)
+        assert identify(text, candidates) == tag
+
+
+def test_a_profile_that_changes_is_learned_anew_and_decides(shelf: Path) -> None:
+    own = language("qab-Latn", "Latn", f"{shelf.name}/own.txt")
+    cipher = CIPHERS["Latn"][1]
+    unseen = SENTENCES["tr-Latn"].lower().translate(cipher)
+    found = []
+    for tag, change in (("it-Latn", {}), ("tr-Latn", cipher)):
+        text = profile_text(next(each for each in LANGUAGES if each.tag == tag).profile)
+        (shelf / "own.txt").write_text(text.lower().translate(change), encoding="utf-8")
+        found.append((identify(unseen, [own]), deciding([own])))
+    assert [language for language, _ in found][1] == "qab-Latn" != found[0][0]
+    assert found[0][1] != found[1][1]
 
 
 def test_profiles_are_read_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

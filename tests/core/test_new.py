@@ -16,6 +16,8 @@ from click.testing import CliRunner
 
 from tilbench.cli import cli
 from tilbench.cli.new import SCRIPTS, identifier, letters_of, placeholder_rows, read_tag
+from tilbench.data.language_classes import profile_text
+from tilbench.data.language_id import identify, untold
 from tilbench.data.rows import parse_row
 from tilbench.errors import ConfigError, DataError
 from tilbench.loader import Host, load_plugins
@@ -69,6 +71,29 @@ def test_a_language_installs_and_passes(tmp_path: Path, monkeypatch: pytest.Monk
     for name in host.registry.names("datasets"):
         outcomes("datasets", name, host)
     own_tests(folder, site)
+    language = host.registry.get("languages", "qab-Cyrl")
+    assert found["profile"].status == "n/a"  # placeholders are no text to learn a language from
+    assert "the least" in untold(language)
+    assert identify("Бұл сөйлем қазақ тілінде жазылған, оны бәрі түсінеді.", [language]) is None
+
+
+def test_the_sample_text_of_a_new_language_is_its_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text is Turkish with every letter another one: no library knows the language."""
+    cipher = str.maketrans("abcçdefgğhıijklmnoöprsştuüvyz", "ojzkvıghxwequfbñpraćldśmiáytn")
+    turkish = load_plugins().registry.get("languages", "tr-Latn")
+    rows = profile_text(turkish.profile).lower().translate(cipher).split("\n")
+    folder, site = tmp_path / "mine", tmp_path / "site"
+    alphabet = "abcdefghijklmnopqrstuvwxyzáćéíóúśñğıç"
+    new("language", "qac-Latn", "--name", "Cipher", "--alphabet", alphabet, "--out", str(folder))
+    text = folder / "src" / "tilbench_cipher" / "data" / "text" / "train.jsonl"
+    text.write_text("".join(json.dumps({"id": f"t{place}", "text": row}) + "\n" for place, row in enumerate(rows)))
+    host = install(folder, site, monkeypatch)
+    language = host.registry.get("languages", "qac-Latn")
+    found = {each.check: each for each in outcomes("languages", "qac-Latn", host)}
+    assert found["profile"].status == "pass", found["profile"]
+    own = "Pazarda bugün çok insan vardı. Satıcılar meyve ve sebzeleri dizmişti.".lower().translate(cipher)
+    assert identify(own, [language]) == "qac-Latn"
+    assert identify("There were many people at the market today.", [language]) not in ("qac-Latn", None)
 
 
 def test_a_metric_installs_and_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -268,20 +268,20 @@ def told(text: str, tag: str, languages: tuple[str, ...] = ()) -> dict[str, floa
 
 
 @pytest.mark.parametrize(
-    ("tag", "own", "other"),
+    ("tag", "own", "spoken", "other"),
     [
-        ("kk-Cyrl", KAZAKH, RUSSIAN),
-        ("kk-Cyrl", KAZAKH, KYRGYZ),
-        ("ru-Cyrl", RUSSIAN, KAZAKH),
-        ("tr-Latn", TURKISH, AZERBAIJANI),
-        ("az-Latn", AZERBAIJANI, TURKISH),
-        ("it-Latn", ITALIAN, ENGLISH),
-        ("en-Latn", ENGLISH, ITALIAN),
+        ("kk-Cyrl", KAZAKH, "ru-Cyrl", RUSSIAN),
+        ("kk-Cyrl", KAZAKH, "ky-Cyrl", KYRGYZ),
+        ("ru-Cyrl", RUSSIAN, "kk-Cyrl", KAZAKH),
+        ("tr-Latn", TURKISH, "az-Latn", AZERBAIJANI),
+        ("az-Latn", AZERBAIJANI, "tr-Latn", TURKISH),
+        ("it-Latn", ITALIAN, "en-Latn", ENGLISH),
+        ("en-Latn", ENGLISH, "it-Latn", ITALIAN),
     ],
     ids=["kk-ru", "kk-ky", "ru-kk", "tr-az", "az-tr", "it-en", "en-it"],
 )
-def test_another_language_of_the_same_script(tag: str, own: str, other: str) -> None:
-    whole, half, none = (told(text, tag) for text in (own, f"{own} {other}", other))
+def test_another_language_of_the_same_script(tag: str, own: str, spoken: str, other: str) -> None:
+    whole, half, none = (told(text, tag, (spoken,)) for text in (own, f"{own} {other}", other))
     letters = [sum(map(str.isalpha, text)) for text in (own, other)]
     assert (whole["language_consistency"], whole["language_switch_rate"]) == (1, 0)
     assert half["language_consistency"] == pytest.approx(letters[0] / sum(letters), abs=0.02)
@@ -303,16 +303,39 @@ def test_what_is_undecided_does_not_count() -> None:
 
 
 def test_candidates_can_be_named() -> None:
-    assert told(KYRGYZ, "kk-Cyrl", ("ru-Cyrl",))["language_consistency"] == 1  # Kyrgyz was not to be looked for
-    assert told(KYRGYZ, "kk-Cyrl", ("ru-Cyrl", "ky-Cyrl"))["language_consistency"] == 0
+    both = "Бірақ ертең, мүмкін, қайта келеді, деді ол"  # Kazakh
+    assert told(both, "kk-Cyrl", ("ky-Cyrl", "tt-Cyrl"))["language_consistency"] == 1
+    assert told(KYRGYZ, "kk-Cyrl", ("ky-Cyrl", "tt-Cyrl"))["language_consistency"] == 0
+    assert told(KYRGYZ, "kk-Cyrl", ("ru-Cyrl",))["language_consistency"] == 0  # a language that nobody named
     with pytest.raises(UnknownName, match="'ky-Cyr'; did you mean ky-Cyrl"):
         told(KYRGYZ, "kk-Cyrl", ("ky-Cyr",))
 
 
-def test_a_language_without_a_profile_is_not_told() -> None:
-    values = told(TURKISH, "crh-Latn")
-    assert "script_consistency" in values
-    assert "language_consistency" not in values
+@pytest.mark.parametrize("tag", [*load_plugins().registry.names("languages"), None])
+def test_a_language_without_a_profile_is_not_told(tag: str | None) -> None:
+    language = load_plugins().registry.get("languages", tag) if tag else None
+    bound = Behavior(BehaviorSettings(), TaskContext(language))
+    values = bound.score(Prompt("p", "x"), [Generated(TURKISH + " " + KAZAKH, 9, True)]).values
+    has = language is not None and bool(language.profile) and not language.domain
+    assert ("language_consistency" in values) == has
+    assert [note.split(":")[0] for note in bound.notes] == ["language_consistency"] * (
+        language is not None and not language.domain
+    )
+    assert all(("has no profile" in note) != has for note in bound.notes)
+
+
+def test_the_languages_that_are_installed_decide_nothing() -> None:
+    registry = load_plugins().registry
+    known = [each for _, each in registry.all("languages")]
+    for tag in ("kk-Cyrl", "tr-Latn", "crh-Latn"):
+        own = registry.get("languages", tag)
+        alone, among = (Behavior(BehaviorSettings(), TaskContext(own, languages=some)) for some in ([own], known))
+        assert alone.deciding == among.deciding
+        assert alone.notes == among.notes
+        for text in (KAZAKH, RUSSIAN, KYRGYZ, TURKISH, AZERBAIJANI):
+            assert alone.score(Prompt("p", "x"), [Generated(text, 9, True)]) == among.score(
+                Prompt("p", "x"), [Generated(text, 9, True)]
+            )
 
 
 # Values

@@ -5,25 +5,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import regex
 import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tilbench.data.language_classes import profile_text
 from tilbench.data.rows import Document, Pair
 from tilbench.errors import ConfigError, DataError, Refused
 from tilbench.kinds.language import Cues, Language
 from tilbench.kinds.metric import ItemScore, Metric, TaskContext
 from tilbench.kinds.requests import Generated, Generation
-from tilbench_translation import refusals
+from tilbench.loader import load_plugins
 from tilbench_translation.translation import Translation, TranslationSettings
 
 CUES = Cues(passage="Мәтін", question="Сұрақ", options="Нұсқалар", answer="Жауап")
 KAZAKH = Language(
     tag="kk-Cyrl", name="Kazakh", native_name="Қазақша", script="Cyrl", alphabet="аәбвгғқңөұүһі", cues=CUES
-)
-RUSSIAN = Language(
-    tag="ru-Cyrl", name="Russian", native_name="Русский", script="Cyrl", alphabet="абвгдеёжзы", cues=CUES
 )
 PAIRS = [
     Pair("p1", "The weather is warm today.", "Бүгін күн жылы."),
@@ -43,10 +42,12 @@ def scored(made: Translation, hypotheses: Sequence[str], pairs: Sequence[Pair] =
     return [made.score(pair, [Generated(text, 1, complete=True)]) for pair, text in zip(pairs, hypotheses, strict=True)]
 
 
-@pytest.fixture
-def told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take a text for Russian that has a letter only Russian has, as an identifier of languages would."""
-    monkeypatch.setattr(refusals, "identify", lambda text, _: "ru-Cyrl" if "ё" in text else None)
+REGISTERED: Sequence[Language] = [each for _, each in load_plugins().registry.all("languages") if not each.domain]
+WITH_PROFILE = [each for each in REGISTERED if each.profile]
+REAL = next(each for each in REGISTERED if each.tag == "kk-Cyrl")
+RUSSIAN = ["Сегодня на улице очень тепло.", "Мой брат каждый день ходит в школу.", "Книга лежит на столе у окна."]
+KARAKALPAK = "Qaraqalpaqstan Respublikası Ózbekstan quramındaǵı suveren respublika bolıp esaplanadı."
+CRIMEAN_TATAR = "Qırım yarımadası Qara deñizniñ şimaliy yalısında yerleşe ve pek dülber bir yerdir."
 
 
 def test_it_is_a_metric() -> None:
@@ -130,11 +131,12 @@ def test_settings_reach_sacrebleu() -> None:
 
 
 def test_the_signatures_are_notes_of_the_record() -> None:
-    chrf, bleu = metric(tokenize="intl").notes
+    chrf, bleu, untold = metric(tokenize="intl").notes
     assert chrf.startswith("chrfpp: nrefs:1|case:mixed|eff:yes|nc:6|nw:2|space:no|version:")
     assert bleu.startswith("bleu: nrefs:1|case:mixed|eff:no|tok:intl|smooth:exp|version:")
-    *_, languages = metric(TaskContext(KAZAKH, languages=[KAZAKH, RUSSIAN])).notes
-    assert languages == "off_target_rate: kk-Cyrl told apart from ru-Cyrl"
+    assert untold == "off_target_rate: none; kk-Cyrl has no profile: no text is said to be in another language"
+    *_, languages = metric(TaskContext(REAL)).notes
+    assert languages.startswith("off_target_rate: another language is 4 times as likely as kk-Cyrl by py3langid 0.4")
 
 
 def test_intervals_hold_the_score_and_narrow_with_more_segments() -> None:
@@ -166,24 +168,53 @@ def test_empty_hypotheses_are_not_scored() -> None:
         made.aggregate(scored(made, ["", " ", "\t", HYPOTHESES[3]]))
 
 
-@pytest.mark.usefixtures("told_apart")
 def test_hypotheses_in_another_language_are_not_scored() -> None:
-    made = metric(TaskContext(KAZAKH, languages=[KAZAKH, RUSSIAN]))
+    made = metric(TaskContext(REAL))
     with pytest.raises(Refused, match="3 of 4 hypotheses are in another language than kk-Cyrl"):
-        made.aggregate(scored(made, ["День тёплый.", "Он идёт в школу.", "Её книга.", HYPOTHESES[3]]))
+        made.aggregate(scored(made, [*RUSSIAN, HYPOTHESES[3]]))
 
 
-@pytest.mark.usefixtures("told_apart")
 def test_one_odd_hypothesis_is_counted_and_the_rest_scored() -> None:
-    made = metric(TaskContext(KAZAKH, languages=[KAZAKH, RUSSIAN]))
-    values = made.aggregate(scored(made, ["", "Он идёт в школу.", PAIRS[2].target, "Біз шай ішеміз."]))
+    made = metric(TaskContext(REAL))
+    values = made.aggregate(scored(made, ["", RUSSIAN[1], PAIRS[2].target, "Біз шай ішеміз."]))
     assert [values[f"{name}_rate"].value for name in ("empty", "off_target", "equal")] == [0.25, 0.25, 0.25]
     assert values["chrfpp"].value > 0
 
 
-def test_without_other_languages_the_language_is_not_judged() -> None:
-    made = metric()
-    assert "off_target_rate" not in made.aggregate(scored(made, HYPOTHESES))
+@pytest.mark.parametrize("language", REGISTERED, ids=lambda each: each.tag)
+def test_no_language_refuses_its_own_text(language: Language) -> None:
+    """One with a profile knows its own sentences; one without says nothing of any."""
+    own = {"kaa-Latn": KARAKALPAK, "crh-Latn": CRIMEAN_TATAR}.get(language.tag, KARAKALPAK)
+    if language.profile:
+        own = profile_text(language.profile)
+    sentences = [part for part in regex.split(r"(?<=[.!?])\s+", own) if len(part) > 40][:40]
+    pairs = [Pair(f"p{place}", "x", "?") for place in range(len(sentences))]
+    made = metric(TaskContext(language, languages=REGISTERED))
+    values = made.aggregate(scored(made, sentences, pairs))
+    if language.profile:
+        assert values["off_target_rate"].value <= 0.05
+    else:
+        assert "off_target_rate" not in values
+        assert made.notes[-1].startswith(f"off_target_rate: none; {language.tag} has no profile")
+
+
+@pytest.mark.parametrize("language", WITH_PROFILE, ids=lambda each: each.tag)
+def test_every_language_refuses_the_others(language: Language) -> None:
+    made = metric(TaskContext(language))
+    for other in WITH_PROFILE:
+        if other is not language:
+            texts = [part for part in regex.split(r"(?<=[.!?])\s+", profile_text(other.profile)) if len(part) > 60][:20]
+            with pytest.raises(Refused, match=f"in another language than {language.tag}"):
+                made.aggregate(scored(made, texts, [Pair(f"p{place}", "x", "?") for place in range(len(texts))]))
+
+
+def test_the_languages_that_are_installed_decide_nothing() -> None:
+    for language in REGISTERED:
+        alone, among = (metric(TaskContext(language, languages=some)) for some in ([language], REGISTERED))
+        for text in (*RUSSIAN, *HYPOTHESES, KARAKALPAK, CRIMEAN_TATAR):
+            assert scored(alone, [text], PAIRS[:1]) == scored(among, [text], PAIRS[:1])
+        assert alone.deciding == among.deciding
+        assert alone.notes == among.notes
 
 
 def test_a_refusal_is_a_record_with_its_reason(tmp_path: Path, tilbench: Callable[..., Any]) -> None:
@@ -233,7 +264,6 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     return write(tmp_path / "hyp", HYPOTHESES), write(tmp_path / "ref", [pair.target for pair in PAIRS])
 
 
-@pytest.mark.usefixtures("told_apart")
 def test_files_are_scored_as_sacrebleu_scores_them(files: tuple[Path, Path], tilbench: Callable[..., Any]) -> None:
     ended = tilbench("score-translation", *files, files[1], "--language", "kk-Cyrl", "--ter", "--json")
     assert ended.status == 0, ended.err
@@ -247,7 +277,6 @@ def test_files_are_scored_as_sacrebleu_scores_them(files: tuple[Path, Path], til
     assert math.isclose(float(plain.out.split()[1]), printed["values"]["chrfpp"]["value"], abs_tol=0.5)
 
 
-@pytest.mark.usefixtures("told_apart")
 def test_files_that_cannot_be_translations_are_refused(
     files: tuple[Path, Path], tmp_path: Path, tilbench: Callable[..., Any]
 ) -> None:

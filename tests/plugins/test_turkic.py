@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tilbench.data.language_id import identify, profile_text
+from tilbench.data.language_classes import profile_text
+from tilbench.data.language_id import identify
 from tilbench.kinds.language import Language
 from tilbench.loader import load_plugins
 from tilbench.testing.registered import conformance

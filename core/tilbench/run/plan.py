@@ -100,7 +100,9 @@ def _plan(suite: Suite, task: Task, registry: Registry, data_dir: Path | None, l
             requests = {row.id: tuple(metric.requests(row)) for row in rows.rows}
     except (ConfigError, DataError) as error:
         raise type(error)(f"{where}: {error}") from None
-    used = _used(suite, task, metric_class, metric.headline, settings, tag, rows, examples, name, language)
+    used = _used(
+        suite, task, metric_class, metric.headline, settings, tag, rows, examples, name, language, _deciding(metric)
+    )
     return PlannedTask(used, metric, rows.rows, requests, distributions=frozenset({entry.distribution}))
 
 
@@ -126,9 +128,27 @@ def _plan_borrowed(
         return PlannedTask(used, None, missing=str(error))
     except (ConfigError, DataError) as error:
         raise type(error)(f"suite {suite.name}, task {task.name}: {error}") from None
-    used = _used(suite, task, harness, metric.headline, bound.settings, task.language, rows, None, rows.name, language)
+    used = _used(
+        suite,
+        task,
+        harness,
+        metric.headline,
+        bound.settings,
+        task.language,
+        rows,
+        None,
+        rows.name,
+        language,
+        _deciding(metric),
+    )
     distribution = registry.entry("metrics", task.metric).distribution
     return PlannedTask(used, metric, rows.rows, requests, distributions=frozenset({distribution}))
+
+
+def _deciding(metric: Metric) -> Mapping[str, Any]:
+    """Return what the metric states that its values depend on besides what every task has."""
+    stated: Mapping[str, Any] = getattr(metric, "deciding", {})
+    return stated
 
 
 def _shareable(rows: Rows, data_dir: Path | None) -> Rows:
@@ -149,6 +169,7 @@ def _used(
     examples: Rows | None,
     name: str,
     language: Language | None = None,
+    deciding: Mapping[str, Any] | None = None,
 ) -> TaskUsed:
     dataset = DatasetUsed(
         name=name,
@@ -170,6 +191,8 @@ def _used(
         "examples": examples.fingerprint if examples else "",
         "seed": suite.seed,
     }
+    if deciding:  # a metric without such inputs keeps the fingerprints of its records
+        decisive["deciding"] = deciding
     return TaskUsed(
         suite=suite.name,
         suite_version=suite.version,

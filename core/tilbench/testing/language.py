@@ -12,7 +12,8 @@ from typing import ClassVar
 import regex
 
 from tilbench.data.dataset import Dataset
-from tilbench.data.language_id import profile_text
+from tilbench.data.language_classes import LEAST_PROFILE, profile_text
+from tilbench.data.language_id import identify
 from tilbench.data.resolve import load_rows
 from tilbench.data.rows import Conversation, Document, Pair, Probe, Prompt, Question, Reading, Row
 from tilbench.data.samples import LAYOUT, sample_datasets
@@ -27,9 +28,6 @@ PLACEHOLDER = "replace-me"
 
 _SHIPPED = {"train": 20, "heldout": 8, "dev": 5, "test": 30, "probes": 10, "prompts": 10}
 """Least rows of each sample file of a language that comes with tilbench."""
-
-_PROFILE = 2000
-"""Least letters of a profile, about 300 words."""
 
 
 class LanguageConformance(Conformance):
@@ -141,15 +139,21 @@ class LanguageConformance(Conformance):
         """Its profile is running text in the script, long enough, and all but its names is in the alphabet."""
         language = self.language()
         if not language.profile:
-            raise NotApplicable("it has no profile: only its script tells it from other languages")
+            raise NotApplicable("it has no profile: texts in it cannot be told from others")
         text = profile_text(language.profile)
         letters = regex.findall(r"\p{L}", text)
-        require(len(letters) >= _PROFILE, f"the profile has {len(letters)} letters, and {_PROFILE} are the least")
+        if any(row.id.startswith(PLACEHOLDER) for row in self._in_profile()):
+            raise NotApplicable("its profile is the sample text, whose rows are placeholders still")
+        require(
+            len(letters) >= LEAST_PROFILE, f"the profile has {len(letters)} letters, and {LEAST_PROFILE} are the least"
+        )
         share = len(_outside("".join(letters), language)) / len(letters)
         require(share <= 0.05, f"{share:.0%} of the letters of the profile are not in the script {language.script}")
         known = set(language.alphabet + language.alphabet.upper())
         strange = sum(letter not in known for letter in letters) / len(letters)
         require(strange <= 0.05, f"{strange:.0%} of the letters of the profile are not in the alphabet")
+        found = identify(text, [language])
+        require(found == language.tag, f"the profile is said to be in {found}, not in {language.tag}")
 
     def test_samples_are_not_placeholders(self) -> None:
         """The rows that `tilbench new language` wrote have been replaced."""
@@ -211,6 +215,11 @@ class LanguageConformance(Conformance):
             assert isinstance(row, Probe)
             bare = row.prompt == row.prompt.strip() and row.target == row.target.strip()
             require(bare, f"probe {row.id} begins or ends with white space")
+
+    def _in_profile(self) -> Sequence[Row]:
+        """Return the rows of the sample file that is the profile, if one is."""
+        file = self.language().profile.rpartition("/")[2]
+        return self.samples().get(file.removesuffix(".jsonl"), ())
 
     def _paragraphs(self, name: str) -> dict[str, str]:
         found: dict[str, str] = {}
