@@ -71,6 +71,22 @@ def test_a_second_run_scores_and_writes_nothing(records: Path, suite: Path, tilb
     assert {path: path.stat().st_mtime_ns for path in records.glob("small/*/*")} == before
 
 
+def test_results_of_another_engine_version_are_scored_again(
+    records: Path, suite: Path, tilbench: Tilbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = record(records, "bpb-kk", "ngram")
+    newer = before["measured"]["engine"] + 1
+    for module in ("journal", "execute"):
+        package = "run" if module == "execute" else "scoring"
+        monkeypatch.setattr(f"tilbench.{package}.{module}.ENGINE_VERSION", newer)
+    outcome = tilbench("run", suite, "--out", records, "--tasks", "bpb-kk")
+    assert outcome.status == 0
+    assert " 0 requests answered" not in outcome.err
+    after = record(records, "bpb-kk", "ngram")
+    assert (after["measured"]["engine"], after["measured"]["reused"]) == (newer, 0)
+    assert after["values"] == before["values"]
+
+
 def test_a_changed_limit_is_another_task_and_the_old_record_stays(
     records: Path, suite: Path, tilbench: Tilbench
 ) -> None:

@@ -35,7 +35,7 @@ from tilbench.kinds.requests import (
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.loader import Host
 from tilbench.scoring.engine import TorchLanguageModel
-from tilbench.scoring.journal import Journal
+from tilbench.scoring.journal import ENGINE_VERSION, Journal
 from tilbench.scoring.likelihood import Segment, SegmentScorer
 from tilbench.scoring.prefix import Prefix
 from tilbench.scoring.states import Budget, row_states, tree_states
@@ -342,6 +342,17 @@ def test_one_models_answers_are_never_anothers(journal: Journal) -> None:
     journal.add("a", [(request, Likelihood(-1.0, 1))])
     assert journal.known("a", [request]) == {request: Likelihood(-1.0, 1)}
     assert journal.known("b", [request]) == {}
+
+
+def test_answers_of_another_engine_version_are_not_known(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = Document("сөз")
+    journal.add("one", [(request, Likelihood(-1.0, 3))])
+    with monkeypatch.context() as patch:
+        patch.setattr("tilbench.scoring.journal.ENGINE_VERSION", ENGINE_VERSION + 1)
+        assert journal.known("one", [request]) == {}
+        journal.add("one", [(request, Likelihood(-2.0, 3))])
+        assert journal.known("one", [request]) == {request: Likelihood(-2.0, 3)}
+    assert journal.known("one", [request]) == {request: Likelihood(-1.0, 3)}
 
 
 def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:

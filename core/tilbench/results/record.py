@@ -117,6 +117,8 @@ class Measured(Schema):
     requests: int
     reused: int
     """Requests whose answers were in the journal already."""
+    engine: int = 0
+    """Version of the scoring engine (`tilbench.scoring.journal`); a run does not reuse records of another one."""
     tokens: int
     """Tokens in the answers."""
     peak_memory_bytes: int

@@ -17,7 +17,7 @@ from tilbench.run.memory import peak_memory
 from tilbench.run.models import ModelSource
 from tilbench.run.plan import PlannedTask
 from tilbench.run.score import score_task
-from tilbench.scoring.journal import Journal
+from tilbench.scoring.journal import ENGINE_VERSION, Journal
 
 __all__ = ["Progress", "Share", "as_score", "run_model"]
 
@@ -74,6 +74,8 @@ def run_model(
         used = task.used
         old = store.find(used.suite, used.name, used.fingerprint, card.name, card.fingerprint)
         blank = _blank(task, card, environment, unopened, command)
+        if old is not None and old.measured.engine != ENGINE_VERSION:
+            old = None  # the engine would answer otherwise today
         if old is not None and (old.status == "done" or (blank and old.reason == blank.reason)):
             found[used.name] = old
         elif blank is not None:
@@ -220,6 +222,7 @@ def _measured(command: str, wall_seconds: float = 0.0, requests: int = 0, reused
         reused=reused,
         tokens=tokens,
         peak_memory_bytes=peak_memory(),
+        engine=ENGINE_VERSION,
     )
 
 

@@ -36,15 +36,16 @@ def _record(suite: Suite, macro: Macro, parts: Sequence[Record], store: RecordSt
             )
     task = _task(suite, macro, parts)
     model = parts[0].model
-    found = store.find(suite.name, macro.name, task.fingerprint, model.name, model.fingerprint)
-    if found is not None:
-        return found
     items = macro_items(parts, macro.value)
     first = parts[0].values[macro.value]
+    values = {macro.value: macro_score(items, first.unit, first.direction, macro.weight)}
+    found = store.find(suite.name, macro.name, task.fingerprint, model.name, model.fingerprint)
+    if found is not None and found.values == values:
+        return found
     record = Record(
         task=task,
         model=model,
-        values={macro.value: macro_score(items, first.unit, first.direction, macro.weight)},
+        values=values,
         environment=parts[0].environment,
         measured=parts[0].measured.model_copy(update={"wall_seconds": 0.0, "requests": 0, "reused": 0, "tokens": 0}),
     )
