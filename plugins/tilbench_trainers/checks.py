@@ -8,6 +8,7 @@ from tilbench.config.model import Recipe
 from tilbench.data.batch import rank_rows
 from tilbench.errors import ConfigError, Unsupported
 from tilbench.kinds.hardware import HardwareProfile
+from tilbench.kinds.tokenizer import ids_without_rows
 from tilbench.kinds.trainer import TrainingJob
 from tilbench_trainers.forward import check_compiler
 from tilbench_trainers.parallel import check_sharding, sharded
@@ -28,7 +29,7 @@ def checked_recipe(job: TrainingJob) -> Recipe:
         raise ConfigError(
             f"recipe.sequence_length {recipe.sequence_length} is more than the model's {longest} positions"
         )
-    if job.tokenizer.size > vocabulary:
+    if ids_without_rows(job.tokenizer, vocabulary):
         raise ConfigError(
             f"the tokenizer has {job.tokenizer.size:,} ids and the embedding {vocabulary:,} rows; set vocab_size"
         )

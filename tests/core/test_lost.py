@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -33,9 +34,10 @@ from tilbench.kinds.requests import (
     Tokens,
     Unanswered,
 )
-from tilbench.kinds.tokenizer import Tokenizer
+from tilbench.kinds.tokenizer import Tokenizer, ids_without_rows
 from tilbench.loader import Host
 from tilbench.scoring.lost import common_bytes, lost_after, lost_bytes
+from tilbench.scoring.split import Split, splits
 
 KAZAKH = "Абай — ұлы ақын, ойшыл.\nОның өлеңдерін бүгін де оқиды; 1845 жылы туған."
 BITS = math.log(2)
@@ -198,6 +200,23 @@ def test_what_a_continuation_loses_is_its_own(tokenizers: Any, name: str, contex
     assert alone - 1 <= lost <= alone + 1  # a space at the beginning may be lost in one of them
 
 
+def test_a_token_over_the_join_gives_nothing_away(host: Host, tmp_path: Path) -> None:
+    """A vocabulary with ":▁A": after "Жауап:" both letters are scored, each encoded alone."""
+    letters = ["▁", *dict.fromkeys("Жауап:ABy"), ":▁", ":▁A"]
+    fast = Fast(models.BPE({piece: place for place, piece in enumerate(letters)}, [(":", "▁"), (":▁", "A")]))
+    fast.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never", split=False)
+    fast.decoder = decoders.Metaspace(prepend_scheme="never")
+    wrap: Any = PreTrainedTokenizerFast
+    wrap(tokenizer_object=fast).save_pretrained(tmp_path)
+    tokenizer = host.registry.get("tokenizers", "huggingface").load(str(tmp_path))
+    requests = [Continuation("Жауап:", " A"), Continuation("Жауап:", " B"), Continuation("Жауап:", " Ay")]
+    found = list(splits(tokenizer, requests, tokenizer.size))
+    assert all(isinstance(split, Split) for split in found)
+    assert [tokenizer.decode(getattr(split, "targets")) for split in found] == [" A", " B", " Ay"]  # noqa: B009
+    assert [tokenizer.decode(getattr(split, "context")) for split in found] == ["Жауап:"] * 3  # noqa: B009
+    assert [getattr(split, "lost") for split in found] == [0, 0, 0]  # noqa: B009
+
+
 LOSSY = ["five words", "English pieces", "lower case", "no vowels"]
 some_text = st.text("абОҚ екі TREE tree,.1\n", min_size=1, max_size=40).filter(str.strip)
 
@@ -247,6 +266,31 @@ def test_the_contexts_losses_are_told_apart(models_of: Any) -> None:
     assert (choice.lost, choice.lost_context) == (0, size(" алма")) == (text.lost, text.lost_context)
     (ids,) = ask(model, Tokens("бір алма"))
     assert isinstance(ids, TokenIds)
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_a_token_beyond_the_embedding_concerns_texts_that_have_it_only(
+    tmp_path: Path, folders: Any, host: Host, special: bool
+) -> None:
+    """As of google/gemma-3-270m, whose token for images has an id more than the embedding has rows."""
+    loader, family = (host.registry.get(kind, "huggingface") for kind in ("loaders", "tokenizers"))
+    shutil.copytree(folders("whole"), tmp_path / "more")
+    path = tmp_path / "more" / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    rows = max(token["id"] for token in content["added_tokens"]) + 1
+    content["added_tokens"].append({"id": rows, "content": "<pad>", "special": special, **flags})
+    path.write_text(json.dumps(content), encoding="utf-8")
+    tokenizer = family.load(str(tmp_path / "more"))
+    assert (tokenizer.size, ids_without_rows(tokenizer, rows)) == (rows + 1, 0 if special else 1)
+    more = loader.open(str(tmp_path / "more"), OpenOptions(load_tokenizer=family.load))
+    whole = loader.open(str(folders("whole")), OpenOptions(load_tokenizer=family.load))
+    requests: list[Request] = [Document("Абай"), Continuation("Абай", " ақын"), Generation("Абай")]
+    assert ask(more, *requests) == ask(whole, *requests)
+    (spelled,) = ask(more, Document("a <pad> b"))
+    assert isinstance(spelled, Likelihood if special else Unanswered)
+    if isinstance(spelled, Unanswered):
+        assert spelled.reason == f"its text has the token id {rows}, and the embedding {rows} rows"
 
 
 SUITE = """

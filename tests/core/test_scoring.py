@@ -35,6 +35,7 @@ from tilbench.kinds.requests import (
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.loader import Host
 from tilbench.scoring.engine import TorchLanguageModel
+from tilbench.scoring.generate import Job
 from tilbench.scoring.journal import ENGINE_VERSION, Journal
 from tilbench.scoring.likelihood import Segment, SegmentScorer
 from tilbench.scoring.prefix import Prefix
@@ -259,6 +260,32 @@ def test_greedy_text_is_what_full_forwards_choose(opened: Opened) -> None:
             break
         new.append(best)
     assert getattr(answer, "text") == opened.tokenizer.decode(new)  # noqa: B009
+
+
+def test_rows_beyond_the_tokenizer_are_never_chosen(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoding = Decoding(max_new_tokens=8)
+    asked = [
+        Generation("Жел", decoding),
+        Generation("Күн", replace(decoding, repetition_penalty=1.2, no_repeat_ngram=2)),
+        Generation("Жел", replace(decoding, temperature=1.0)),
+        Generation("Жел", replace(decoding, temperature=1.0, top_k=3)),
+        Generation("Жел", replace(decoding, temperature=1.0, top_p=0.5)),
+    ]
+    before = opened.answers(asked)
+    size, decoder = opened.tokenizer.size, opened.model._decoder
+    project = decoder.project
+
+    def likeliest(hidden: torch.Tensor) -> torch.Tensor:
+        logits = project(hidden).clone()
+        logits[..., size:] += 1000
+        return logits
+
+    assert size < decoder.vocab_size
+    monkeypatch.setattr(decoder, "project", likeliest)
+    assert opened.answers(asked) == before
+    for request in asked:
+        answer = opened.model.stream(Job(request, opened.model.prompt(request.prompt)), lambda text: None)
+        assert answer.text == getattr(before[request], "text")  # noqa: B009
 
 
 def test_sampling_depends_on_the_seed_and_not_on_what_else_is_asked(opened: Opened) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-__all__ = ["SpecialTokens", "Tokenizer", "TokenizerFamily"]
+__all__ = ["SpecialTokens", "Tokenizer", "TokenizerFamily", "ids_without_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +80,13 @@ class TokenizerFamily(Protocol):
 
     def train(self, texts: Iterable[str], options: Mapping[str, Any]) -> Tokenizer:
         """Train on `texts`. Raises ConfigError for bad options, Unsupported where nothing can be trained."""
+
+
+def ids_without_rows(tokenizer: Tokenizer, rows: int) -> int:
+    """Return how many ids that a text can have, or that stands at its ends, an embedding of `rows` rows lacks.
+
+    Other special tokens may lie beyond it, as Gemma 3's token for images does: no text becomes one.
+    """
+    special = tokenizer.special
+    never = set(special.named.values()) - {special.bos, special.eos}
+    return sum(token not in never for token in range(rows, tokenizer.size))

@@ -28,7 +28,7 @@ from tilbench.config.model import ArchitectureRef, TokenizerRef
 from tilbench.config.references import parse_spec
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
 from tilbench.kinds.language_model import OpenOptions, Published
-from tilbench.kinds.tokenizer import Tokenizer
+from tilbench.kinds.tokenizer import Tokenizer, ids_without_rows
 from tilbench.paths import atomic_folder, file_digest
 from tilbench.registry import Registry
 from tilbench.run.import_state import Row, left_over, map_state, native_shapes
@@ -203,7 +203,7 @@ def _fitted(
     source: str,
 ) -> Import:
     """Return the import, its tokenizer one that the embedding has rows for."""
-    if tokenizer.size > config.vocab_size:
+    if ids_without_rows(tokenizer, config.vocab_size):
         raise CheckpointError(
             f"{source}: the tokenizer has {tokenizer.size:,} ids and the embedding {config.vocab_size:,} rows; it is "
             "not the one that the model was trained with"

@@ -18,7 +18,7 @@ from tilbench.data.resolve import Rows, fingerprint
 from tilbench.data.rows import Conversation, Document
 from tilbench.errors import CheckpointError, ConfigError, DataError, Unsupported
 from tilbench.kinds.hardware import HardwareProfile
-from tilbench.kinds.tokenizer import Tokenizer
+from tilbench.kinds.tokenizer import Tokenizer, ids_without_rows
 from tilbench.kinds.trainer import Source, Start, TrainingJob
 from tilbench.paths import atomic_folder
 from tilbench.ranks import Ranks, joined
@@ -266,7 +266,7 @@ def _kept(training: Training, family: Any, out: Path, folder: Path) -> Tokenizer
     The trainer, which knows every field that makes a run another one, is only reached with a tokenizer that fits.
     """
     tokenizer: Tokenizer = family.load(str(folder))
-    if tokenizer.size > training.config.vocab_size:
+    if ids_without_rows(tokenizer, training.config.vocab_size):
         was = read_json(out / RUN).get("model", "unknown") if (out / RUN).is_file() else "unknown"
         raise CheckpointError(
             f"{out} is a different run: model was {was}, with a tokenizer of {tokenizer.size:,} ids, and is now "
@@ -276,7 +276,7 @@ def _kept(training: Training, family: Any, out: Path, folder: Path) -> Tokenizer
 
 
 def _fitting(training: Training, tokenizer: Tokenizer) -> Tokenizer:
-    if tokenizer.size > training.config.vocab_size:
+    if ids_without_rows(tokenizer, training.config.vocab_size):
         raise ConfigError(
             f"{training.reference}: the tokenizer has {tokenizer.size:,} ids and the embedding "
             f"{training.config.vocab_size:,} rows; lower the tokenizer's vocab_size or raise "

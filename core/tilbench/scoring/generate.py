@@ -248,7 +248,8 @@ class _Batch:
         self._settings = self._by_settings()
 
     def choose(self, logits: Tensor) -> Tensor:
-        """Return the next id [B] of each row."""
+        """Return the next id [B] of each row; embedding rows beyond the tokenizer's ids are no tokens."""
+        logits = logits[:, : self._tokenizer.size]
         seen, uniform = self._seen[:, : self._width + self._steps], self._uniforms[:, self._steps]
         if len(self._settings) == 1:
             return choose(logits, seen, self._settings[0][0], uniform)

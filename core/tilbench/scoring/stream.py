@@ -64,7 +64,7 @@ class Streamer:
         rest = self._unread(ids, limit)
         self.read = len(rest)
         while True:
-            logits = self._decoder.project(self._forward(rest))  # [1, V]
+            logits = self._decoder.project(self._forward(rest))[:, : self._tokenizer.size]  # [1, V]
             before = [*ids, *text.ids] if needs_history(decoding) else []
             seen = torch.tensor([before], dtype=torch.int64, device=self._device)
             token = int(choose(logits, seen, decoding, drawn[len(text.ids), None]))
