@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,9 @@ def with_adapter(module: nn.Module, adapter: Adapter) -> HuggingFaceDecoder:
     model: Any = module.model
     if adapter.quantization != "none" and not getattr(model, "is_quantized", False):
         model = _quantised(model)
-    with quiet():
+    with quiet(), warnings.catch_warnings():
+        # peft sees by itself that GPT-2's layers hold their matrices the other way round, and warns that it did.
+        warnings.filterwarnings("ignore", message="fan_in_fan_out", category=UserWarning)
         try:
             adapted: Any = get_peft_model(model, settings)
         except (TypeError, ValueError) as error:

@@ -127,7 +127,7 @@ class HuggingFaceArchitecture:
         if source.adapter is not None:
             raise Unsupported(f"{reference} is an adapter; merge it first with 'tilbench merge', and start from that")
         prefix = read_prefix(source.tokenizer, source.config)
-        return Start(reference, prefix.id if prefix.contexts else None, (source.fingerprint(),))
+        return Start(reference, prefix.id, prefix.contexts, (source.fingerprint(),))
 
     def start(self, config: HuggingFaceConfig, reference: str, *, dtype: torch.dtype, quantization: str) -> nn.Module:
         """Return the decoder of a Transformers folder or `hf:org/name@revision`, to train on.

@@ -18,19 +18,17 @@ __all__ = ["live_model"]
 
 
 @contextmanager
-def live_model(job: TrainingJob, device: torch.device, prefix: int | None, step: int) -> Iterator[TorchLanguageModel]:
+def live_model(job: TrainingJob, device: torch.device, prefix: Prefix, step: int) -> Iterator[TorchLanguageModel]:
     """Give the module as it is after `step`, with no copy of it, as its checkpoint would be opened.
 
-    prefix: id of the token that every document begins with in training; None where there is none. Afterwards module and
-    random generators are as they were.
+    prefix: what its checkpoints say that texts begin with. Afterwards module and random generators are as they were.
     """
     module = job.module
     model = TorchLanguageModel(
         ModelCard(name=f"{job.out}@{step}", fingerprint="", supports=SUPPORTED),
         cast("Decoder", module),
         job.tokenizer,
-        # As a checkpoint of ours is opened: what documents begin with stands before contexts too.
-        Prefix(prefix, contexts=prefix is not None, label="none" if prefix is None else f"id {prefix}"),
+        prefix,
         OpenOptions(device=str(device), load_tokenizer=lambda _: job.tokenizer),
     )
     accelerators = [] if device.type == "cpu" else [torch.get_device_module(device).current_device()]

@@ -23,7 +23,9 @@ from tilbench.config.model import Recipe
 from tilbench.data.batch import Batches, rank_rows
 from tilbench.data.packing import key_of
 from tilbench.kinds.architecture import Decoder
+from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.kinds.trainer import Stopped, TrainingJob
+from tilbench.scoring.prefix import Prefix
 from tilbench_trainers.average import Average
 from tilbench_trainers.batches import Progress, text_batches
 from tilbench_trainers.board import TENSORBOARD, Board
@@ -34,6 +36,7 @@ from tilbench_trainers.guard import Guard, check_ids
 from tilbench_trainers.interrupts import StopRequests
 from tilbench_trainers.optimizer import clip, make_optimizer, trainable
 from tilbench_trainers.parallel import Whole
+from tilbench_trainers.prefix import prefix_rule
 from tilbench_trainers.record import claim, run_record
 from tilbench_trainers.schedule import learning_rate
 from tilbench_trainers.state import State, clean, last_checkpoint, restore, save, write_model
@@ -68,18 +71,17 @@ class Pretrain:
         with torch.random.fork_rng(devices=accelerators, device_type=device.type if accelerators else "cuda"):
             return _Loop(self, job, recipe, device, record).run(last)
 
-    def prefix(self, job: TrainingJob) -> int | None:
-        """Return the token that every document begins with, and that stands between documents: eos, else bos."""
-        special = job.tokenizer.special
+    def fresh_prefix(self, special: SpecialTokens) -> int | None:
+        """Return the token that texts begin with where the weights are fresh: eos, which stands between documents."""
         return special.eos if special.eos is not None else special.bos
 
-    def batches(self, job: TrainingJob, separator: int | None, progress: Progress) -> Batches:
-        """Return what the steps read: rows of running text, documents end to end with `separator` between them."""
-        return text_batches(job, separator, progress)
+    def batches(self, job: TrainingJob, prefix: Prefix, progress: Progress) -> Batches:
+        """Return what the steps read: rows of running text, documents end to end with the prefix between them."""
+        return text_batches(job, prefix.id, progress)
 
-    def validator(self, job: TrainingJob, device: torch.device, separator: int | None) -> Validation:
+    def validator(self, job: TrainingJob, device: torch.device, prefix: Prefix) -> Validation:
         """Return what measures the module on held-out rows."""
-        return Validator(job, device, separator)
+        return Validator(job, device, prefix)
 
 
 class _Loop:
@@ -88,7 +90,7 @@ class _Loop:
     ) -> None:
         self.trainer, self.ranks = trainer, job.ranks
         self.job, self.recipe, self.device, self.record = job, recipe, device, record
-        separator = trainer.prefix(job)
+        prefix = prefix_rule(trainer.fresh_prefix(job.tokenizer.special), job.start)
         self.whole = Whole(job.module, recipe, device, job.ranks)  # its copy is made while the device is empty
         self.module = job.module.to(device)
         self.decoder = cast("Decoder", self.module)
@@ -104,12 +106,12 @@ class _Loop:
             device=device,
             ranks=job.ranks,
             digest=record["digest"],
-            prefix=separator,
+            prefix=prefix,
             lineage=job.start.lineage if job.start else (),
         )
         seen = replace(job, module=self.whole.module)
-        validator, write = trainer.validator(seen, device, separator), partial(write_model, job, recipe, self.state)
-        self.watch = Watch(seen, recipe, device, separator, validator, write)
+        validator, write = trainer.validator(seen, device, prefix), partial(write_model, job, recipe, self.state)
+        self.watch = Watch(seen, recipe, device, prefix, validator, write)
         self.guard = Guard(recipe.spike, job.out)
         self.board = Board(job.out / TENSORBOARD) if recipe.tensorboard and job.ranks.first else None
 

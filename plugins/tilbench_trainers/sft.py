@@ -14,10 +14,12 @@ from tilbench.data.batch import Batches
 from tilbench.data.chat import TEMPLATES
 from tilbench.data.rows import Conversation
 from tilbench.errors import ConfigError
-from tilbench.kinds.tokenizer import Tokenizer
+from tilbench.kinds.tokenizer import SpecialTokens, Tokenizer
 from tilbench.kinds.trainer import Source, Start, TrainingJob
 from tilbench.paths import atomic_path
+from tilbench.scoring.prefix import Prefix
 from tilbench_trainers.batches import Progress
+from tilbench_trainers.prefix import prefix_rule
 from tilbench_trainers.pretrain import Pretrain
 from tilbench_trainers.rows import conversations_of
 from tilbench_trainers.sft_batches import ChatBatches
@@ -43,14 +45,14 @@ class Sft(Pretrain):
             _chat(job.spec.recipe)
         return super().fit(job)
 
-    def prefix(self, job: TrainingJob) -> int | None:
-        """Return the token that every example begins with: that of the weights it starts from, else bos, else eos."""
-        return _prefix(job.tokenizer, job.start)
+    def fresh_prefix(self, special: SpecialTokens) -> int | None:
+        """Return the token that texts begin with where the weights are fresh: bos, else eos."""
+        return special.bos if special.bos is not None else special.eos
 
-    def batches(self, job: TrainingJob, separator: int | None, progress: Progress) -> Batches:
+    def batches(self, job: TrainingJob, prefix: Prefix, progress: Progress) -> Batches:
         """Return what the steps read, and write what became of the conversations into `COUNTS`."""
         recipe = _recipe(job.spec)
-        examples = _examples(_encoder(recipe, job.tokenizer, separator), job.sources)
+        examples = _examples(_encoder(recipe, job.tokenizer, prefix), job.sources)
         with atomic_path(job.out / COUNTS) as aside:
             counts = {
                 name: {
@@ -65,9 +67,9 @@ class Sft(Pretrain):
             aside.write_text(json.dumps(counts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return _batches(recipe, job.sources, examples)
 
-    def validator(self, job: TrainingJob, device: torch.device, separator: int | None) -> Validation:
+    def validator(self, job: TrainingJob, device: torch.device, prefix: Prefix) -> Validation:
         """Return what measures the loss of held-out answers."""
-        encoder = _encoder(_recipe(job.spec), job.tokenizer, separator)
+        encoder = _encoder(_recipe(job.spec), job.tokenizer, prefix)
         heldout = {source.name: encoder.encode(conversations_of(source, heldout=True)).found for source in job.sources}
         return ChatValidator(job.module, device, heldout)
 
@@ -76,7 +78,7 @@ class Sft(Pretrain):
     ) -> Iterator[str]:
         """Yield lines that show what would be learned. Raises as `fit` does before its first step."""
         recipe = _recipe(spec)
-        encoder = _encoder(recipe, tokenizer, _prefix(tokenizer, start))
+        encoder = _encoder(recipe, tokenizer, prefix_rule(self.fresh_prefix(tokenizer.special), start))
         examples = _examples(encoder, sources)
         return preview(tokenizer, encoder, examples, _batches(recipe, sources, examples))
 
@@ -98,14 +100,10 @@ def _chat(recipe: Recipe) -> Chat:
     return recipe.chat
 
 
-def _prefix(tokenizer: Tokenizer, start: Start | None) -> int | None:
-    if start is not None:
-        return start.prefix
-    return tokenizer.special.bos if tokenizer.special.bos is not None else tokenizer.special.eos
-
-
-def _encoder(recipe: Recipe, tokenizer: Tokenizer, prefix: int | None) -> Encoder:
-    return Encoder(tokenizer, _chat(recipe), prefix=prefix, length=recipe.sequence_length)
+def _encoder(recipe: Recipe, tokenizer: Tokenizer, prefix: Prefix) -> Encoder:
+    """Return what makes examples; a prefix for whole documents only is not for conversations."""
+    before = prefix.id if prefix.contexts else None
+    return Encoder(tokenizer, _chat(recipe), prefix=before, length=recipe.sequence_length)
 
 
 def _examples(encoder: Encoder, sources: Sequence[Source]) -> dict[str, tuple[Sequence[Conversation], Examples]]:

@@ -28,6 +28,7 @@ from tilbench.kinds.trainer import TrainingJob
 from tilbench.paths import atomic_folder
 from tilbench.ranks import Ranks
 from tilbench.results.training_log import LOG, read_lines
+from tilbench.scoring.prefix import Prefix
 from tilbench_trainers.average import Average
 from tilbench_trainers.optimizer import trainable
 from tilbench_trainers.parallel import Whole, as_shard, local_part, sharded
@@ -46,7 +47,7 @@ _RESUMABLE = 2
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything that changes in training, and the run's digest, prefix token and lineage, which do not."""
+    """Everything that changes in training, and the run's digest, prefix rule and lineage, which do not."""
 
     module: nn.Module
     whole: Whole
@@ -56,7 +57,7 @@ class State:
     device: torch.device
     ranks: Ranks
     digest: str
-    prefix: int | None
+    prefix: Prefix
     lineage: tuple[str, ...] = ()
 
 
@@ -119,7 +120,8 @@ def write_model(job: TrainingJob, recipe: Recipe, state: State, step: int, folde
         model=job.reference or job.spec.name,
         architecture=resolved_architecture(job),
         tokenizer=job.tokenizer.family,
-        prefix=state.prefix,
+        prefix=state.prefix.id,
+        prefix_contexts=state.prefix.contexts or state.prefix.id is None,
         # Of a weight in 4 bits, two lie in one byte; its quant_state has the shape that it stands for.
         parameters=sum(getattr(each, "quant_state", each).shape.numel() for each in module.parameters()),
         step=step,

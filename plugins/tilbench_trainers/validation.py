@@ -48,14 +48,14 @@ class Validation(Protocol):
 class Validator:
     """Scores each source's held-out documents with the weights as they are."""
 
-    def __init__(self, job: TrainingJob, device: torch.device, prefix: int | None) -> None:
+    def __init__(self, job: TrainingJob, device: torch.device, prefix: Prefix) -> None:
         self._texts = {source.name: heldout_texts(documents_of(source, heldout=True)) for source in job.sources}
         self._module = job.module
         self._model = TorchLanguageModel(
             ModelCard(name=job.reference or job.spec.name, fingerprint="", supports=SUPPORTED),
             cast("Decoder", job.module),
             job.tokenizer,
-            Prefix(prefix, False, f"id {prefix}"),
+            prefix,
             OpenOptions(device=str(device), load_tokenizer=lambda _: job.tokenizer),
         )
 

@@ -15,6 +15,7 @@ from tilbench.config.model import Probe, Recipe, Sample
 from tilbench.kinds.requests import Answer, Decoding, Generated, Generation, NextWord, Ranked, Request
 from tilbench.kinds.trainer import TrainingJob
 from tilbench.scoring.engine import TorchLanguageModel
+from tilbench.scoring.prefix import Prefix
 from tilbench_trainers.live import live_model
 from tilbench_trainers.validation import Validation
 
@@ -32,7 +33,7 @@ class Watch:
         job: TrainingJob,
         recipe: Recipe,
         device: torch.device,
-        prefix: int | None,
+        prefix: Prefix,
         validation: Validation,
         write: Callable[[int, Path], None],
     ) -> None:

@@ -46,13 +46,15 @@ class Source:
 class Start:
     """The checkpoint whose weights a training starts from.
 
-    reference: how it was named. prefix: id that its texts begin with, or None. lineage: fingerprints of it and of what
-    it came from, the oldest first. resume: its folder, where its optimizer, step and so its place in the data are gone
-    on with too.
+    reference: how it was named. prefix: id that its documents begin with, or None. contexts: whether that stands before
+    contexts and conversations too. What is trained from it keeps both. lineage: fingerprints of it and of what it came
+    from, the oldest first. resume: its folder, where its optimizer, step and so its place in the data are gone on with
+    too.
     """
 
     reference: str
     prefix: int | None
+    contexts: bool
     lineage: tuple[str, ...]
     resume: Path | None = None
 

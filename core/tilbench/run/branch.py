@@ -57,6 +57,7 @@ def resolve_branch(
     start = Start(
         reference=f"{run}@{info.step}",
         prefix=info.prefix,
+        contexts=info.prefix_contexts,
         lineage=(*info.lineage, checkpoint_fingerprint(folder)),
         resume=folder,
     )

@@ -68,8 +68,8 @@ def base_origin(spec: ModelSpec, architecture: Any) -> Start | None:
             raise CheckpointError(
                 f"{spec.base} is of architecture {info.architecture.name}, and the spec has {spec.architecture.name}"
             )
-        prefix = info.prefix if info.prefix_contexts else None
-        return Start(spec.base, prefix, (*info.lineage, checkpoint_fingerprint(folder)))
+        lineage = (*info.lineage, checkpoint_fingerprint(folder))
+        return Start(spec.base, info.prefix, info.prefix_contexts, lineage)
     if not hasattr(architecture, "origin"):
         raise Unsupported(
             f"architecture {spec.architecture.name!r} starts from a checkpoint of ours only, and {spec.base!r} is "
