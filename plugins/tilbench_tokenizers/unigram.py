@@ -7,6 +7,7 @@ in each process, and the scores it returns differ by 1e-2 from run to run.
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Mapping
 
 from tilbench.errors import MissingDependency
@@ -16,6 +17,12 @@ __all__ = ["train_pieces"]
 
 _THREADS = 4
 """Fixed, not the machine's: the threads' sums are added in order, so their number decides the digits."""
+_LONGEST = 128
+"""Bytes in a piece: 32 letters of any script, 64 of Cyrillic.
+
+SentencePiece's default of 16 means letters, and its letters are bytes here. Longer pre-tokens (rules of dashes, encoded
+data) are cut for training, because time grows with the square of a piece's length.
+"""
 
 
 def train_pieces(words: Mapping[str, int], room: int) -> list[tuple[str, float]]:
@@ -25,13 +32,22 @@ def train_pieces(words: Mapping[str, int], room: int) -> list[tuple[str, float]]
     Raises MissingDependency where `sentencepiece` is not installed.
     """
     alphabet = sorted(byte_alphabet())
-    pieces = dict(_train(words, room + len(set("".join(words)))) if words else ())
+    stretches = _stretches(words)
+    pieces = dict(_train(stretches, room + len(set("".join(stretches)))) if stretches else ())
     # a byte that never occurred is worth as little as the least likely piece that did
     least = min(pieces.values(), default=-10.0)
     pieces |= {character: least for character in alphabet if character not in pieces}
     longer = sorted((p for p in pieces if len(p) > 1), key=lambda p: (-pieces[p], p))
     kept = {*alphabet, *longer[:room]}
     return sorted(((p, pieces[p]) for p in kept), key=lambda item: (-item[1], item[0]))
+
+
+def _stretches(words: Mapping[str, int]) -> Counter[str]:
+    counts = Counter[str]()
+    for word, count in words.items():
+        for start in range(0, len(word), _LONGEST):
+            counts[word[start : start + _LONGEST]] += count
+    return counts
 
 
 def _train(words: Mapping[str, int], size: int) -> list[tuple[str, float]]:
@@ -56,6 +72,7 @@ def _train(words: Mapping[str, int], size: int) -> list[tuple[str, float]]:
         split_by_number=False,
         split_by_whitespace=False,
         max_sentence_length=1 << 20,
+        max_sentencepiece_length=_LONGEST,
         unk_id=0,
         bos_id=-1,
         eos_id=-1,

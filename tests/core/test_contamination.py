@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 import tracemalloc
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,42 @@ def test_no_items_and_items_of_no_letters() -> None:
 def test_case_width_and_punctuation_make_no_difference() -> None:
     item = "Ｔhe ﬁrst law: a body at rest stays at rest, unless a force acts on it (Newton)."
     assert _found(_scan({"item": item}, item.upper().replace(" ", "\n").replace(":", " —"))) == {"item"}
+
+
+_TURKISH = (
+    "Iğdır'ın ılık kışı ile İzmir'in kıyıları, Işıklar köyünün kırmızı kayısısı ve iri incirleri bilinir, "
+    "ırmağın iki yakasında ise yalnız ışıl ışıl sığırcıklar ile ishakkuşları yaşar."
+)
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        _TURKISH.translate({ord("i"): "İ", ord("ı"): "I"}).upper(),
+        _TURKISH.upper(),  # as a program that knows no Turkish writes it
+        _TURKISH.lower(),  # where İ becomes i and a dot above
+        unicodedata.normalize("NFD", _TURKISH),
+        _TURKISH.replace("'", "’"),
+        _TURKISH.replace("'", "ʼ"),  # a letter to Unicode
+        _TURKISH.replace("'", "´"),
+        _TURKISH.replace("r", "r\u00ad"),
+        _TURKISH.replace("l", "\u200bl"),
+        "\ufeff" + _TURKISH.replace("k", "k\u200d"),
+    ],
+    ids=["upper", "plain-upper", "plain-lower", "nfd", "quote", "letter", "acute", "hyphens", "zero-width", "joiners"],
+)
+def test_a_copy_is_found_whole_however_it_was_re_cased_or_encoded(copy: str) -> None:
+    assert _scan({"item": _TURKISH}, copy).items["item"].covered == 1
+    assert _scan({"item": copy}, _TURKISH).items["item"].covered == 1
+
+
+def test_case_is_folded_not_lowered() -> None:
+    assert (
+        _scan({"item": "Die Straße heißt Große Außenstraße"}, "DIE STRASSE HEISST GROSSE AUSSENSTRASSE")
+        .items["item"]
+        .covered
+        == 1
+    )
 
 
 def test_a_window_does_not_reach_from_one_document_into_the_next() -> None:

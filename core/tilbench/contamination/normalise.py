@@ -1,7 +1,8 @@
-"""Text as it is compared: Unicode NFKC, case-folded, of letters, marks and numbers only.
+"""Text as it is compared: folded (`tilbench.data.fold`) in NFKC, of letters, marks and numbers only.
 
-Everything else parts words, so that punctuation, line breaks and markup make no difference. Both sides of a
-comparison go through the same function.
+Everything else separates words, so that punctuation, line breaks and markup make no difference. Both sides of a
+comparison go through the same function. It takes no language: a training text may be in several, and a copy may have
+been re-cased by a program that knew none.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tilbench.data.fold import fold
 
 __all__ = ["BOUNDARY", "Words", "join", "normalise", "tail"]
 
@@ -40,7 +43,7 @@ class Words:
 
 def normalise(text: str) -> Words:
     """Return the words of `text`; those between two `BOUNDARY` belong to one text."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    folded = fold(text, form="NFKC")
     codes = np.frombuffer(folded.encode("utf-32-le", "surrogatepass"), dtype="<u4")
     inside = _word_characters()[codes]
     before = np.empty(len(codes), dtype=bool)
