@@ -59,5 +59,5 @@ def _numbers(line: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
         for name, values in line.get(group, {}).items():
             flat |= {f"{group}/{name}/{value}": number for value, number in values.items()}
     for place, probe in enumerate(line.get("probes", ())):
-        flat |= {f"probes/{place + 1}/{value}": probe[value] for value in ("rank", "probability")}
+        flat |= {f"probes/{place + 1}/{value}": probe.get(value) for value in ("rank", "probability")}
     return ((name, number) for name, number in flat.items() if number is not None)

@@ -141,7 +141,11 @@ def _found(line: Mapping[str, Any]) -> Iterator[str]:
     if validation := line.get("validation"):
         yield f"{at} validation on held-out text: {_measured(validation)}"
     for probe in line.get("probes", ()):
-        yield f"{at} probe: {probe['prompt']} → {probe['target']}: rank {probe['rank']:,}, p {probe['probability']:.3g}"
+        asked = f"{at} probe: {probe['prompt']} → {probe['target']}"
+        if "unanswered" in probe:
+            yield f"{asked}: not answered, {probe['unanswered']}"
+        else:
+            yield f"{asked}: rank {probe['rank']:,}, p {probe['probability']:.3g}"
     for task, values in line.get("evaluation", {}).items():
         shown = [f"{name} {value:.4f}" for name, value in list(values.items())[:3] if value is not None]
         yield f"{at} {task}: {', '.join(shown) or 'n/a'}"
@@ -151,8 +155,13 @@ def _found(line: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _measured(validation: Mapping[str, Mapping[str, float]]) -> str:
-    """Return the bits per byte of each source, or the loss where bytes are not counted."""
-    return " · ".join(
-        f"{source} {each['bpb']:.4f} bits/byte" if "bpb" in each else f"{source} loss {each['loss']:.4f}"
-        for source, each in validation.items()
-    )
+    """Return the bits per byte of each source, or the loss where they are not known, and what the tokens lose."""
+    return " · ".join(f"{source} {_value(each)}{_losing(each)}" for source, each in validation.items())
+
+
+def _value(measured: Mapping[str, float]) -> str:
+    return f"{measured['bpb']:.4f} bits/byte" if "bpb" in measured else f"loss {measured['loss']:.4f}"
+
+
+def _losing(measured: Mapping[str, float]) -> str:
+    return f" ({measured['lost']:.1%} of bytes lost by the tokenizer)" if measured.get("lost") else ""

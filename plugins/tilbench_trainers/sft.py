@@ -26,7 +26,7 @@ from tilbench_trainers.sft_batches import ChatBatches
 from tilbench_trainers.sft_examples import Encoder, Examples
 from tilbench_trainers.sft_preview import preview
 from tilbench_trainers.sft_validation import ChatValidator
-from tilbench_trainers.validation import Validation
+from tilbench_trainers.validation import Validation, lost_bytes_of
 
 __all__ = ["COUNTS", "Sft"]
 
@@ -70,8 +70,9 @@ class Sft(Pretrain):
     def validator(self, job: TrainingJob, device: torch.device, prefix: Prefix) -> Validation:
         """Return what measures the loss of held-out answers."""
         encoder = _encoder(_recipe(job.spec), job.tokenizer, prefix)
-        heldout = {source.name: encoder.encode(conversations_of(source, heldout=True)).found for source in job.sources}
-        return ChatValidator(job.module, device, heldout)
+        rows = {source.name: conversations_of(source, heldout=True) for source in job.sources}
+        heldout = {name: encoder.encode(each).found for name, each in rows.items()}
+        return ChatValidator(job.module, device, heldout, {name: _lost(job, each) for name, each in rows.items()})
 
     def preview(
         self, spec: ModelSpec, tokenizer: Tokenizer, sources: Sequence[Source], start: Start | None
@@ -81,6 +82,14 @@ class Sft(Pretrain):
         encoder = _encoder(recipe, tokenizer, prefix_rule(self.fresh_prefix(tokenizer.special), start))
         examples = _examples(encoder, sources)
         return preview(tokenizer, encoder, examples, _batches(recipe, sources, examples))
+
+
+def _lost(job: TrainingJob, rows: Sequence[Conversation]) -> float:
+    """Return the share of the answers' bytes that the tokens do not reproduce."""
+    lost, size = lost_bytes_of(
+        job.tokenizer, [text for row in rows for role, text in row.messages if role == "assistant"]
+    )
+    return lost / size if size else 0.0
 
 
 def _recipe(spec: ModelSpec) -> Recipe:

@@ -21,7 +21,15 @@ TOKENS = 32 * 1024
 class ChatValidator:
     """Measures a module on held-out examples, one at a time, in the weights' own dtype."""
 
-    def __init__(self, module: torch.nn.Module, device: torch.device, heldout: Mapping[str, Sequence[Example]]) -> None:
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        device: torch.device,
+        heldout: Mapping[str, Sequence[Example]],
+        lost: Mapping[str, float],
+    ) -> None:
+        """Measure `module` on held-out examples. lost: by source, the share of answers that tokens do not reproduce."""
+        self._lost = lost
         self._module, self._device = module, device
         self._heldout = {name: _first(examples) for name, examples in heldout.items()}
 
@@ -30,11 +38,18 @@ class ChatValidator:
         return any(self._heldout.values())
 
     def measure(self) -> dict[str, dict[str, float]]:
-        """Return by source `loss`, in nats per token of the answers, ends included; the module is left as it was."""
+        """Return by source `loss`, in nats per token of the answers, ends included; the module is left as it was.
+
+        `lost` is there where the tokens do not reproduce all of the answers: the share of their bytes that is lost.
+        """
         training = self._module.training
         self._module.eval()
         try:
-            return {name: {"loss": self._loss(examples)} for name, examples in self._heldout.items() if examples}
+            return {
+                name: {"loss": self._loss(examples), **({"lost": self._lost[name]} if self._lost.get(name) else {})}
+                for name, examples in self._heldout.items()
+                if examples
+            }
         finally:
             self._module.train(training)
 

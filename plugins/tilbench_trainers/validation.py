@@ -9,15 +9,19 @@ from typing import Protocol, cast
 import torch
 
 from tilbench.data.rows import Document as Row
+from tilbench.errors import ConfigError, DataError
 from tilbench.kinds.architecture import Decoder
 from tilbench.kinds.language_model import ModelCard, OpenOptions
-from tilbench.kinds.requests import Document, Likelihood
+from tilbench.kinds.requests import Document, Likelihood, Unanswered
+from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.kinds.trainer import TrainingJob
+from tilbench.results.reading import too_lossy
 from tilbench.scoring.engine import SUPPORTED, TorchLanguageModel
+from tilbench.scoring.lost import lost_bytes
 from tilbench.scoring.prefix import Prefix
 from tilbench_trainers.rows import documents_of
 
-__all__ = ["BUDGET", "Validation", "Validator", "heldout_texts"]
+__all__ = ["BUDGET", "Validation", "Validator", "heldout_texts", "lost_bytes_of"]
 
 BUDGET = 64 * 1024
 """UTF-8 bytes of each source that are scored."""
@@ -35,6 +39,13 @@ def heldout_texts(documents: Sequence[Row], budget: int = BUDGET) -> list[str]:
     return [text for text in texts if text]
 
 
+def lost_bytes_of(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[int, int]:
+    """Return how many UTF-8 bytes of the texts their ids do not reproduce, and how many they have."""
+    ids = tokenizer.encode_batch(texts)
+    lost = sum(lost_bytes(tokenizer, *each) for each in zip(texts, ids, strict=True))
+    return lost, sum(len(text.encode()) for text in texts)
+
+
 class Validation(Protocol):
     """Measures the module of a run as it stands."""
 
@@ -50,6 +61,11 @@ class Validator:
 
     def __init__(self, job: TrainingJob, device: torch.device, prefix: Prefix) -> None:
         self._texts = {source.name: heldout_texts(documents_of(source, heldout=True)) for source in job.sources}
+        self._lost = {name: lost_bytes_of(job.tokenizer, texts) for name, texts in self._texts.items()}
+        reasons = {name: why for name, counts in self._lost.items() if (why := too_lossy(*counts))}
+        if reasons and job.spec.recipe is not None and job.spec.recipe.keep_best == "bpb":
+            name, why = next(iter(reasons.items()))
+            raise ConfigError(f"recipe.keep_best is bpb, and source {name!r} has none: {why}; use another tokenizer")
         self._module = job.module
         self._model = TorchLanguageModel(
             ModelCard(name=job.reference or job.spec.name, fingerprint="", supports=SUPPORTED),
@@ -66,22 +82,27 @@ class Validator:
     def measure(self) -> dict[str, dict[str, float]]:
         """Return by source `bpb` (bits per UTF-8 byte) and `loss` (nats per scored token).
 
-        Computed in the weights' own dtype, whatever the precision of training. The module is left as it was.
+        `lost` is there where the tokens do not reproduce all bytes: their share, each of which cost 8 bits. Where it is
+        more than a suite's task may have, there is no bpb. Computed in the weights' own dtype, whatever the precision
+        of training. The module is left as it was. Raises DataError for a text that the model cannot read.
         """
         training = self._module.training
         self._module.eval()
         try:
-            return {name: self._source(texts) for name, texts in self._texts.items() if texts}
+            return {name: self._source(name, texts) for name, texts in self._texts.items() if texts}
         finally:
             self._module.train(training)
 
-    def _source(self, texts: Sequence[str]) -> dict[str, float]:
+    def _source(self, name: str, texts: Sequence[str]) -> dict[str, float]:
         requests = [Document(text) for text in dict.fromkeys(texts)]
         answers = {request: answer for batch in self._model.answer(requests) for request, answer in batch}
         nats, tokens = 0.0, 0
         for text in texts:  # in the order of the documents, so that the sum has one value
             answer = answers[Document(text)]
+            if isinstance(answer, Unanswered):
+                raise DataError(f"a held-out text of source {name!r} cannot be measured: {answer.reason}")
             assert isinstance(answer, Likelihood)
             nats, tokens = nats - answer.logprob, tokens + (answer.tokens or 0)
-        size = sum(len(text.encode()) for text in texts)
-        return {"bpb": nats / math.log(2) / size, "loss": nats / max(tokens, 1)}
+        lost, size = self._lost[name]
+        measured = {} if too_lossy(lost, size) else {"bpb": nats / math.log(2) / size}
+        return {**measured, "loss": nats / max(tokens, 1), **({"lost": lost / size} if lost else {})}

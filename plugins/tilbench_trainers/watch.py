@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from tilbench.config.model import Probe, Recipe, Sample
-from tilbench.kinds.requests import Answer, Decoding, Generated, Generation, NextWord, Ranked, Request
+from tilbench.kinds.requests import Answer, Decoding, Generated, Generation, NextWord, Ranked, Request, Unanswered
 from tilbench.kinds.trainer import TrainingJob
 from tilbench.scoring.engine import TorchLanguageModel
 from tilbench.scoring.prefix import Prefix
@@ -83,15 +83,12 @@ def _probes(model: TorchLanguageModel, probe: Probe) -> list[dict[str, Any]]:
     requests = [NextWord(word.prompt, word.target) for word in probe.words]
     lines = []
     for request, answer in zip(requests, _answers(model, requests), strict=True):
+        found: dict[str, Any] = {"prompt": request.context, "target": request.target}
+        if isinstance(answer, Unanswered):
+            lines.append(found | {"unanswered": answer.reason})
+            continue
         assert isinstance(answer, Ranked)
-        lines.append(
-            {
-                "prompt": request.context,
-                "target": request.target,
-                "rank": answer.rank,
-                "probability": math.exp(answer.logprob),
-            }
-        )
+        lines.append(found | {"rank": answer.rank, "probability": math.exp(answer.logprob)})
     return lines
 
 
@@ -100,8 +97,9 @@ def _samples(model: TorchLanguageModel, sample: Sample) -> list[dict[str, Any]]:
     requests = [Generation(prompt, decoding) for prompt in sample.prompts]
     lines = []
     for request, answer in zip(requests, _answers(model, requests), strict=True):
-        assert isinstance(answer, Generated)
-        lines.append({"prompt": request.prompt, "text": answer.text})
+        assert isinstance(answer, Generated | Unanswered)
+        text = answer.text if isinstance(answer, Generated) else f"[not answered: {answer.reason}]"
+        lines.append({"prompt": request.prompt, "text": text})
     return lines
 
 

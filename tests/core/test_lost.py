@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from tokenizers import Tokenizer as Fast
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from tilbench.errors import Unsupported
 from tilbench.kinds.language_model import OpenOptions
 from tilbench.kinds.requests import (
     Answer,
@@ -36,6 +38,7 @@ from tilbench.kinds.requests import (
 )
 from tilbench.kinds.tokenizer import Tokenizer, ids_without_rows
 from tilbench.loader import Host
+from tilbench.run.datasets import documents
 from tilbench.scoring.lost import common_bytes, lost_after, lost_bytes
 from tilbench.scoring.split import Split, splits
 
@@ -332,3 +335,40 @@ def test_a_small_share_is_charged_and_shown(tmp_path: Path, tilbench: Any, folde
     assert 0 < reading["lost_bytes"] / reading["scored_bytes"] < 0.01
     assert "of the scored bytes are not in the model's tokens" in " ".join(outcome.out.split())
     assert tilbench("records", "verify", path).status == 0
+
+
+def test_lm_eval_gets_the_charge_and_no_number_of_another_text(folders: Any) -> None:
+    """The harness has no "n/a", so a task whose text the tokens lose is an error that names it."""
+    from tilbench_lm_eval.model import TilbenchLM
+
+    def asked(task: str, *texts: str) -> list[Any]:
+        return [SimpleNamespace(args=("бір", text), task_name=task) for text in texts]
+
+    model = TilbenchLM(checkpoint=str(folders("lower case")), device="cpu")
+    long = " екі үш" * 40
+    with pytest.warns(UserWarning, match=r"on long: 0\.\d% of the scored bytes are not in the model's tokens"):
+        (small, _), (first, greedy) = model.loglikelihood(asked("long", f" б{long}", f" Б{long}"))
+    assert first == pytest.approx(small - 2 * 8 * BITS, abs=1e-4)
+    assert greedy is False
+    with pytest.raises(Unsupported, match=r"lower-case has no value on upper: .* do not reproduce 85\.7%"):
+        model.loglikelihood([*asked("long", f" б{long}"), *asked("upper", " БІР")])
+
+
+def test_registered_tokenizers_lose_no_byte_of_the_sample_texts(host: Host) -> None:
+    """Each that can be opened or trained here, on every language's texts; those that lose some say so."""
+    registry = host.registry
+    names = [name for name in registry.names("datasets") if name.startswith("text/") and name.endswith("/train")]
+    names = [name for name in names if registry.get("datasets", name).package]
+    texts = {name: [row.text for row in documents(name, registry, None)[1]] for name in names}
+    assert len(texts) >= 6
+    checked = []
+    for entry in registry.entries("tokenizers"):
+        family = registry.get("tokenizers", entry.name)
+        if not family.trainable and not family.recognises(entry.name):
+            continue
+        everything = [text for each in texts.values() for text in each]
+        tokenizer = family.train(everything, {"vocab_size": 600}) if family.trainable else family.load(entry.name)
+        lost = sum(lost_bytes(tokenizer, text, tokenizer.encode(text)) for text in everything)
+        assert (lost == 0) == getattr(family, "lossless", True), (entry.name, lost)
+        checked.append(entry.name)
+    assert {"bytes", "bpe"} <= set(checked)

@@ -27,6 +27,7 @@ from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.kinds.trainer import Source, Trainer, TrainingJob
 from tilbench.ranks import Ranks
+from tilbench.scoring.prefix import Prefix
 from tilbench_trainers.checks import slower_precision
 from tilbench_trainers.interrupts import StopRequests
 from tilbench_trainers.optimizer import adamw, clip
@@ -35,7 +36,7 @@ from tilbench_trainers.rows import documents_of
 from tilbench_trainers.schedule import learning_rate
 from tilbench_trainers.telemetry import peak_memory_bytes
 from tilbench_trainers.tokens import token_file, token_path
-from tilbench_trainers.validation import heldout_texts
+from tilbench_trainers.validation import Validator, heldout_texts
 
 EOS = 256
 
@@ -443,6 +444,40 @@ def test_validation_is_bits_per_byte_of_the_texts(tmp_path: Path) -> None:
     assert set(last) == {"kk", "tr"}
     assert last["kk"]["bpb"] == pytest.approx(nats / math.log(2) / size, rel=1e-6)
     assert last["kk"]["loss"] == pytest.approx(nats / tokens, rel=1e-6)
+
+
+class Folding(ToyTokenizer):
+    """Reads capital letters as small ones."""
+
+    def encode(self, text: str) -> list[int]:
+        return super().encode(text.lower())
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [self.encode(text) for text in texts]
+
+
+@pytest.mark.parametrize(("text", "lost"), [("БІР", 6), ("бір " * 200 + "Үш", 2), ("бір", 0)])
+def test_validation_charges_and_shows_what_the_tokenizer_loses(tmp_path: Path, text: str, lost: int) -> None:
+    sources = [Source("kk", 1.0, documents(20), [Document("held out", text)])]
+    job = replace(make_job(tmp_path, steps=2, schedule={}), tokenizer=Folding(), sources=sources)
+    fit(job)
+    measured = log(tmp_path)[-1]["validation"]["kk"]
+    small = replace(
+        job, tokenizer=ToyTokenizer(), sources=[replace(sources[0], validation=[Document("", text.lower())])]
+    )
+    plain = Validator(small, torch.device("cpu"), Prefix(EOS, False, "eos")).measure()["kk"]
+    size = len(text.encode())
+    assert measured.get("lost", 0) == lost / size
+    assert ("bpb" in measured) == (lost <= 0.01 * size)
+    if "bpb" in measured:
+        assert measured["bpb"] == pytest.approx(plain["bpb"] + 8 * lost / size, rel=1e-6)
+
+
+def test_the_best_by_bits_per_byte_needs_a_tokenizer_that_keeps_the_text(tmp_path: Path) -> None:
+    job = make_job(tmp_path, keep_best="bpb", checkpoint_every=4)
+    sources = [Source("kk", 1.0, documents(20), [Document("held out", "БІР")])]
+    with pytest.raises(ConfigError, match=r"source 'kk' has none: the model's tokens do not reproduce 100\.0%"):
+        fit(replace(job, tokenizer=Folding(), sources=sources))
 
 
 def test_validation_does_not_touch_training(tmp_path: Path) -> None:
