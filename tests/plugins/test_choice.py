@@ -1,6 +1,8 @@
 import doctest
 import math
 import random
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,6 +67,69 @@ def test_cloze_form_to_the_character() -> None:
     prompt = "Жауабын таңда.\n\nСұрақ: Астана?\nЖауап:"
     requests = metric(form="cloze", instruction="Жауабын таңда.").requests(ROW)
     assert requests == [Continuation(prompt, f" {choice}") for choice in ROW.choices]
+
+
+def test_hybrid_form_to_the_character() -> None:
+    """The prompt of the letter form with the continuations of the cloze form."""
+    letters, texts = metric().requests(PASSAGE), metric(form="cloze").requests(PASSAGE)
+    hybrid = metric(form="hybrid").requests(PASSAGE)
+    assert [request.context for request in hybrid] == [request.context for request in letters]  # type: ignore[union-attr]
+    assert [request.continuation for request in hybrid] == [" су", " от"]  # type: ignore[union-attr]
+    assert [request.continuation for request in texts] == [" су", " от"]  # type: ignore[union-attr]
+    assert metric(form="hybrid").headline == metric(form="cloze").headline == "acc_char"
+
+
+def lighteval(question: str, choices: Sequence[str]) -> tuple[str, list[str]]:
+    """Return query and choices of lighteval's HybridFormulation in Kazakh, by its template of multiple choice.
+
+    `{question_word}{colon} {question}\\n{options}\\n{answer_word}{colon}`, each option ` {letter}{full stop} {text}`.
+    """
+    options = "".join(f" {letter}. {choice}\n" for letter, choice in zip("ABCDEFGH", choices, strict=False))
+    return f"Сұрақ: {question}\n{options}Жауап:", [f" {choice}" for choice in choices]
+
+
+def kyrgyz_bench(question: str, choices: Sequence[str]) -> tuple[str, list[str]]:
+    """Return prompt and choices of kyrgyzLLM_bench, whose options have numbers and stand between blank lines.
+
+    Its prompt ends in a space, which lighteval hands to the continuation when both become tokens.
+    """
+    options = "".join(f"{number}. {choice}\n" for number, choice in enumerate(choices))
+    prompt = f"Суроо: {question}\n\nСунушталган жооптор:\n{options}\n\nТуура жоопту тандаңыз: "
+    return prompt.rstrip(" "), [f" {choice}" for choice in choices]
+
+
+KYRGYZ = {
+    "template": "Суроо: {question}\n\nСунушталган жооптор:\n{options}\n\n\nТуура жоопту тандаңыз:",
+    "cues": {"letters": "0123456789"},
+    "option_mark": ".",
+}
+
+
+@pytest.mark.parametrize(
+    ("rendered", "settings"), [(lighteval, {"option_mark": ".", "option_space": True}), (kyrgyz_bench, KYRGYZ)]
+)
+def test_hybrid_prompts_are_those_of_other_harnesses(
+    rendered: Callable[[str, Sequence[str]], tuple[str, list[str]]], settings: dict[str, Any]
+) -> None:
+    for row in (ROW, *POOL):
+        query, choices = rendered(row.question, row.choices)
+        asked = metric(form="hybrid", **settings).requests(row)
+        found = [(each.context, each.continuation) for each in asked if isinstance(each, Continuation)]
+        assert found == [(query, choice) for choice in choices]
+
+
+def test_a_template_replaces_the_layout() -> None:
+    (first, *_) = metric(form="cloze", template="{passage}\n{question} –").requests(PASSAGE)
+    assert (first.context, first.continuation) == ("Су туралы мәтін.\nНе туралы? –", " су")  # type: ignore[union-attr]
+    for form, template, why in (
+        ("letter", "{question}", "no {options}"),
+        ("hybrid", "{options}", "no {question}"),
+        ("cloze", "{question} {options}", "lists no options"),
+        ("letter", "{question} {options} ", "ends in a space"),
+        ("letter", "{question} {options} {x}", "no field of a template"),
+    ):
+        with pytest.raises(ValidationError, match=re.escape(why)):
+            metric(form=form, template=template)
 
 
 def test_cues_can_be_replaced() -> None:
