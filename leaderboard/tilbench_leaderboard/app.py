@@ -144,6 +144,8 @@ def _table(board: Board, places: list[int], *, details: bool) -> None:
             if (cell := row.cells.get(column.key)) and cell.status == "does not hold":
                 st.warning(f"{literal(row.label)} on {literal(column.label)} does not hold: {literal(cell.reason)}")
     for column in board.columns:
+        if column.task.machine:
+            st.caption(f"{literal(column.label)}: measured on {literal(column.task.machine)}")
         if column.differs:
             what = "; ".join(literal(line) for line in column.differs)
             st.caption(f"{literal(column.label)} is not comparable with the newest version of its task: {what}")

@@ -120,6 +120,7 @@ def _run(record: Record) -> dict[str, str]:
         "Peak memory": f"{took.peak_memory_bytes / 2**20:,.0f} MiB",
         "Hardware": place.hardware,
         "Device": f"{place.device}, {place.dtype}, {place.threads} threads",
+        **({"Timed on": record.task.machine} if record.task.machine else {}),
         "Platform": f"{place.platform}, Python {place.python}",
         "Items": record.items[:16],
     }

@@ -51,8 +51,8 @@ class Efficiency:
     rotated width) · bytes. peak_memory, the most that was allocated on the device; on a CPU, the largest size of the
     whole process so far.
 
-    A timing belongs to the machine and to what else ran on it: the record's environment names it, and timings are
-    measured anew by every run. Records of different machines are not to be compared.
+    A timing belongs to the machine and to what else ran on it. Every run measures it anew, and replaces this machine's
+    last record. The machine is part of the task's fingerprint, so records of two machines are never compared.
     """
 
     rows: ClassVar[frozenset[str]] = frozenset({"documents"})

@@ -208,7 +208,7 @@ def test_json_prints_records_with_their_paths(tmp_path: Path, suite: Path, tilbe
         (("text/kk/heldout", "text/kk/holdout"), "unknown dataset 'text/kk/holdout'; did you mean text/kk/heldout"),
         (("xz, ngram", "xy, ngram"), "unknown model 'xy'"),
         (("limit: 20", "limits: 20"), "small.yaml:8: unknown field 'tasks.2.limits'; did you mean limit?"),
-        (("form: cloze", "form: guess"), "'letter' or 'cloze'"),
+        (("form: cloze", "form: guess"), "'letter', 'hybrid' or 'cloze'"),
         (("form: cloze", "from: cloze"), "unknown field 'from'; did you mean form?"),
         (("metric: choice", "metric: bpb"), "unknown field"),
         (("  - {name: bpb-ru", "\t- {name: bpb-ru"), "small.yaml:7: a tab"),

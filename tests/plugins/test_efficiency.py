@@ -13,6 +13,8 @@ from tilbench.errors import DataError, Refused
 from tilbench.kinds.metric import ItemScore, Metric, TaskContext
 from tilbench.kinds.requests import Timed, Timing, Tokens, answer_from_json, answer_to_json
 from tilbench.loader import Host
+from tilbench.results.store import RecordStore
+from tilbench.run.environment import machine_name
 from tilbench.scoring.journal import Journal
 from tilbench.scoring.timing import time_generation
 from tilbench_efficiency.efficiency import Efficiency, EfficiencySettings
@@ -109,3 +111,95 @@ def test_timings_are_measured_by_every_run(tmp_path: Path) -> None:
     with Journal(tmp_path / "journal.sqlite") as journal:
         journal.add("model", [(request, Timed((1.0,), (1.0,)))])
         assert not journal.known("model", [request, Tokens("a")])
+
+
+CLOCK = """
+import time
+
+from tilbench import hookimpl
+from tilbench.kinds.language_model import ModelCard
+from tilbench.kinds.requests import RequestKind, Timed
+from tilbench.testing import ToyLanguageModel
+
+
+class Clock(ToyLanguageModel):
+    def one(self, request):
+        seconds = (time.perf_counter(),) * request.repeats
+        return Timed(seconds, seconds, 10, 1024, 4096)
+
+
+class Clocks:
+    def recognises(self, reference):
+        return reference.startswith("clock-")
+
+    def card(self, reference, options):
+        return ModelCard(name=reference, fingerprint=reference, supports=frozenset(RequestKind), max_length=64)
+
+    def open(self, reference, options):
+        return Clock(self.card(reference, options))
+
+
+@hookimpl
+def register_loaders(register):
+    register("clocks", Clocks(), summary="models that are slower each time")
+"""
+TIMES = """
+name: times
+tasks:
+  - {name: speed, metric: efficiency, dataset: text/kk/heldout, language: kk-Cyrl, limit: 3, settings: {repeats: 1}}
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path, tilbench: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that times models on a machine, and returns what was printed."""
+    (tmp_path / "clocks.py").write_text(CLOCK, encoding="utf-8")
+    (tmp_path / "times.yaml").write_text(TIMES, encoding="utf-8")
+    monkeypatch.setenv("TILBENCH_PLUGINS", str(tmp_path / "clocks.py"))
+    monkeypatch.chdir(tmp_path)
+
+    def timed(models: str, machine: str) -> str:
+        monkeypatch.setattr("tilbench.run.prepare.machine_name", lambda *_: machine)
+        outcome = tilbench("run", "times.yaml", "--models", models, "--out", "records")
+        assert outcome.status == 0, outcome.err
+        return str(outcome.out + outcome.err)
+
+    return timed
+
+
+def speeds(folder: Path) -> dict[tuple[str, str], float]:
+    """Return the tokens a second of every record, by model and machine."""
+    records = [record for _, record in RecordStore(folder / "records").records()]
+    return {(each.model.name, each.task.machine): each.values["tokens_per_second"].value for each in records}
+
+
+def test_a_second_run_measures_again_and_says_where(tmp_path: Path, run: Any) -> None:
+    run("clock-a", "a small machine")
+    first = speeds(tmp_path)
+    printed = run("clock-a", "a small machine")
+    second = speeds(tmp_path)
+    assert first.keys() == second.keys() == {("clock-a", "a small machine")}
+    assert first != second
+    assert "speed: measured on a small machine" in printed
+    assert "0 requests" not in printed
+
+
+def test_another_machine_is_another_task(tmp_path: Path, run: Any, tilbench: Any) -> None:
+    run("clock-a,clock-b", "a small machine")
+    run("clock-a", "a large machine")
+    assert len(speeds(tmp_path)) == 3
+    printed = tilbench("leaderboard", "--records", "records", "--table").out
+    assert "measured on a small machine" in printed
+    assert "measured on a large machine" in printed
+    assert tilbench("compare", "clock-a", "clock-b", "--records", "records").status == 0
+    run("clock-c", "a third machine")
+    refused = tilbench("compare", "clock-b", "clock-c", "--records", "records")
+    assert refused.status == 2
+    assert "machine: a small machine, not a third machine" in refused.err
+
+
+def test_the_name_of_this_machine() -> None:
+    name = machine_name("cpu", "float32", 2)
+    assert name.endswith(", 2 threads, float32")
+    assert len(name.removesuffix(", 2 threads, float32")) > 2
+    assert machine_name("cpu", "bfloat16", 1).endswith(", 1 thread, bfloat16")

@@ -131,6 +131,9 @@ def _notes(columns: list[Column], rows: list[Row]) -> list[Text]:
     for reason, where in reasons.items():
         more = f" and {len(where) - 3} more" if len(where) > 3 else ""
         notes.append(_plain(f"{', '.join(where[:3])}{more} – {reason}", "dim"))
+    for machine in dict.fromkeys(column.task.machine for column in columns if column.task.machine):
+        timed = ", ".join(column.label for column in columns if column.task.machine == machine)
+        notes.append(_plain(f"{timed}: measured on {machine}; on other machines this is another task", "dim"))
     for column in columns:
         if column.differs:
             what = "; ".join(column.differs)

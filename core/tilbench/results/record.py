@@ -75,6 +75,9 @@ class TaskUsed(Schema):
     examples: str = ""
     """Digest of the example rows."""
     seed: int
+    machine: str = ""
+    """Processor, threads and precision, where answers depend on them, as timings do; such a task is another on another
+    machine. Empty where the model alone decides."""
     dataset: DatasetUsed
     fingerprint: str
 

@@ -70,6 +70,7 @@ def _facts(task: TaskUsed) -> dict[str, object]:
         "shots": task.shots,
         "example rows": task.examples[:12],
         "seed": task.seed,
+        "machine": task.machine,
         **{f"setting {name}": value for name, value in sorted(task.settings.items())},
     }
 

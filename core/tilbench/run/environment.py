@@ -5,11 +5,12 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from tilbench import __version__
 from tilbench.results.record import Environment
 
-__all__ = ["describe_environment"]
+__all__ = ["describe_environment", "machine_name"]
 
 _LIBRARIES = ("numpy", "tokenizers", "torch", "transformers")
 
@@ -33,3 +34,20 @@ def describe_environment(
         platform=f"{platform.system()} {platform.machine()}",
         versions=versions,
     )
+
+
+def machine_name(device: str, dtype: str, threads: int) -> str:
+    """Return what timings depend on: the accelerator or the processor with its threads, and the precision."""
+    if device.startswith("cuda"):
+        import torch
+
+        return f"{torch.cuda.get_device_name(device)}, {dtype}"
+    return f"{_processor()}, {threads} {'thread' if threads == 1 else 'threads'}, {dtype}"
+
+
+def _processor() -> str:
+    """Return the model of the processor as Linux names it, else as Python does."""
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text(encoding="utf-8", errors="replace").splitlines() if described.is_file() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(filter(None, [*named, platform.processor(), platform.machine()]), "unknown processor")

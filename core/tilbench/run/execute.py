@@ -76,7 +76,8 @@ def run_model(
         blank = _blank(task, card, environment, unopened, command)
         if old is not None and old.measured.engine != ENGINE_VERSION:
             old = None  # the engine would answer otherwise today
-        if old is not None and (old.status == "done" or (blank and old.reason == blank.reason)):
+        done = old is not None and old.status == "done" and task.lasting  # a timing is measured in every run
+        if old is not None and (done or (blank and old.reason == blank.reason)):
             found[used.name] = old
         elif blank is not None:
             found[used.name] = blank

@@ -20,13 +20,13 @@ from tilbench.errors import ConfigError, DataError, MissingDataset, MissingDepen
 from tilbench.kinds.harness import Bound
 from tilbench.kinds.language import Language
 from tilbench.kinds.metric import Metric, TaskContext
-from tilbench.kinds.requests import Request
+from tilbench.kinds.requests import Request, RequestKind
 from tilbench.registry import Registry
 from tilbench.results.record import DatasetUsed, TaskUsed
 from tilbench.run.datasets import find_dataset, rows_of
 from tilbench.run.faults import metric_faults
 
-__all__ = ["PlannedTask", "plan_tasks", "select_tasks"]
+__all__ = ["PlannedTask", "on_machine", "plan_tasks", "select_tasks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,11 @@ class PlannedTask:
     def counts(self) -> Counter[str]:
         """Requests by kind."""
         return Counter(str(request.kind) for requests in self.requests.values() for request in requests)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether its answers hold for another run; timings do not."""
+        return all(RequestKind(kind).lasting for kind in self.counts)
 
     @property
     def first_request(self) -> Request | None:
@@ -70,6 +75,14 @@ def plan_tasks(
     Raises TilbenchError for anything else that is wrong, before anything is computed or written.
     """
     return [_plan(suite, task, registry, data_dir, limit) for task in tasks]
+
+
+def on_machine(task: PlannedTask, machine: str) -> PlannedTask:
+    """Return the task as that of one machine where its answers depend on it; other tasks are the same everywhere."""
+    if task.lasting:
+        return task
+    fingerprint = hashlib.sha256(f"{task.used.fingerprint}\0{machine}".encode()).hexdigest()
+    return replace(task, used=task.used.model_copy(update={"machine": machine, "fingerprint": fingerprint}))
 
 
 def _plan(suite: Suite, task: Task, registry: Registry, data_dir: Path | None, limit: int | None) -> PlannedTask:

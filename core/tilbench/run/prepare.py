@@ -12,10 +12,10 @@ from tilbench.config.suite import Suite
 from tilbench.errors import ConfigError
 from tilbench.registry import Registry
 from tilbench.results.store import RecordStore
-from tilbench.run.environment import describe_environment
+from tilbench.run.environment import describe_environment, machine_name
 from tilbench.run.models import find_model
 from tilbench.run.options import open_options, thread_count
-from tilbench.run.plan import plan_tasks, select_tasks
+from tilbench.run.plan import on_machine, plan_tasks, select_tasks
 from tilbench.run.suite import SuiteRun
 from tilbench.run.suites import expand_suite
 from tilbench.run.train import train_if_needed
@@ -55,6 +55,8 @@ def prepare(
     planned = plan_tasks(suite, select_tasks(suite, tasks), registry, data_dir, limit)
     options = open_options(registry, suite, {**opening, "data_dir": data_dir})
     profile = registry.get("hardware", "cuda" if options.device.startswith("cuda") else "cpu")
+    machine = machine_name(options.device, options.dtype, thread_count())
+    planned = [on_machine(task, machine) for task in planned]
     distributions = {name for task in planned for name in task.distributions}
     return SuiteRun(
         suite=suite,
