@@ -136,7 +136,8 @@ class Choice:
             question, self._shots, prefer=(lambda example: example.subject == subject) if subject else None
         )
         prompt = self._prompts.context(question, examples)
-        return [Continuation(prompt, continuation) for continuation in self._prompts.continuations(question)]
+        options = tuple(self._prompts.continuations(question))
+        return [Continuation(prompt.text, each, prompt.optional, prompt.keep, options) for each in options]
 
     def score(self, row: Row, answers: Sequence[Answer]) -> ItemScore:
         """Pick a choice under every normalisation."""

@@ -18,6 +18,7 @@ from typing import Literal
 from tilbench.data.rows import Question
 from tilbench.errors import DataError
 from tilbench.kinds.language import Cues
+from tilbench.kinds.prompt import Prompt
 
 __all__ = ["Form", "OptionMark", "Prompts", "TEMPLATE_FIELDS"]
 
@@ -83,10 +84,10 @@ class Prompts:
         texts = self._letters(row) if self.form == "letter" else [choice.strip() for choice in row.choices]
         return [f" {text}" for text in texts]
 
-    def context(self, row: Question, examples: Sequence[Question] = ()) -> str:
+    def context(self, row: Question, examples: Sequence[Question] = ()) -> Prompt:
         """Return everything before the continuation: instruction, solved examples, the question's block."""
         solved = [self.block(example) + self.continuations(example)[example.answer] for example in examples]
-        return "\n\n".join([*filter(None, [self.instruction.strip()]), *solved, self.block(row)])
+        return Prompt.of(self.instruction, solved, self.block(row))
 
     def _options(self, row: Question) -> list[str]:
         space = " " if self.option_space else ""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tilbench.checkpoints.generation import chat_template, generation_config
+from tilbench.checkpoints.generation import chat_template, end_tokens, generation_config
 from tilbench.errors import CheckpointError, Unsupported
 from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions, Published, WritingDefaults
 from tilbench_huggingface.source import Source, recognises, resolve
 
 if TYPE_CHECKING:
     from tilbench.scoring.prefix import Prefix
+    from tilbench.scoring.reader import Reader
 
 __all__ = ["HuggingFaceLoader"]
 
@@ -71,7 +72,18 @@ class HuggingFaceLoader:
             model = load_adapter(model, source.adapter)
         decoder = HuggingFaceDecoder(model).eval()
         tokenizer = options.load_tokenizer(str(source.tokenizer))
-        return TorchLanguageModel(card, decoder, tokenizer, prefix, options)
+        return TorchLanguageModel(card, decoder, tokenizer, prefix, options, end_tokens(source.base))
+
+    def reader(self, reference: str, options: OpenOptions) -> Reader:
+        """Return how the model reads text, from its files and without its weights."""
+        from tilbench.scoring.reader import Reader
+        from tilbench_huggingface.decoder import context_length
+        from tilbench_huggingface.weights import meta_model
+
+        source = _source(reference, options)
+        config = meta_model(source.base, trust_remote_code=options.trust_remote_code).config
+        tokenizer = options.load_tokenizer(str(source.tokenizer))
+        return Reader(tokenizer, _prefix(source, options), context_length(config), config.get_text_config().vocab_size)
 
     def defaults(self, reference: str) -> WritingDefaults:
         """Return what generation_config.json and the tokenizer's chat template say; the template is not run."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from tilbench.errors import PluginError, Unsupported
+from tilbench.kinds.prompt import Prompt
 from tilbench.kinds.requests import Answer, Continuation, Decoding, Document, Generated, Generation, Likelihood, Request
 from tilbench_lm_eval.library import quiet
 
@@ -25,21 +27,29 @@ _NEUTRAL: Mapping[str, Any] = {"num_beams": 1, "use_cache": True, "min_p": 0}
 """Arguments that may be there with the value that changes nothing."""
 
 
-def as_request(kind: str, arguments: Sequence[Any], repeat: int = 0) -> Request:
+def as_request(
+    kind: str,
+    arguments: Sequence[Any],
+    repeat: int = 0,
+    prompts: Mapping[str, Prompt] = MappingProxyType({}),
+    beside: tuple[str, ...] = (),
+) -> Request:
     """Return the request that an `Instance` of `kind` (its request_type) stands for.
 
-    repeat: which of several answers to one instance; it seeds a text that is sampled.
+    repeat: which of several answers to one instance; it seeds a text that is sampled. prompts: by their text, those of
+    which is known what may be left out where they do not fit a model. beside: the continuations that are compared.
     Raises Unsupported for other kinds, and for generation arguments that our decoding does not have.
     """
     match kind:
         case "loglikelihood":
             context, continuation = arguments[:2]
-            return Continuation(context, continuation)
+            prompt = prompts.get(context, Prompt(context))
+            return Continuation(context, continuation, prompt.optional, prompt.keep, beside)
         case "loglikelihood_rolling":
             return Document(arguments[0])
         case "generate_until":
-            prompt, options = arguments[:2]
-            return _generation(prompt, options, repeat)
+            context, options = arguments[:2]
+            return _generation(prompts.get(context, Prompt(context)), options, repeat)
     raise Unsupported(f"lm-eval asks for {kind!r}, which tilbench's models do not answer")
 
 
@@ -55,7 +65,7 @@ def as_response(kind: str, answer: Answer) -> tuple[float, bool] | float | str:
     raise PluginError(f"an lm-eval request {kind!r} was answered by {type(answer).__name__}")
 
 
-def _generation(prompt: str, options: Mapping[str, Any], repeat: int) -> Generation:
+def _generation(prompt: Prompt, options: Mapping[str, Any], repeat: int) -> Generation:
     with quiet():
         from lm_eval.models.utils import normalize_gen_kwargs
 
@@ -67,4 +77,5 @@ def _generation(prompt: str, options: Mapping[str, Any], repeat: int) -> Generat
     temperature = float(known.get("temperature", 1.0)) if sampled else 0.0
     chosen = {ours: known[theirs] for theirs, ours in _DECODING.items() if known.get(theirs) is not None}
     decoding = Decoding(max_new_tokens=known["max_gen_toks"], temperature=temperature, **chosen)
-    return Generation(prompt, decoding, tuple(stop for stop in known["until"] if stop), repeat)
+    stop = tuple(stop for stop in known["until"] if stop)
+    return Generation(prompt.text, decoding, stop, repeat, prompt.optional, prompt.keep)

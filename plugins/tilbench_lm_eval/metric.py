@@ -16,6 +16,7 @@ from tilbench.data.rows import Item, Row
 from tilbench.errors import ConfigError, DataError, MissingDataset, Refused, TilbenchError, UnknownName, Unsupported
 from tilbench.kinds.harness import Bound
 from tilbench.kinds.metric import ItemScore, TaskContext, Value
+from tilbench.kinds.prompt import Prompt
 from tilbench.kinds.requests import Answer, Request
 from tilbench_lm_eval.catalogue import INCLUDE, Catalogue
 from tilbench_lm_eval.expansion import expand
@@ -58,6 +59,7 @@ class LmEval:
         self._seed = context.seed
         self._task: Any = None
         self._instances: Mapping[str, Sequence[Any]] = {}
+        self._prompts: Mapping[str, Prompt] = {}
 
     @classmethod
     def expand(
@@ -78,7 +80,7 @@ class LmEval:
         itself = "class" in config or callable(config.get("custom_dataset"))
         origin, splits = ("", None) if itself else load_splits(config, context.shots, data_dir)
         with _faults(settings.task, MissingDataset if itself else DataError):
-            task = build(config, splits, context.shots, settings.fewshot_seed, limit)
+            task, prompts = build(config, splits, context.shots, settings.fewshot_seed, limit)
             used = uses(config, task)
         filled = settings.model_copy(
             update={
@@ -91,7 +93,7 @@ class LmEval:
             }
         )
         metric = cls(filled, context)
-        metric._task = task
+        metric._task, metric._prompts = task, prompts
         by_document = defaultdict(list)
         for instance in task.instances:
             by_document[str(instance.doc_id)].append(instance)
@@ -115,8 +117,14 @@ class LmEval:
 
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask what the harness asks about a document, as often as the task says."""
+        beside: dict[str, list[str]] = defaultdict(list)
+        for instance in self._instances[row.id]:
+            if instance.request_type == "loglikelihood":
+                beside[instance.args[0]].append(instance.args[1])
         return [
-            as_request(instance.request_type, instance.args, repeat)
+            as_request(
+                instance.request_type, instance.args, repeat, self._prompts, tuple(beside.get(instance.args[0], ()))
+            )
             for instance in self._instances[row.id]
             for repeat in range(instance.repeats or 1)
         ]

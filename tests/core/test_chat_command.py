@@ -115,7 +115,7 @@ def test_a_mark_that_a_user_spells_out_stays_text() -> None:
 @pytest.mark.parametrize(("prefix", "head"), [((BOS, True), [BOS]), ((BOS, False), []), ((None, False), [])])
 def test_the_prefix_is_that_of_conversations(prefix: tuple[int | None, bool], head: list[int]) -> None:
     model = toy()
-    model.prefix = Prefix(*prefix, "test")
+    model.reader.prefix = Prefix(*prefix, "test")
     turns = [("user", "Hi")]
     assert chat_prompt(model, ChatEncoder(Marked(), template("plain")), turns) == [*head, *b"User: Hi\nAssistant:"]
 

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from tilbench.checkpoints.generation import chat_template, generation_config
+from tilbench.checkpoints.generation import chat_template, end_tokens, generation_config
 from tilbench.config.model import GenerationSettings
 from tilbench.errors import CheckpointError
 from tilbench.kinds.requests import Decoding, Generated, Generation
@@ -171,7 +171,6 @@ def test_generation_config_is_read_as_transformers_means_it(tmp_path: Path) -> N
     assert generation_config(tmp_path).generation is None
     file.write_text(json.dumps({"eos_token_id": [1, 106], "transformers_version": "5"}), encoding="utf-8")
     assert generation_config(tmp_path).generation is None
-    assert generation_config(tmp_path).ends == {1, 106}
     file.write_text(json.dumps({"do_sample": True, "top_p": 0.9, "no_repeat_ngram_size": 3}), encoding="utf-8")
     found = GenerationSettings(temperature=1.0, top_k=50, top_p=0.9, no_repeat_ngram=3)
     assert generation_config(tmp_path).generation == found
@@ -180,6 +179,17 @@ def test_generation_config_is_read_as_transformers_means_it(tmp_path: Path) -> N
     file.write_text(json.dumps({"do_sample": True, "temperature": "hot"}), encoding="utf-8")
     with pytest.raises(CheckpointError, match="temperature"):
         generation_config(tmp_path)
+
+
+def test_end_tokens_are_those_of_the_generation_config_else_of_the_config(tmp_path: Path) -> None:
+    assert end_tokens(tmp_path) == frozenset()
+    (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": 7}), encoding="utf-8")
+    assert end_tokens(tmp_path) == {7}
+    file = tmp_path / "generation_config.json"
+    file.write_text(json.dumps({"eos_token_id": None}), encoding="utf-8")
+    assert end_tokens(tmp_path) == {7}
+    file.write_text(json.dumps({"eos_token_id": [1, 106]}), encoding="utf-8")
+    assert end_tokens(tmp_path) == {1, 106}
 
 
 def test_a_chat_template_is_told_by_its_marks_and_never_run(tmp_path: Path) -> None:

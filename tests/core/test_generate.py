@@ -6,6 +6,7 @@ import itertools
 import random
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from tilbench.errors import DataError, Unsupported
 from tilbench.kinds.requests import Decoding, Generated, Generation
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.loader import Host
-from tilbench.scoring.generate import Job, generate
+from tilbench.scoring.generate import Job, fit, generate
 from tilbench.scoring.sampling import choose
 from tilbench.testing.modules import lively
 from tilbench.testing.toy_decoder import ToyCache, ToyConfig, ToyDecoder
@@ -243,12 +244,39 @@ def test_the_end_of_text_ends_a_text_and_is_no_part_of_it(host: Host) -> None:
     assert ended == Generated(whole.text[:4], 4, True)
 
 
-def test_a_prompt_that_leaves_no_room_is_cut_on_the_left(host: Host) -> None:
+def test_a_prompt_that_leaves_no_room_loses_tokens_after_those_that_are_kept(host: Host) -> None:
     module = decoder(host, "gpt2")
     long = [1 + index % 60 for index in range(200)]
     request = Generation("long", Decoding(max_new_tokens=16))
-    short = answers(module, [Job(request, long[-48:])])
-    assert answers(module, [Job(request, long)]) == short
+    (short,) = answers(module, [Job(request, [*long[:3], *long[-45:]])]).values()
+    (found,) = answers(module, [Job(request, long, kept=3, cut=5, dropped=2)]).values()
+    assert found == replace(short, cut=5 + 200 - 48, dropped=2)
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 64))
+def test_the_prompt_goes_before_the_answer_down_to_a_quarter_of_the_model(
+    prompt: int, wanted: int, length: int
+) -> None:
+    ids = list(range(prompt))
+    row = fit(Job(Generation("", Decoding(max_new_tokens=wanted)), ids, kept=1), length)
+    kept_for_answer = max(1, min(wanted, length // 4))
+    if prompt + wanted <= length:
+        assert (list(row.ids), row.limit, row.cut) == (ids, wanted, 0)
+    elif prompt + kept_for_answer <= length:
+        assert (list(row.ids), row.limit, row.cut) == (ids, length - prompt, 0)
+    elif length > 2:
+        room = length - kept_for_answer
+        assert list(row.ids) == [0, *ids[prompt - room + 1 :]]
+        assert (row.limit, row.cut) == (kept_for_answer, prompt - room)
+
+
+def test_an_answer_that_the_prompt_left_too_little_room_for_says_so(host: Host) -> None:
+    module = decoder(host, "gpt2")
+    long, ended = (Generation(name, Decoding(max_new_tokens=60)) for name in ("long", "ended"))
+    found = answers(module, [Job(long, [3] * 40)])
+    assert (found[long].tokens, found[long].short) == (24, 36)
+    first = ord(found[long].text[0]) - 64
+    assert answers(module, [Job(ended, [3] * 40, frozenset({first}))])[ended] == Generated("", 0, True)
 
 
 def test_an_empty_prompt_is_refused_in_one_line(host: Host) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from tilbench.kinds.requests import (
     Continuation,
     Decoding,
     Document,
+    Generated,
     Generation,
     Likelihood,
     NextWord,
@@ -73,6 +75,22 @@ def test_overlap_of_one_is_the_scheme_of_lm_eval(ids: list[int], window: int) ->
     assert windows(ids, 99, window) == [(list(context), list(targets)) for context, targets in theirs]
 
 
+@given(st.integers(1, 60), st.integers(2, 12).flatmap(lambda size: st.tuples(st.just(size), st.integers(1, size - 1))))
+def test_the_prefix_stands_before_every_window_where_it_is_asked_for(count: int, sizes: tuple[int, int]) -> None:
+    window, overlap = sizes
+    ids = list(range(count))
+    pairs = windows(ids, 99, window, overlap, prefix_each=True)
+    assert list(itertools.chain.from_iterable(targets for _, targets in pairs)) == ids
+    for number, (context, targets) in enumerate(pairs):
+        before = context[1:]
+        assert context[0] == 99
+        assert before == ids[targets[0] - len(before) : targets[0]]
+        assert len(before) >= (overlap if number else 0)
+        assert len(context) + len(targets) - 1 <= window
+    if count > window:
+        assert len(pairs[-1][0]) + len(pairs[-1][1]) - 1 == window, "the last window is not full"
+
+
 def no_tokenizer(reference: str) -> Tokenizer:
     raise AssertionError(reference)
 
@@ -80,7 +98,7 @@ def no_tokenizer(reference: str) -> Tokenizer:
 class Opened:
     """A tiny random decoder over bytes, as a language model and as its parts."""
 
-    def __init__(self, host: Host, name: str, **options: Any) -> None:
+    def __init__(self, host: Host, name: str, prefix: Prefix | None = None, **options: Any) -> None:
         architecture = host.registry.get("architectures", name)
         self.tokenizer = host.registry.get("tokenizers", "bytes").load("bytes")
         torch.manual_seed(0)
@@ -90,7 +108,8 @@ class Opened:
         self.decoder = architecture.build(config).eval()
         card = ModelCard(name="toy", fingerprint="toy", supports=frozenset(RequestKind))
         self.options = OpenOptions(load_tokenizer=no_tokenizer, **options)
-        self.model = TorchLanguageModel(card, self.decoder, self.tokenizer, Prefix(BOS, True, "bos"), self.options)
+        prefix = prefix or Prefix(BOS, True, "bos")
+        self.model = TorchLanguageModel(card, self.decoder, self.tokenizer, prefix, self.options)
 
     def answers(self, requests: Sequence[Request]) -> dict[Request, Answer]:
         return dict(itertools.chain.from_iterable(self.model.answer(requests)))
@@ -131,11 +150,12 @@ def test_a_continuation_longer_than_the_model_is_scored_in_windows(opened: Opene
     request = Continuation("Жауап:", " " + "сөз" * 40)
     answer = opened.answers([request])[request]
     targets = list(request.continuation.encode())
-    expected = sum(plain(opened, *pair) for pair in windows(targets, "Жауап:".encode()[-1], 64))
+    expected = sum(plain(opened, *pair) for pair in windows(targets, BOS, 64))
     assert isinstance(answer, Likelihood)
     assert len(targets) > 64
     assert answer.logprob == pytest.approx(expected, abs=1e-3)
     assert answer.tokens == len(targets)
+    assert answer.cut == len("Жауап:".encode())
 
 
 def test_documents_equal_the_sum_over_their_windows(opened: Opened) -> None:
@@ -304,6 +324,83 @@ def test_a_text_with_nothing_to_predict_is_not_answered_and_the_others_are(opene
     assert (
         answers[Continuation("сөз", " иә")] == opened.answers([Continuation("сөз", " иә")])[Continuation("сөз", " иә")]
     )
+
+
+def assert_likelihood(answer: Answer, logprob: float, tokens: int) -> None:
+    assert isinstance(answer, Likelihood)
+    assert answer.logprob == pytest.approx(logprob, abs=1e-3)
+    assert (answer.tokens, answer.greedy) == (tokens, False)
+
+
+def test_a_first_token_that_nothing_stands_before_costs_the_bits_of_a_choice_out_of_the_vocabulary(host: Host) -> None:
+    opened = Opened(host, "llama", prefix=Prefix(None, False, "none"))
+    size = math.log(opened.tokenizer.size)
+    assert opened.tokenizer.size < opened.decoder.vocab_size
+    text = TEXTS[0] * 3  # two windows and more
+    document, continuation, one = Document(text), Continuation("", "бос"), Document("a")
+    found = opened.answers([document, continuation, one])
+    ids = list(text.encode())
+    expected = sum(plain(opened, *pair) for pair in windows(ids, None, 64)) - size
+    assert_likelihood(found[document], expected, len(ids))
+    ids = list("бос".encode())
+    expected = plain(opened, ids[:1], ids[1:]) - size
+    assert_likelihood(found[continuation], expected, len(ids))
+    assert_likelihood(found[one], -size, 1)
+
+
+def test_an_answer_that_needs_a_token_before_it_is_left_out_where_there_is_none(host: Host) -> None:
+    opened = Opened(host, "llama", prefix=Prefix(None, False, "none"))
+    ranked, generated, other = NextWord("", "сөз"), Generation(""), Generation("сөз", Decoding(max_new_tokens=2))
+    found = opened.answers([ranked, generated, other])
+    assert "the context is empty" in found[ranked].reason  # type: ignore[union-attr]
+    assert "the prompt is empty" in found[generated].reason  # type: ignore[union-attr]
+    assert isinstance(found[other], Generated)
+
+
+def test_every_window_begins_with_the_prefix_where_the_request_says_so(opened: Opened) -> None:
+    text = TEXTS[0] * 4
+    once, each = Document(text, 40, 8), Document(text, 40, 8, True)
+    found = opened.answers([once, each])
+    pairs = windows(list(text.encode()), BOS, 40, 8, prefix_each=True)
+    assert len(pairs) > 3
+    expected = sum(plain(opened, *pair) for pair in pairs)
+    assert found[each].logprob == pytest.approx(expected, abs=1e-3)  # type: ignore[union-attr]
+    assert found[once].logprob != pytest.approx(expected, abs=1e-3)  # type: ignore[union-attr]
+
+
+def test_an_overlap_that_does_not_fit_the_model_is_left_out(opened: Opened) -> None:
+    request = Document("сөз", None, 64, True)
+    assert "does not fit into 64 tokens" in opened.answers([request])[request].reason  # type: ignore[union-attr]
+
+
+def test_what_a_context_lost_stands_in_its_answer(opened: Opened) -> None:
+    context = "Do this.\n\n" + "old 1\n\n" + "new 2\n\n" + "the question " * 4
+    request = Continuation(context, " yes", ((10, 17), (17, 24)), 10, (" yes", " no"))
+    answer = opened.answers([request])[request]
+    shown = b"Do this.\n\n" + (b"the question " * 4).rstrip()
+    # 64 tokens are read: the prefix, the shown context, and the answer but for its last byte.
+    assert 1 + len(shown) + len(b"  yes") - 1 > 64, "the example does not show a cut"
+    room = 64 + 1 - len(b"  yes")
+    before = [BOS, *shown[:8], *shown[len(shown) - (room - 1 - 8) :]]
+    assert isinstance(answer, Likelihood)
+    assert answer.dropped == 2
+    assert answer.cut == 1 + len(context.rstrip()) - len(before)
+    assert answer.logprob == pytest.approx(plain(opened, before, list(b"  yes")), abs=1e-4)
+
+
+def test_the_models_own_ends_end_a_text(opened: Opened) -> None:
+    request = Generation("Абай", Decoding(max_new_tokens=12))
+    whole = opened.answers([request])[request]
+    assert isinstance(whole, Generated)
+    ids = opened.model.reader.tokenizer.encode("Абай")
+    with torch.inference_mode():
+        last = int(opened.decoder(torch.tensor([[BOS, *ids]]))[0, -1].argmax())
+    ended = TorchLanguageModel(
+        opened.model.card, opened.decoder, opened.tokenizer, opened.model.prefix, opened.options, frozenset({last})
+    )
+    (answer,) = (answer for group in ended.answer([request]) for _, answer in group)
+    assert answer == Generated("", 0, True)
+    assert whole.tokens > 0
 
 
 def test_only_texts_with_ids_beyond_the_embedding_are_not_answered(opened: Opened) -> None:

@@ -12,7 +12,7 @@ from tilbench.config.model import GenerationSettings
 from tilbench.errors import CheckpointError
 from tilbench.kinds.language_model import WritingDefaults
 
-__all__ = ["GENERATION", "chat_template", "generation_config"]
+__all__ = ["GENERATION", "chat_template", "end_tokens", "generation_config"]
 
 GENERATION = "generation_config.json"
 _FIELDS = {
@@ -34,17 +34,15 @@ def generation_config(folder: Path) -> WritingDefaults:
     """Return what the generation_config.json in `folder` says; nothing where there is none.
 
     As in Transformers, a file that does not say `do_sample` means the likeliest token. One without any setting, as is
-    written beside weights for its special tokens alone, gives those. Raises CheckpointError for a damaged one.
+    written beside weights for its special tokens alone, gives none. Raises CheckpointError for a damaged one.
     """
     path = folder / GENERATION
     if not path.is_file():
         return WritingDefaults()
     content = read_json(path)
-    ends = content.get("eos_token_id")
-    ended = frozenset(each for each in (ends if isinstance(ends, list) else [ends]) if isinstance(each, int))
     said = {ours: content[theirs] for theirs, ours in _FIELDS.items() if content.get(theirs) is not None}
     if not said and "do_sample" not in content:
-        return WritingDefaults(ends=ended)
+        return WritingDefaults()
     if content.get("do_sample"):
         said = {"top_k": _TOP_K, **said}
     else:
@@ -54,7 +52,21 @@ def generation_config(folder: Path) -> WritingDefaults:
     except pydantic.ValidationError as error:
         fault = error.errors()[0]
         raise CheckpointError(f"{path}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
-    return WritingDefaults(generation=settings, origin=str(path), ends=ended)
+    return WritingDefaults(generation=settings, origin=str(path))
+
+
+def end_tokens(folder: Path) -> frozenset[int]:
+    """Return the ids that end a text of the model in `folder`, besides its tokenizer's end-of-text token.
+
+    As in Transformers: those of generation_config.json, or of config.json where that names none. Raises CheckpointError
+    for a damaged file.
+    """
+    for path in (folder / GENERATION, folder / "config.json"):
+        content = read_json(path) if path.is_file() else {}
+        said = content.get("eos_token_id")
+        if ends := frozenset(each for each in (said if isinstance(said, list) else [said]) if isinstance(each, int)):
+            return ends
+    return frozenset()
 
 
 def chat_template(folder: Path) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from tilbench.config.base import Schema
 from tilbench.data.rows import Row
+from tilbench.kinds.prompt import Prompt
 from tilbench.kinds.requests import Decoding, Generation
 
 __all__ = ["GenerativeSettings", "check_template", "few_shot", "row_seed"]
@@ -37,10 +38,10 @@ class GenerativeSettings(Schema):
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ("\n",)
     """A text ends before the first of these."""
 
-    def ask(self, prompt: str, row: Row, seed: int) -> Generation:
+    def ask(self, prompt: Prompt, row: Row, seed: int) -> Generation:
         """Ask for the text after `prompt`, drawn with a seed of the row's own."""
         decoding = Decoding(**self.model_dump(include={field.name for field in fields(Decoding)}))
-        return Generation(prompt, decoding, self.stop, row_seed(seed, row.id))
+        return Generation(prompt.text, decoding, self.stop, row_seed(seed, row.id), prompt.optional, prompt.keep)
 
 
 def row_seed(seed: int, row: str) -> int:
@@ -69,13 +70,13 @@ def check_template(template: str, known: Collection[str], needed: Collection[str
     return template
 
 
-def few_shot(instruction: str, solved: Sequence[tuple[str, str]], last: str) -> str:
+def few_shot(instruction: str, solved: Sequence[tuple[str, str]], last: str) -> Prompt:
     """Return a prompt: the instruction, where there is one, solved blocks with their answers, the block to be solved.
 
     A blank line stands between any two. An answer follows its block after a space, or on the line that it begins.
 
-    >>> few_shot("", [("1 + 1 =", "2")], "1 + 2 =")
+    >>> few_shot("", [("1 + 1 =", "2")], "1 + 2 =").text
     '1 + 1 = 2\\n\\n1 + 2 ='
     """
     blocks = [block + ("" if block.endswith("\n") else " ") + answer for block, answer in solved]
-    return "\n\n".join([*filter(None, [instruction.strip()]), *blocks, last])
+    return Prompt.of(instruction, blocks, last)

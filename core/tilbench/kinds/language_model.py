@@ -91,14 +91,13 @@ class Published:
 class WritingDefaults:
     """How a model is meant to write, as its files say.
 
-    generation: decoding settings; None where there are none. origin: where they are from, in words. ends: ids that end
-    a text besides the end-of-text token. template: name of the chat template (`tilbench.data.chat`) that it was tuned
-    with; empty where that is not known. template_origin: where that is from.
+    generation: decoding settings; None where there are none. origin: where they are from, in words. template: name of
+    the chat template (`tilbench.data.chat`) that it was tuned with; empty where that is not known. template_origin:
+    where that is from.
     """
 
     generation: GenerationSettings | None = None
     origin: str = ""
-    ends: frozenset[int] = frozenset()
     template: str = ""
     template_origin: str = ""
 
@@ -108,7 +107,9 @@ class Loader(Protocol):
     """Opens one kind of model reference.
 
     One that reads files of weights may have `published(reference, options) -> Published`, for `tilbench import`.
-    A loader whose models come with settings to write with has `defaults(reference) -> WritingDefaults` too.
+    A loader whose models come with settings to write with has `defaults(reference) -> WritingDefaults` too. One whose
+    models read tokens has `reader(reference, options) -> tilbench.scoring.reader.Reader`, which loads no weights and
+    says in a dry run what of a prompt does not fit.
     """
 
     def recognises(self, reference: str) -> bool:

@@ -26,6 +26,7 @@ __all__ = [
     "Ranked",
     "Request",
     "RequestKind",
+    "Spans",
     "Timed",
     "Timing",
     "TokenIds",
@@ -56,6 +57,10 @@ class RequestKind(StrEnum):
         return self is not RequestKind.TIMING
 
 
+Spans = tuple[tuple[int, int], ...]
+"""Begin and end of stretches of a text, in characters."""
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """A conversation up to and with one of its answers, as turns `(role, content)`.
@@ -73,8 +78,12 @@ class Exchange:
 class Continuation:
     """How likely is `continuation` after `context`? Answered by `Likelihood`.
 
-    A context that does not fit is cut on the left. A continuation that is longer than the model is scored in windows,
-    as a `Document` is.
+    A context that does not fit loses its `optional` spans first, then text after `keep`; see `tilbench.scoring.reader`.
+    A continuation that is longer than the model is scored in windows, as a `Document` is.
+
+    optional: spans of characters of the context that may be left out whole, in the order in which they are: the
+    few-shot examples, oldest first. keep: characters at its beginning that are kept where text is left out: the
+    instruction. beside: the continuations that this one is compared with; the same context is shown before all of them.
 
     exchange: the conversation that both are the text of, if they are. A model with tokens then reads the ids that
     fine-tuning reads (`tilbench.scoring.chat.exchange_ids`), in which a template's marks are special tokens; the end of
@@ -84,6 +93,9 @@ class Continuation:
     kind: ClassVar[RequestKind] = RequestKind.CONTINUATION
     context: str
     continuation: str
+    optional: Spans = ()
+    keep: int = 0
+    beside: tuple[str, ...] = ()
     exchange: Exchange | None = None
 
 
@@ -93,13 +105,15 @@ class Document:
 
     The text is scored in windows of at most `window` tokens (None: the model's own length); from the second
     window on at least `overlap` tokens of the text before it are given as context. `overlap = 1` is
-    the scheme of lm-evaluation-harness's rolling log-likelihood.
+    the scheme of lm-evaluation-harness's rolling log-likelihood. prefix_each_window: the prefix token stands before
+    every window, and takes one of its places; otherwise before the first one only.
     """
 
     kind: ClassVar[RequestKind] = RequestKind.DOCUMENT
     text: str
     window: int | None = None
     overlap: int = 1
+    prefix_each_window: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +130,19 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What text follows `prompt`? It ends before the first of `stop`. Answered by `Generated`."""
+    """What text follows `prompt`? It ends before the first of `stop`. Answered by `Generated`.
+
+    The prompt goes before the answer: where both do not fit, fewer new tokens are allowed, down to a quarter of the
+    model's length; then the prompt loses its `optional` spans, then text after `keep`, as in `Continuation`.
+    """
 
     kind: ClassVar[RequestKind] = RequestKind.GENERATION
     prompt: str
     decoding: Decoding = Decoding()
     stop: tuple[str, ...] = ()
     seed: int = 0
+    optional: Spans = ()
+    keep: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +204,8 @@ class Generated:
     """A generated text without its stop; `complete`: a stop or the end-of-text token ended it.
 
     lost_context, cut, dropped: what of the prompt the model did not read, as in `Likelihood`. lost is always 0.
+    short: by how many tokens the text ended before `max_new_tokens`, because the prompt left no more room; 0 where it
+    ended by itself.
     """
 
     text: str
@@ -193,6 +215,7 @@ class Generated:
     lost_context: int = 0
     cut: int = 0
     dropped: int = 0
+    short: int = 0
 
     @property
     def whole(self) -> str:

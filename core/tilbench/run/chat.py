@@ -15,12 +15,9 @@ from tilbench.paths import atomic_path
 from tilbench.run.generate import Settings, Trimmed, chat_prompt, finish
 from tilbench.scoring.chat import ChatEncoder
 from tilbench.scoring.engine import TorchLanguageModel
-from tilbench.scoring.generate import Job
+from tilbench.scoring.generate import Job, least
 
 __all__ = ["Conversation", "Reply"]
-
-_LEAST = 4
-"""One part in this many of the context is kept for an answer, where more tokens are asked for than there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +68,7 @@ class Conversation:
         Raises DataError where the system prompt and this turn alone do not fit into the context.
         """
         length, wanted = self._model.max_length, self.settings.decoding.max_new_tokens
-        room = length - max(1, min(wanted, length // _LEAST))
+        room = length - least(wanted, length)
         while True:
             kept = [turn for exchange in self._exchanges[self.dropped :] for turn in exchange]
             turns = [*self._system, *kept, ("user", text)]
@@ -87,7 +84,7 @@ class Conversation:
         decoding = replace(self.settings.decoding, max_new_tokens=min(wanted, length - len(ids)))
         stop = (*self._code.template.stop, *self.settings.stop)
         request = Generation(self._code.template.prompt(turns), decoding, stop, self.settings.seed)
-        answer = self._model.stream(Job(request, ids, self.settings.ends | self._code.ends), Trimmed(show))
+        answer = self._model.stream(Job(request, ids, self._code.ends), Trimmed(show))
         return self._remember(text, answer, len(ids))
 
     def _remember(self, text: str, answer: Generated, prompt_tokens: int) -> Reply:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tilbench.checkpoints.folder import RUN, CheckpointInfo, checkpoint_fingerprint, is_checkpoint, read_info
-from tilbench.checkpoints.generation import generation_config
+from tilbench.checkpoints.generation import end_tokens, generation_config
 from tilbench.config.model import ModelSpec
 from tilbench.config.references import parse_spec
 from tilbench.errors import CheckpointError, TilbenchError
@@ -16,6 +16,9 @@ from tilbench.kinds.requests import RequestKind
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.registry import Registry
 from tilbench.run.specs import checkpoint_architecture, load_spec, run_spec
+
+if TYPE_CHECKING:
+    from tilbench.scoring.reader import Reader
 
 __all__ = ["CheckpointLoader"]
 
@@ -66,9 +69,18 @@ class CheckpointLoader:
         tokenizer = self._tokenizer(folder, info)
         module = architecture.load(config, folder, dtype=getattr(torch, options.dtype))
         module.to(options.device).eval()
-        return TorchLanguageModel(
-            self.card(reference, options), module, tokenizer, self._prefix(info, options, tokenizer), options
-        )
+        prefix = self._prefix(info, options, tokenizer)
+        return TorchLanguageModel(self.card(reference, options), module, tokenizer, prefix, options, end_tokens(folder))
+
+    def reader(self, reference: str, options: OpenOptions) -> Reader:
+        """Return how the checkpoint reads text, from its files and without its weights."""
+        from tilbench.scoring.reader import Reader
+
+        folder = Path(reference)
+        info = read_info(folder)
+        tokenizer = self._tokenizer(folder, info)
+        _, config = checkpoint_architecture(info, folder, self._registry)
+        return Reader(tokenizer, self._prefix(info, options, tokenizer), config.max_length, config.vocab_size)
 
     def defaults(self, reference: str) -> WritingDefaults:
         """Return what the spec says of writing; where it says nothing, what generation_config.json does."""
@@ -81,7 +93,6 @@ class CheckpointLoader:
         known = WritingDefaults(
             generation=spec.generation,
             origin=f"the generation settings of {origin}",
-            ends=recorded.ends,
             template=chat.template if chat else "",
             template_origin=f"the recipe of {origin}" if chat else "",
         )

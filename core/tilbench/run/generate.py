@@ -12,11 +12,11 @@ from tilbench.data.chat import TEMPLATES, Template, template
 from tilbench.data.files import read_rows
 from tilbench.errors import ConfigError, DataError, Unsupported
 from tilbench.kinds.language_model import LanguageModel, OpenOptions, WritingDefaults
-from tilbench.kinds.requests import Decoding, Generated, Generation, RequestKind
+from tilbench.kinds.requests import Decoding, Generated, Generation, RequestKind, Unanswered
 from tilbench.run.models import ModelSource
 from tilbench.scoring.chat import ChatEncoder
 from tilbench.scoring.engine import TorchLanguageModel
-from tilbench.scoring.generate import Job
+from tilbench.scoring.generate import Job, fit
 
 __all__ = [
     "Settings",
@@ -35,13 +35,12 @@ Show = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How texts are written. origin: where the settings that no option gave are from, in words. ends: ids that end."""
+    """How texts are written. origin: where the settings that no option gave are from, in words."""
 
     decoding: Decoding
     stop: tuple[str, ...] = ()
     seed: int = 0
     origin: str
-    ends: frozenset[int] = frozenset()
 
     def __str__(self) -> str:
         """Return one line for people."""
@@ -73,7 +72,7 @@ def settings_for(
     if over:
         origin += f"; {', '.join(over)} as given"
     fields = {**(own or GenerationSettings(temperature=0.0)).model_dump(), **over}
-    return Settings(decoding=Decoding(**fields), stop=tuple(stop), seed=seed, origin=origin, ends=defaults.ends)
+    return Settings(decoding=Decoding(**fields), stop=tuple(stop), seed=seed, origin=origin)
 
 
 def choose_template(named: str, defaults: WritingDefaults) -> tuple[Template, str]:
@@ -183,13 +182,16 @@ class Writer:
     def _job(self, prompt: str) -> Job:
         model = self._model
         assert isinstance(model, TorchLanguageModel)
-        ends = self.settings.ends
+        request = self._request(prompt)
         if self._chat is None:
-            ids = model.prompt(prompt)
+            ((_, job),) = model.reader.jobs([request])
+            if isinstance(job, Unanswered):
+                raise DataError(f"{job.reason}; give the model a prefix with --prefix")
         else:
-            ids, ends = chat_prompt(model, self._chat, [("user", prompt)]), ends | self._chat.ends
-        self.cut += len(ids) > max(1, model.max_length - self.settings.decoding.max_new_tokens)
-        return Job(self._request(prompt), ids, ends)
+            ids = chat_prompt(model, self._chat, [("user", prompt)])
+            job = Job(request, ids, self._chat.ends, kept=len(ids[:1]))
+        self.cut += fit(job, model.max_length).cut > 0
+        return job
 
     def _answer(self, answer: Generated) -> Generated:
         return replace(answer, text=answer.text.strip()) if self._chat else answer

@@ -21,7 +21,10 @@ from tilbench.kinds.requests import Decoding, Generated, Generation, request_key
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.scoring.sampling import choose, needs_history, uniforms
 
-__all__ = ["Job", "cut", "generate"]
+__all__ = ["Fitted", "Job", "fit", "generate", "least", "shorten"]
+
+_LEAST = 4
+"""One part in this many of the model's length is kept for an answer, where more tokens are asked for than there are."""
 
 _HELD = 8
 """Tokens that the cache of a group may hold, for each token of a forward pass."""
@@ -37,40 +40,75 @@ _GONE = 1 / 8
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A request with the ids of its prompt, prefix included. ends: ids that end a text as the end-of-text one."""
+    """A request with the ids of its prompt, prefix included.
+
+    ends: ids that end a text as the end-of-text one. kept: ids at the beginning of the prompt that stay where it must
+    be cut: the prefix and the instruction. cut, dropped, lost: tokens and few-shot examples of it that were left out,
+    and bytes that its ids do not reproduce.
+    """
 
     request: Generation
     prompt: Sequence[int]
     ends: frozenset[int] = frozenset()
+    kept: int = 0
+    cut: int = 0
+    dropped: int = 0
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Row:
-    """A job cut to the model's length: `limit` tokens may follow `ids`. A prompt is cut on the left."""
+class Fitted:
+    """A job as it fits the model: `limit` tokens may follow `ids`. cut: tokens of the prompt that were left out."""
 
     request: Generation
     ids: tuple[int, ...]
     limit: int
     ends: frozenset[int]
+    cut: int = 0
+    dropped: int = 0
+    lost: int = 0
 
     @property
     def order(self) -> tuple[int, int, tuple[int, ...], str]:
         """Longest first; equal prompts side by side."""
         return -self.limit, -len(self.ids), self.ids, request_key(self.request)
 
+    def answer(self, text: str, tokens: int, *, complete: bool) -> Generated:
+        """Return the answer, with what of the prompt was not read and by how much its end came too soon."""
+        short = 0 if complete else self.request.decoding.max_new_tokens - self.limit
+        return Generated(
+            text, tokens, complete, lost_context=self.lost, cut=self.cut, dropped=self.dropped, short=short
+        )
 
-def cut(job: Job, length: int) -> tuple[tuple[int, ...], int]:
-    """Return the ids of a prompt and how many may follow them in a model of `length` tokens; it is cut on the left.
 
-    Raises DataError for a prompt without tokens, and where no token is asked for.
+def least(wanted: int, length: int) -> int:
+    """Return how many tokens are kept for an answer of `wanted` tokens, whatever the prompt: a quarter of `length`."""
+    return max(1, min(wanted, length // _LEAST))
+
+
+def shorten(ids: Sequence[int], room: int, kept: int) -> list[int]:
+    """Return ids that fit into `room`: the first `kept` and as many of the last as there is room for."""
+    if len(ids) <= room:
+        return list(ids)
+    kept = min(kept, room)
+    return [*ids[:kept], *ids[len(ids) - room + kept :]]
+
+
+def fit(job: Job, length: int) -> Fitted:
+    """Fit a prompt and its answer into a model of `length` tokens.
+
+    The prompt goes first: the answer is given what room is left, but not less than `least`. A prompt that leaves less
+    loses tokens after those that are kept. Raises DataError for a prompt without tokens, and where no token is asked
+    for.
     """
     if not job.prompt:
         raise DataError("an empty prompt has no token to go on from; give the model a prefix with --prefix")
     wanted = job.request.decoding.max_new_tokens
     if wanted < 1:
         raise DataError(f"max_new_tokens is {wanted}; ask for 1 or more")
-    ids = tuple(job.prompt)[-max(1, length - wanted) :]
-    return ids, max(1, min(wanted, length - len(ids)))
+    ids = tuple(shorten(job.prompt, max(1, length - least(wanted, length)), job.kept))
+    limit = max(1, min(wanted, length - len(ids)))
+    return Fitted(job.request, ids, limit, job.ends, job.cut + len(job.prompt) - len(ids), job.dropped, job.lost)
 
 
 def generate(
@@ -97,16 +135,13 @@ class _Generator:
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Sequence[tuple[Generation, Generated]]]:
         """Yield the answers of one group after another."""
-        waiting = sorted((self._row(job) for job in jobs), key=lambda row: row.order)
+        waiting = sorted((fit(job, self._decoder.max_length) for job in jobs), key=lambda row: row.order)
         while waiting:
             count = self._fitting(waiting)
             group, waiting = waiting[:count], waiting[count:]
             yield [(row.request, answer) for row, answer in self._group(group)]
 
-    def _row(self, job: Job) -> _Row:
-        return _Row(job.request, *cut(job, self._decoder.max_length), job.ends)
-
-    def _fitting(self, rows: Sequence[_Row]) -> int:
+    def _fitting(self, rows: Sequence[Fitted]) -> int:
         """Return how many of the first rows make a group."""
         most = max(1, int(self._batch_tokens * _STEP))
         width = 0
@@ -118,9 +153,9 @@ class _Generator:
                 return count
         return min(most, len(rows))
 
-    def _group(self, rows: Sequence[_Row]) -> list[tuple[_Row, Generated]]:
+    def _group(self, rows: Sequence[Fitted]) -> list[tuple[Fitted, Generated]]:
         """Answer a group, in smaller ones where it does not fit into memory or lengths may not be mixed."""
-        done: list[tuple[_Row, Generated]] = []
+        done: list[tuple[Fitted, Generated]] = []
         waiting = self._apart(rows)
         while waiting:
             part = waiting.pop(0)
@@ -144,14 +179,14 @@ class _Generator:
                 waiting[:0] = [part[:half], part[half:]]
         return done
 
-    def _apart(self, rows: Sequence[_Row]) -> list[Sequence[_Row]]:
+    def _apart(self, rows: Sequence[Fitted]) -> list[Sequence[Fitted]]:
         """Return the rows in groups that may go on together."""
         if self._ragged:
             return [rows]
-        lengths: dict[int, list[_Row]] = defaultdict(list)
+        lengths: dict[int, list[Fitted]] = defaultdict(list)
         for row in rows:
             lengths[len(row.ids)].append(row)
-        groups: list[Sequence[_Row]] = []
+        groups: list[Sequence[Fitted]] = []
         for length, equal in lengths.items():
             most = max(1, self._batch_tokens // length)
             groups += [equal[start : start + most] for start in range(0, len(equal), most)]
@@ -163,7 +198,7 @@ class _Generator:
         self._batch_tokens = max(1, self._batch_tokens // 2)
         warnings.warn(f"out of memory: going on with {self._batch_tokens} tokens a batch", stacklevel=4)
 
-    def _together(self, rows: Sequence[_Row]) -> list[tuple[_Row, Generated]]:
+    def _together(self, rows: Sequence[Fitted]) -> list[tuple[Fitted, Generated]]:
         """Generate for rows side by side."""
         cache, hidden = self._prefill(rows)  # [B, D]
         batch = _Batch(rows, self._tokenizer, self._device)
@@ -178,7 +213,7 @@ class _Generator:
             positions, mask = batch.place(cache.length + 1)
             hidden = self._decoder.hidden(tokens[:, None], positions=positions, mask=mask, cache=cache)[:, 0]
 
-    def _prefill(self, rows: Sequence[_Row]) -> tuple[Cache, Tensor]:
+    def _prefill(self, rows: Sequence[Fitted]) -> tuple[Cache, Tensor]:
         """Return a cache of the rows' prompts, each at the beginning of its slots, and their last states [B, D].
 
         Equal prompts are computed once. Prompts of similar lengths are padded on the right and computed together:
@@ -230,8 +265,8 @@ class _Batch:
     The prompts fill the slots of the cache from the left, up to the longest; there, `_width`, the new tokens begin.
     """
 
-    def __init__(self, rows: Sequence[_Row], tokenizer: Tokenizer, device: torch.device) -> None:
-        self.answers: dict[_Row, Generated] = {}
+    def __init__(self, rows: Sequence[Fitted], tokenizer: Tokenizer, device: torch.device) -> None:
+        self.answers: dict[Fitted, Generated] = {}
         self._rows = list(rows)
         self._new: list[list[int]] = [[] for _ in rows]
         self._tails = [_tail(row.request.stop) for row in rows]
@@ -276,12 +311,13 @@ class _Batch:
             if len(new) == row.limit and row not in self.answers:
                 self._answer(row, new, False)
 
-    def _answer(self, row: _Row, new: Sequence[int], complete: bool, *, unless_whole: bool = False) -> None:
+    def _answer(self, row: Fitted, new: Sequence[int], complete: bool, *, unless_whole: bool = False) -> None:
         """Note the text up to its first stop; where it has none and `unless_whole`, the row goes on."""
         text = self._tokenizer.decode(new)
         places = [place for stop in row.request.stop if (place := text.find(stop)) >= 0]
         if places or not unless_whole:
-            self.answers[row] = Generated(text[: min(places, default=None)], len(new), complete or bool(places))
+            end = min(places, default=None)
+            self.answers[row] = row.answer(text[:end], len(new), complete=complete or bool(places))
 
     def compact(self) -> Tensor | None:
         """Leave out the rows that are answered, once they are many; return the places [B] of the others."""
@@ -321,14 +357,14 @@ def _tail(stops: Sequence[str]) -> int:
     return max((len(stop.encode("utf-8", "surrogatepass")) for stop in stops), default=-8) + 8
 
 
-def _history(rows: Sequence[_Row], width: int, room: int) -> Tensor:
+def _history(rows: Sequence[Fitted], width: int, room: int) -> Tensor:
     """Return the ids so far [B, width + room], with -1 on the left of shorter prompts; [B, 0] where none need them."""
     if not any(needs_history(row.request.decoding) for row in rows):
         return torch.zeros(len(rows), 0, dtype=torch.int64)
     return torch.tensor([[-1] * (width - len(row.ids)) + [*row.ids] + [-1] * room for row in rows])
 
 
-def _uniforms(rows: Sequence[_Row], room: int) -> Tensor:
+def _uniforms(rows: Sequence[Fitted], room: int) -> Tensor:
     """Return what each row draws at each step, [B, room] from [0, 1)."""
     drawn = torch.zeros(len(rows), room)
     for row, numbers in zip(rows, drawn, strict=True):

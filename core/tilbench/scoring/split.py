@@ -2,87 +2,152 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tilbench.kinds.requests import Continuation, Document, Exchange, Request, Unanswered, split_text
+from tilbench.kinds.requests import Continuation, Exchange, NextWord, Request, Spans
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.scoring.chat import exchange_ids
 from tilbench.scoring.lost import lost_after, lost_bytes
 
-__all__ = ["Split", "beyond", "exchange_of", "splits"]
+__all__ = ["Ids", "Question", "Split", "encoded", "split_conversations", "split_texts", "without"]
+
+Ids = list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A context with the continuations that are compared after it. All of them are shown the same of it."""
+
+    context: str
+    continuations: tuple[str, ...]
+    optional: Spans = ()
+    keep: int = 0
+    exchange: Exchange | None = None
+
+    @classmethod
+    def of(cls, request: Request) -> Question:
+        """Return the question that a request is one continuation of."""
+        if isinstance(request, NextWord):
+            return cls(request.context, (f" {request.target}",))
+        assert isinstance(request, Continuation)
+        beside = request.beside
+        if request.continuation not in beside:
+            beside = (*beside, request.continuation)
+        return cls(request.context, beside, request.optional, request.keep, request.exchange)
+
+    def parts(self, dropped: int = 0) -> tuple[str, Sequence[str]]:
+        """Return the context without its first `dropped` optional spans, and the texts that are scored after it.
+
+        White space at the end of the context goes to the texts after it, as in lm-evaluation-harness.
+        """
+        context = without(self.context, self.optional[:dropped])
+        stripped = context.rstrip()
+        return stripped, [context[len(stripped) :] + each for each in self.continuations]
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A request's ids, without a prefix: those of its context and the `targets` whose likelihood is asked for.
+    """The ids of a question, without a prefix: contexts and targets, one of each for a continuation.
 
-    lost, lost_context: UTF-8 bytes of the scored text and of the context that the ids do not reproduce.
+    The contexts are ids of one text, and as many; only a tokenizer without pre-tokenizer may give that text other ids
+    where something else follows. apart: the targets were encoded alone. losses: lost bytes of target and context, of a
+    conversation.
     """
 
-    context: Sequence[int]
-    targets: Sequence[int]
-    lost: int = 0
-    lost_context: int = 0
+    text: str
+    scored: Sequence[str]
+    contexts: Sequence[Ids]
+    targets: Sequence[Ids]
+    apart: bool = False
+    losses: tuple[int, int] | None = None
+
+    @property
+    def spoken(self) -> bool:
+        """Whether it is of a conversation, whose ids begin as its template does."""
+        return self.losses is not None
+
+    @property
+    def size(self) -> int:
+        """Tokens of the context."""
+        return len(self.contexts[0])
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest target."""
+        return max(map(len, self.targets))
+
+    def lost(self, tokenizer: Tokenizer, place: int) -> int:
+        """Return the UTF-8 bytes of a scored text that its ids do not reproduce."""
+        text, context, targets = self.scored[place], self.contexts[place], self.targets[place]
+        if self.losses is not None:
+            return self.losses[0]
+        if self.apart:
+            return lost_bytes(tokenizer, text, targets)
+        return lost_after(tokenizer, text, context + targets, len(context))
+
+    def lost_context(self, tokenizer: Tokenizer) -> int:
+        """Return the UTF-8 bytes of the context that its ids do not reproduce."""
+        return lost_bytes(tokenizer, self.text, self.contexts[0]) if self.losses is None else self.losses[1]
 
 
-def splits(tokenizer: Tokenizer, requests: Sequence[Request], rows: int) -> Iterator[Split | Unanswered]:
-    """Yield the ids of each request, or why a model of `rows` embedding rows cannot answer it.
+def encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, Ids]:
+    """Return the ids of each text, which is encoded once."""
+    distinct = list(dict.fromkeys(texts))
+    return dict(zip(distinct, tokenizer.encode_batch(distinct), strict=True))
 
-    Context and continuation are cut from the encoding of both together, so that no token depends on where the cut is.
-    The rule is lm-evaluation-harness's. Where a token spans the cut, it would give away the beginning of the
-    continuation, or all of it, so there the continuation is encoded alone. A conversation has the ids of fine-tuning.
+
+def without(text: str, spans: Spans) -> str:
+    """Return a text without some spans of it, which are in order."""
+    ends = [0, *(end for _, end in spans)]
+    begins = [*(begin for begin, _ in spans), len(text)]
+    return "".join(text[end:begin] for end, begin in zip(ends, begins, strict=True))
+
+
+def split_texts(tokenizer: Tokenizer, text: str, scored: Sequence[str], ids: Mapping[str, Ids]) -> Split:
+    """Cut the encodings of a context with each text after it at the join; `ids` has them, and those of the context.
+
+    Cutting the encoding of both together is lm-evaluation-harness's rule. Where a token spans the join it would give
+    away the beginning of what is scored, or all of it. So where one of the texts has such a token, all of them are
+    encoded apart from the context, and are compared as equals.
     """
-    plain = iter(_texts(tokenizer, [request for request in requests if exchange_of(request) is None]))
-    spoken = iter(_conversations(tokenizer, [found for each in requests if (found := exchange_of(each)) is not None]))
-    for request in requests:
-        exchange = exchange_of(request)
-        split = next(plain if exchange is None else spoken)
-        may_be_empty = isinstance(request, Document) or (exchange is not None and exchange.end)
-        if reason := beyond([*split.context, *split.targets], rows):
-            yield Unanswered(reason)
-        elif not split.targets and not may_be_empty:
-            yield Unanswered("the continuation has no token of its own")
-        else:
-            yield split
+    before, wholes = ids[text], [ids[text + each] for each in scored]
+    size = len(before)
+    contexts = [before if whole[:size] == before else whole[:size] for whole in wholes]
+    meaning = "" if all(each is before for each in contexts) else tokenizer.decode(before)
+    if all(each is before or tokenizer.decode(each) == meaning for each in contexts) and all(
+        len(whole) > size or not each for whole, each in zip(wholes, scored, strict=True)
+    ):
+        return Split(text, scored, contexts, [whole[size:] for whole in wholes])
+    targets = [_alone(tokenizer, before, *pair) for pair in zip(scored, wholes, strict=True)]
+    return Split(text, scored, [before] * len(scored), targets, apart=True)
 
 
-def exchange_of(request: Request) -> Exchange | None:
-    """Return the conversation that a request is about, if it is about one."""
-    return request.exchange if isinstance(request, Continuation) else None
+def _alone(tokenizer: Tokenizer, before: Ids, text: str, whole: Ids) -> Ids:
+    """Return the ids of a text that is encoded alone.
+
+    A tokenizer may put a space of its own before every text. It then stands for the first one of this text.
+    """
+    ids = tokenizer.encode(text)
+    both = tokenizer.decode(whole)
+    if text.startswith(" ") and tokenizer.decode(before + ids) != both:
+        other = tokenizer.encode(text[1:])
+        if tokenizer.decode(before + other) == both:
+            return other
+    return ids
 
 
-def beyond(ids: Sequence[int], rows: int) -> str:
-    """Return, as a reason, that one of the ids has no row in an embedding of `rows` rows; empty where all have one."""
-    highest = max(ids, default=0)
-    return f"its text has the token id {highest:,}, and the embedding {rows:,} rows" if highest >= rows else ""
-
-
-def _texts(tokenizer: Tokenizer, requests: Sequence[Request]) -> Iterator[Split]:
-    texts = [split_text(request) for request in requests]
-    wanted = dict.fromkeys(part for context, text in texts for part in (context, context + text))
-    ids = dict(zip(wanted, tokenizer.encode_batch(list(wanted)), strict=True))
-    lost = {context: lost_bytes(tokenizer, context, ids[context]) for context in dict.fromkeys(c for c, _ in texts)}
-    for context, text in texts:
-        yield _split(tokenizer, context, text, ids, lost[context])
-
-
-def _split(tokenizer: Tokenizer, context: str, text: str, ids: Mapping[str, list[int]], lost_context: int) -> Split:
-    before, whole = ids[context], ids[context + text]
-    cut = len(before)
-    if whole[:cut] == before and len(whole) > cut:
-        return Split(before, whole[cut:], lost_after(tokenizer, text, whole, cut), lost_context)
-    if len(whole) > cut and tokenizer.decode(whole[:cut]) == tokenizer.decode(before):  # other tokens of the same text
-        return Split(whole[:cut], whole[cut:], lost_after(tokenizer, text, whole, cut), lost_context)
-    alone = tokenizer.encode(text)
-    return Split(before, alone, lost_bytes(tokenizer, text, alone), lost_context)
-
-
-def _conversations(tokenizer: Tokenizer, exchanges: Sequence[Exchange]) -> Iterator[Split]:
-    """Yield the ids of answers and of what was said before. Marks of the template are no text that could be lost."""
+def split_conversations(tokenizer: Tokenizer, questions: Sequence[Question]) -> list[Split]:
+    """Return the ids of answers and of what was said before. Marks of the template are no text that could be lost."""
+    exchanges = [question.exchange for question in questions if question.exchange is not None]
     contents = {content for exchange in exchanges for _, content in exchange.turns}
     lost = {content: lost_bytes(tokenizer, content, tokenizer.encode(content)) for content in contents}
-    for exchange, (context, targets) in zip(exchanges, exchange_ids(tokenizer, exchanges), strict=True):
+    splits: list[Split] = []
+    for question, exchange, (context, targets) in zip(
+        questions, exchanges, exchange_ids(tokenizer, exchanges), strict=True
+    ):
         before = exchange.turns if exchange.end else exchange.turns[:-1]
         answer = 0 if exchange.end else lost[exchange.turns[-1][1]]
-        yield Split(context, targets, answer, sum(lost[content] for _, content in before))
+        losses = (answer, sum(lost[content] for _, content in before))
+        splits.append(Split(*question.parts(), [context], [targets], losses=losses))
+    return splits

@@ -12,7 +12,7 @@ from tilbench.errors import Unsupported
 from tilbench.kinds.architecture import Decoder
 from tilbench.kinds.requests import Generated
 from tilbench.kinds.tokenizer import Tokenizer
-from tilbench.scoring.generate import Job, cut
+from tilbench.scoring.generate import Fitted, Job, fit
 from tilbench.scoring.sampling import choose, needs_history, uniforms
 
 __all__ = ["Show", "Streamer"]
@@ -45,19 +45,20 @@ class Streamer:
 
         Raises DataError for a prompt without tokens, Unsupported where it does not fit into memory.
         """
-        ids, limit = cut(job, self._decoder.max_length)
+        row = fit(job, self._decoder.max_length)
         try:
             with torch.inference_mode():
-                return self._written(job, ids, limit, show)
+                return self._written(row, show)
         except torch.OutOfMemoryError:
             self._forget()
         except BaseException:
             self._forget()  # the layers of the cache may hold different numbers of tokens
             raise
-        raise Unsupported(f"a prompt of {len(ids)} tokens with what follows it does not fit into memory")
+        raise Unsupported(f"a prompt of {len(row.ids)} tokens with what follows it does not fit into memory")
 
-    def _written(self, job: Job, ids: Sequence[int], limit: int, show: Show) -> Generated:
-        request, ends = job.request, job.ends | {self._tokenizer.special.eos}
+    def _written(self, row: Fitted, show: Show) -> Generated:
+        request, ids, limit = row.request, row.ids, row.limit
+        ends = row.ends | {self._tokenizer.special.eos}
         decoding = replace(request.decoding, max_new_tokens=0)
         drawn = (uniforms(request) if decoding.temperature else torch.zeros(limit)).to(self._device)
         text = _Text(self._tokenizer, request.stop, show)
@@ -68,10 +69,9 @@ class Streamer:
             before = [*ids, *text.ids] if needs_history(decoding) else []
             seen = torch.tensor([before], dtype=torch.int64, device=self._device)
             token = int(choose(logits, seen, decoding, drawn[len(text.ids), None]))
-            if token in ends:
-                return text.finished(complete=True)
-            if text.take(token) or len(text.ids) == limit:
-                return text.finished(complete=False)
+            if token in ends or text.take(token) or len(text.ids) == limit:
+                written, stopped = text.finished()
+                return row.answer(written, len(text.ids), complete=token in ends or stopped)
             rest = [token]
 
     def _forward(self, ids: Sequence[int]) -> torch.Tensor:
@@ -131,13 +131,13 @@ class _Text:
         self._upto(text, len(text) - max((_begun(text, stop) for stop in self._stops), default=0))
         return False
 
-    def finished(self, *, complete: bool) -> Generated:
-        """Show what is left before the first stop, and return the whole."""
+    def finished(self) -> tuple[str, bool]:
+        """Show what is left before the first stop; return the whole, and whether there is a stop."""
         text = self._tokenizer.decode(self.ids)
         places = [place for stop in self._stops if (place := text.find(stop)) >= 0]
         text = text[: min(places, default=None)]
         self._upto(text, len(text))
-        return Generated(text, len(self.ids), complete or bool(places))
+        return text, bool(places)
 
     def _upto(self, text: str, end: int) -> None:
         if end > self._shown:
