@@ -18,7 +18,7 @@ __all__ = ["score_translation"]
 @click.argument("references", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--language", required=True, metavar="TAG", help="Language that was translated into, such as kk-Cyrl.")
 @click.option("--tokenize", default="13a", type=click.Choice(["13a", "intl", "char", "zh", "none"]), show_default=True)
-@click.option("--lowercase", is_flag=True, help="Ignore case.")
+@click.option("--lowercase", is_flag=True, help="Ignore case in BLEU and chrF++; TER always does.")
 @click.option("--ter", is_flag=True, help="Compute TER too, which takes long.")
 @json_option
 @click.pass_obj

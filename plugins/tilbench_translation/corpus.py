@@ -1,7 +1,8 @@
 """Corpus scores of sacreBLEU from the counts of segments, which add up.
 
 BLEU: Papineni et al. (2002), as sacreBLEU computes it (Post, "A Call for Clarity in Reporting BLEU Scores", 2018).
-chrF++: Popović (2017), characters up to 6-grams and words up to 2-grams. TER: Snover et al. (2006). All three are on
+chrF++: Popović (2017), characters up to 6-grams and words up to 2-grams. TER: Snover et al. (2006); as sacreBLEU's, it
+ignores case always. All else is sacreBLEU's default too, and its signature says what that is. All three are on
 sacreBLEU's scale from 0 to 100; TER may exceed it.
 """
 
@@ -68,7 +69,7 @@ def scorers(tokenize: str, *, lowercase: bool, ter: bool) -> list[Scorer]:
         Scorer("bleu", "higher", bleu, BLEU(tokenize=tokenize, lowercase=lowercase, force=True)),
     ]
     if ter:
-        found.append(Scorer("ter", "lower", ("ter_edits", "ter_ref_length"), TER(case_sensitive=not lowercase)))
+        found.append(Scorer("ter", "lower", ("ter_edits", "ter_ref_length"), TER()))
     return found
 
 

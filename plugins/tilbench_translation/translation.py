@@ -37,7 +37,7 @@ class TranslationSettings(GenerativeSettings):
     tokenize: Literal["13a", "intl", "char", "zh", "none"] = "13a"
     """How BLEU finds words; sacreBLEU's names."""
     lowercase: bool = False
-    """Ignore case in every score."""
+    """Ignore case in BLEU and chrF++. TER ignores it always, as sacreBLEU's does."""
     ter: bool = False
     """Compute TER too, which takes long."""
     refuse_above: Limits = Limits()

@@ -31,7 +31,7 @@ PAIRS = [
     Pair("p4", "We drink tea in the evening.", "Біз кешке шай ішеміз."),
 ]
 HYPOTHESES = ["Бүгін күн суық.", "Інім мектепке барады.", "Кітап үстелде.", "Біз кешке шай ішеміз."]
-TEXTS = st.text(alphabet="абк ғ.,", max_size=20)
+TEXTS = st.text(alphabet="абАБк ғ.,", max_size=20)
 
 
 def metric(context: TaskContext | None = None, **given: Any) -> Translation:
@@ -120,7 +120,7 @@ def test_scores_are_those_of_sacrebleu(texts: list[tuple[str, str]]) -> None:
     hypotheses, references = [text.strip() for text, _ in texts], [[reference for _, reference in texts]]
     assert values["bleu"].value == sacrebleu.corpus_bleu(hypotheses, references).score
     assert values["chrfpp"].value == sacrebleu.corpus_chrf(hypotheses, references, word_order=2).score
-    assert values["ter"].value == sacrebleu.corpus_ter(hypotheses, references, case_sensitive=True).score
+    assert values["ter"].value == sacrebleu.corpus_ter(hypotheses, references).score
 
 
 def test_settings_reach_sacrebleu() -> None:
@@ -137,6 +137,18 @@ def test_the_signatures_are_notes_of_the_record() -> None:
     assert untold == "off_target_rate: none; kk-Cyrl has no profile: no text is said to be in another language"
     *_, languages = metric(TaskContext(REAL)).notes
     assert languages.startswith("off_target_rate: another language is 4 times as likely as kk-Cyrl by py3langid 0.4")
+
+
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_ter_ignores_case_as_sacrebleu_does(lowercase: bool) -> None:
+    made = metric(ter=True, lowercase=lowercase, refuse_above={"equal": 1})
+    values = made.aggregate(scored(made, [pair.target.upper() for pair in PAIRS]))
+    assert values["ter"].value == 0
+    assert (values["bleu"].value == pytest.approx(100)) == lowercase
+    default = sacrebleu.TER()
+    default.corpus_score(["а"], [["а"]])
+    assert f"ter: {default.get_signature()}" in made.notes
+    assert "case:lc|tok:tercom|norm:no|punct:yes|asian:no" in str(default.get_signature())
 
 
 def test_intervals_hold_the_score_and_narrow_with_more_segments() -> None:
