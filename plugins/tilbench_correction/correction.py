@@ -47,10 +47,10 @@ class CorrectionSettings(GenerativeSettings):
 class Correction:
     """F0.5 of edits, and character error rate, on pairs of a faulty text (source) and its correction (target).
 
-    An edit replaces a span of the source's tokens (`edits`). right_edits are those of the model's text that the
-    reference has too, with the same span and the same replacement, after Dahlmeier and Ng, "Better Evaluation for
-    Grammatical Error Correction" (2012), with the edits of one alignment as in ERRANT (Bryant et al., 2017), each
-    substitution by itself. Over all rows: precision = right / edits of the model, recall = right / edits of the
+    An edit replaces, deletes or inserts one token (`edits`). right_edits are those of the model's text that the
+    reference has too, at the same place and with the same replacement, after Dahlmeier and Ng, "Better Evaluation for
+    Grammatical Error Correction" (2012): of all shortest alignments of the source with the text, the one that agrees
+    most with the reference counts. Over all rows: precision = right / edits of the model, recall = right / edits of the
     reference, f05 = 1.25 · right / (edits + 0.25 · wanted edits), their weighted harmonic mean (Ng et al., 2014). A
     ratio without a denominator is no value.
 
@@ -91,14 +91,15 @@ class Correction:
         if len(answers) != 1 or not isinstance(answers[0], Generated):
             raise PluginError(f"pair {row.id!r} was not answered by one Generated")
         source, target, text = map(plain, (pair.source, pair.target, answers[0].whole))
-        made, wanted = (edits(tokens(source), tokens(each)) for each in (text, target))
-        right = len(made & wanted)
+        wanted = edits(tokens(source), tokens(target))
+        made = edits(tokens(source), tokens(text), wanted)
+        right = (made & wanted).total()
         values: dict[str, float] = {
             "right_edits": right,
-            "edits": len(made),
-            "wanted_edits": len(wanted),
+            "edits": made.total(),
+            "wanted_edits": wanted.total(),
             "f05_above": (1 + _BETA2) * right,
-            "f05_below": len(made) + _BETA2 * len(wanted),
+            "f05_below": made.total() + _BETA2 * wanted.total(),
             "distance": distance(text, target),
             "distance_source": distance(source, target),
             "characters": len(target),

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
+from typing import NamedTuple
+
+from rapidfuzz.distance import Levenshtein
 
 from tilbench.data.words import unicode_words, whitespace_words
 
 __all__ = ["Edit", "distance", "edits", "plain", "tokens"]
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """Replace the tokens from `start` up to `end` (not included) by `replacement`."""
+_Cost = tuple[int, int, int]  # edits; those that are not wanted; how unlike the substituted tokens are
+
+
+class Edit(NamedTuple):
+    """Replace the tokens from `start` up to `end` (not included), one or none, by `replacement`, one token or ""."""
 
     start: int
     end: int
-    replacement: tuple[str, ...]
+    replacement: str
 
 
 def plain(text: str) -> str:
@@ -42,59 +47,57 @@ def tokens(text: str) -> list[str]:
     return found
 
 
-def edits(source: Sequence[str], target: Sequence[str]) -> frozenset[Edit]:
-    """Return the edits that turn the tokens of `source` into those of `target`.
+def edits(source: Sequence[str], target: Sequence[str], wanted: Container[Edit] = ()) -> Counter[Edit]:
+    """Return the edits that turn the tokens of `source` into those of `target`; one may be there several times.
 
-    They are read off an alignment with the fewest substituted, deleted and inserted tokens. Each substituted and each
-    deleted token is an edit; tokens inserted at one place are one. Of several such alignments it is the one that, read
-    from the end, takes a match or a substitution before a deletion and a deletion before an insertion.
+    Each substituted, deleted or inserted token is an edit by itself. They are read off an alignment with the fewest
+    edits. Of several it is the one that has most of the edits `wanted`, as in MaxMatch (Dahlmeier and Ng, 2012). Of
+    several again it is the one whose substituted tokens are the most alike, as in ERRANT (Bryant et al., 2017): a
+    misspelled word stays with its correction where a word is added beside it. Of alignments that are equal in all that
+    it is the one that, read from the end, takes a match or a substitution before a deletion and a deletion before an
+    insertion.
 
-    >>> sorted(map(str, edits("a b c".split(), "a x c d e".split())))
-    ["Edit(start=1, end=2, replacement=('x',))", "Edit(start=3, end=3, replacement=('d', 'e'))"]
+    >>> sorted(edits("a b c".split(), "a x c d".split()))
+    [Edit(start=1, end=2, replacement='x'), Edit(start=3, end=3, replacement='d')]
+    >>> min(edits("жтік білгең".split(), "жетік білген және".split()))
+    Edit(start=0, end=1, replacement='жетік')
     """
-    costs = _costs(source, target)
-    found: list[Edit] = []
-    inserted: list[str] = []
+    costs: list[list[_Cost]] = [[(0, 0, 0)] * (len(target) + 1) for _ in range(len(source) + 1)]
+    for i in range(len(source) + 1):
+        for j in range(len(target) + 1):
+            if i or j:
+                costs[i][j] = min(cost for cost, *_ in _steps(source, target, wanted, costs, i, j))
+    found: Counter[Edit] = Counter()
     i, j = len(source), len(target)
     while i or j:
-        same = bool(i and j) and source[i - 1] == target[j - 1]
-        if i and j and costs[i][j] == costs[i - 1][j - 1] + (not same):
-            kind, step = "match" if same else "substitution", (1, 1)
-        elif i and costs[i][j] == costs[i - 1][j] + 1:
-            kind, step = "deletion", (1, 0)
-        else:
-            kind, step = "insertion", (0, 1)
-        if kind == "insertion":
-            inserted.append(target[j - 1])
-        elif inserted:
-            found.append(Edit(i, i, tuple(reversed(inserted))))
-            inserted = []
-        if kind == "substitution":
-            found.append(Edit(i - 1, i, (target[j - 1],)))
-        elif kind == "deletion":
-            found.append(Edit(i - 1, i, ()))
-        i, j = i - step[0], j - step[1]
-    if inserted:
-        found.append(Edit(0, 0, tuple(reversed(inserted))))
-    return frozenset(found)
+        steps = _steps(source, target, wanted, costs, i, j)
+        _, i, j, edit = next(step for step in steps if step[0] == costs[i][j])
+        if edit:
+            found[edit] += 1
+    return found
 
 
-def _costs(source: Sequence[str], target: Sequence[str]) -> list[list[int]]:
-    """Return the fewest edits between every two beginnings, [source + 1, target + 1]."""
-    rows = [list(range(len(target) + 1))]
-    for count, token in enumerate(source, start=1):
-        above, row = rows[-1], [count]
-        for place, other in enumerate(target):
-            row.append(min(above[place] + (token != other), above[place + 1] + 1, row[place] + 1))
-        rows.append(row)
-    return rows
+def _steps(
+    source: Sequence[str], target: Sequence[str], wanted: Container[Edit], costs: list[list[_Cost]], i: int, j: int
+) -> Iterator[tuple[_Cost, int, int, Edit | None]]:
+    """Yield the steps of an alignment that lead to the first `i` and `j` tokens: cost up to here, from where, edit."""
+    if i and j:
+        one, other = source[i - 1], target[j - 1]
+        edit = Edit(i - 1, i, other) if one != other else None
+        unlike = 1000 * distance(one, other) // max(len(one), len(other))  # whole numbers add up in any order
+        yield _add(costs[i - 1][j - 1], edit, unlike, wanted), i - 1, j - 1, edit
+    if i:
+        edit = Edit(i - 1, i, "")
+        yield _add(costs[i - 1][j], edit, 1000, wanted), i - 1, j, edit
+    if j:
+        edit = Edit(i, i, target[j - 1])
+        yield _add(costs[i][j - 1], edit, 1000, wanted), i, j - 1, edit
+
+
+def _add(cost: _Cost, edit: Edit | None, unlike: int, wanted: Container[Edit]) -> _Cost:
+    return (cost[0] + 1, cost[1] + (edit not in wanted), cost[2] + unlike) if edit else cost
 
 
 def distance(one: str, other: str) -> int:
     """Return the Levenshtein distance: the fewest characters to substitute, delete and insert."""
-    row = list(range(len(other) + 1))
-    for count, letter in enumerate(one, start=1):
-        diagonal, row[0] = row[0], count
-        for place, against in enumerate(other, start=1):
-            diagonal, row[place] = row[place], min(diagonal + (letter != against), row[place] + 1, row[place - 1] + 1)
-    return row[-1]
+    return Levenshtein.distance(one, other)
