@@ -381,7 +381,7 @@ def test_what_a_context_lost_stands_in_its_answer(opened: Opened) -> None:
     # 64 tokens are read: the prefix, the shown context, and the answer but for its last byte.
     assert 1 + len(shown) + len(b"  yes") - 1 > 64, "the example does not show a cut"
     room = 64 + 1 - len(b"  yes")
-    before = [BOS, *shown[:8], *shown[len(shown) - (room - 1 - 8) :]]
+    before = [BOS, *shown[:10], *shown[len(shown) - (room - 1 - 10) :]]
     assert isinstance(answer, Likelihood)
     assert answer.dropped == 2
     assert answer.cut == 1 + len(context.rstrip()) - len(before)

@@ -18,7 +18,7 @@ from tilbench.errors import ConfigError, DataError, PluginError
 from tilbench.kinds.examples import ExamplePool
 from tilbench.kinds.language import Cues, Language
 from tilbench.kinds.metric import ItemScore, Metric, TaskContext
-from tilbench.kinds.requests import Continuation, Document, Likelihood
+from tilbench.kinds.requests import Continuation, Document, Likelihood, Request
 from tilbench_choice import prompt
 from tilbench_choice.choice import Choice, ChoiceSettings
 from tilbench_choice.minimal_pairs import MinimalPairs, MinimalPairsSettings
@@ -38,6 +38,11 @@ POOL = [Question(f"dev-{index}", f"Сұрақ {index}?", ("иә", "жоқ", "м�
 
 def metric(context: TaskContext | None = None, **settings: Any) -> Choice:
     return Choice(ChoiceSettings(**settings), context or TaskContext(KAZAKH))
+
+
+def texts(requests: Sequence[Request]) -> list[tuple[str, str]]:
+    """Return context and continuation of each request."""
+    return [(each.context, each.continuation) for each in requests if isinstance(each, Continuation)]
 
 
 def answers(*logprobs: float, tokens: int | None = 1) -> list[Likelihood]:
@@ -60,13 +65,26 @@ def test_it_is_a_metric() -> None:
 
 def test_letter_form_to_the_character() -> None:
     prompt = "Мәтін: Су туралы мәтін.\nСұрақ: Не туралы?\nA) су\nB) от\nЖауап:"
-    assert metric().requests(PASSAGE) == [Continuation(prompt, " A"), Continuation(prompt, " B")]
+    assert texts(metric().requests(PASSAGE)) == [(prompt, " A"), (prompt, " B")]
 
 
 def test_cloze_form_to_the_character() -> None:
     prompt = "Жауабын таңда.\n\nСұрақ: Астана?\nЖауап:"
     requests = metric(form="cloze", instruction="Жауабын таңда.").requests(ROW)
-    assert requests == [Continuation(prompt, f" {choice}") for choice in ROW.choices]
+    assert texts(requests) == [(prompt, f" {choice}") for choice in ROW.choices]
+
+
+@pytest.mark.parametrize("form", ["letter", "hybrid", "cloze"])
+def test_requests_say_what_may_be_left_out_and_what_is_compared(form: str) -> None:
+    asked = metric(TaskContext(KAZAKH, POOL, shots=2), form=form, instruction="Таңда.").requests(ROW)
+    for each in asked:
+        assert isinstance(each, Continuation)
+        assert each.context[: each.keep] == "Таңда.\n\n"
+        blocks = [each.context[begin:end] for begin, end in each.optional]
+        assert each.context == "".join([each.context[: each.keep], *blocks, each.context[each.optional[-1][1] :]])
+        assert all(block.startswith("Сұрақ: Сұрақ") and block.endswith("\n\n") for block in blocks)
+        assert len(blocks) == 2
+        assert each.beside == tuple(continuation for _, continuation in texts(asked))
 
 
 def test_hybrid_form_to_the_character() -> None:
@@ -133,15 +151,15 @@ def test_a_template_replaces_the_layout() -> None:
 
 
 def test_cues_can_be_replaced() -> None:
-    (first, *_) = metric(cues={"answer": "Дұрысы", "letters": "АБВ"}).requests(ROW)
-    assert first == Continuation("Сұрақ: Астана?\nА) Алматы\nБ) Астана\nВ) Ақтау\nДұрысы:", " А")
+    (first, *_) = texts(metric(cues={"answer": "Дұрысы", "letters": "АБВ"}).requests(ROW))
+    assert first == ("Сұрақ: Астана?\nА) Алматы\nБ) Астана\nВ) Ақтау\nДұрысы:", " А")
 
 
 def test_an_empty_cue_is_not_printed_and_options_have_the_mark() -> None:
-    (first, *_) = metric(cues={"question": ""}, option_mark=".").requests(ROW)
-    assert first == Continuation("Астана?\nA. Алматы\nB. Астана\nC. Ақтау\nЖауап:", " A")
-    (first, *_) = metric(form="cloze", cues={"question": "", "answer": ""}).requests(ROW)
-    assert first == Continuation("Астана?", " Алматы")
+    (first, *_) = texts(metric(cues={"question": ""}, option_mark=".").requests(ROW))
+    assert first == ("Астана?\nA. Алматы\nB. Астана\nC. Ақтау\nЖауап:", " A")
+    (first, *_) = texts(metric(form="cloze", cues={"question": "", "answer": ""}).requests(ROW))
+    assert first == ("Астана?", " Алматы")
     with pytest.raises(ValidationError, match="option_mark"):
         metric(option_mark="-")
 
