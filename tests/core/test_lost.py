@@ -40,7 +40,8 @@ from tilbench.kinds.tokenizer import Tokenizer, ids_without_rows
 from tilbench.loader import Host
 from tilbench.run.datasets import documents
 from tilbench.scoring.lost import common_bytes, lost_after, lost_bytes
-from tilbench.scoring.split import Split, splits
+from tilbench.scoring.prefix import Prefix
+from tilbench.scoring.reader import Read, Reader
 
 KAZAKH = "Абай — ұлы ақын, ойшыл.\nОның өлеңдерін бүгін де оқиды; 1845 жылы туған."
 BITS = math.log(2)
@@ -213,11 +214,12 @@ def test_a_token_over_the_join_gives_nothing_away(host: Host, tmp_path: Path) ->
     wrap(tokenizer_object=fast).save_pretrained(tmp_path)
     tokenizer = host.registry.get("tokenizers", "huggingface").load(str(tmp_path))
     requests = [Continuation("Жауап:", " A"), Continuation("Жауап:", " B"), Continuation("Жауап:", " Ay")]
-    found = list(splits(tokenizer, requests, tokenizer.size))
-    assert all(isinstance(split, Split) for split in found)
-    assert [tokenizer.decode(getattr(split, "targets")) for split in found] == [" A", " B", " Ay"]  # noqa: B009
-    assert [tokenizer.decode(getattr(split, "context")) for split in found] == ["Жауап:"] * 3  # noqa: B009
-    assert [getattr(split, "lost") for split in found] == [0, 0, 0]  # noqa: B009
+    reader = Reader(tokenizer, Prefix(None, False, "none"), 64, tokenizer.size)
+    found = [each for _, each in reader.likelihoods(requests) if isinstance(each, Read)]
+    pairs = [pair for each in found for pair in each.pairs]
+    assert [tokenizer.decode(targets) for _, targets in pairs] == [" A", " B", " Ay"]
+    assert [tokenizer.decode(context) for context, _ in pairs] == ["Жауап:"] * 3
+    assert [each.lost for each in found] == [0, 0, 0]
 
 
 LOSSY = ["five words", "English pieces", "lower case", "no vowels"]

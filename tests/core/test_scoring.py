@@ -303,8 +303,9 @@ def test_rows_beyond_the_tokenizer_are_never_chosen(opened: Opened, monkeypatch:
     assert size < decoder.vocab_size
     monkeypatch.setattr(decoder, "project", likeliest)
     assert opened.answers(asked) == before
-    for request in asked:
-        answer = opened.model.stream(Job(request, opened.model.prompt(request.prompt)), lambda text: None)
+    for request, job in opened.model.reader.jobs(asked):
+        assert isinstance(job, Job)
+        answer = opened.model.stream(job, lambda text: None)
         assert answer.text == getattr(before[request], "text")  # noqa: B009
 
 
