@@ -14,5 +14,5 @@ def register_loaders(register: Register) -> None:
     register(
         "ngram",
         "tilbench_baselines.ngram:NgramLoader",
-        summary="character 6-gram with Witten-Bell interpolation, trained on the suite's reference text",
+        summary="character 6-gram of the suite's reference text (Witten-Bell), mixed with uniform bytes",
     )

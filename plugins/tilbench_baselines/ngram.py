@@ -6,25 +6,28 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tilbench.errors import TilbenchError
 from tilbench.kinds.language_model import ModelCard, OpenOptions
 from tilbench.kinds.requests import Likelihood, RequestKind
 from tilbench_baselines.base import Baseline
 from tilbench_baselines.counts import Counts, count, probabilities
+from tilbench_baselines.switching import advance, uniform_bytes
 
 __all__ = ["ORDER", "Ngram", "NgramLoader"]
 
 ORDER = 6
 _NAME = "ngram"
-_VERSION = 1  # raised when the same text would give other probabilities
+_VERSION = 2  # raised when the same text would give other probabilities
 
 
 class Ngram(Baseline):
     """Predicts a character from the five before it, as counted in reference text (`counts.probabilities`).
 
-    A proper distribution over all Unicode scalar values at every place, so its bits are those of a real code.
-    Tokens are characters. The end of a document is not predicted, as for every other model here.
+    Where a text is unlike the reference text, it changes to uniform bytes (`switching`): no text costs more than 8 bits
+    per byte plus 10 bits. At every place it is a proper distribution over all Unicode scalar values, so its bits are
+    those of a real code. Tokens are characters. The end of a document is not predicted, as for every other model here.
     """
 
     def __init__(self, counts: Counts, card: ModelCard) -> None:
@@ -33,8 +36,12 @@ class Ngram(Baseline):
 
     def likelihood(self, context: str, text: str) -> Likelihood:
         """Answer from the counts."""
-        logprob = float(np.log(probabilities(self._counts, context, text)).sum())
+        state, _ = self._advance(np.array([1.0, 0.0]), "", context)
+        _, logprob = self._advance(state, context, text)
         return Likelihood(logprob, tokens=len(text))
+
+    def _advance(self, state: NDArray[np.float64], history: str, text: str) -> tuple[NDArray[np.float64], float]:
+        return advance(state, probabilities(self._counts, history, text), uniform_bytes(text))
 
 
 class NgramLoader:

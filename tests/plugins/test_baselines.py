@@ -1,4 +1,5 @@
 import gzip
+import itertools
 import json
 import lzma
 import math
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tilbench.errors import TilbenchError, Unsupported
@@ -18,6 +19,7 @@ from tilbench.kinds.language_model import LanguageModel, Loader, OpenOptions
 from tilbench.kinds.requests import Answer, Continuation, Document, Likelihood, Request, Tokens
 from tilbench_baselines.counts import SCALARS, count, probabilities
 from tilbench_baselines.ngram import NgramLoader
+from tilbench_baselines.switching import SWITCH, advance
 from tilbench_baselines.uniform import UniformBytesLoader
 from tilbench_baselines.xz import XzLoader
 
@@ -110,13 +112,48 @@ def test_ngram_follows_its_definition(documents: list[str], order: int, history:
     np.testing.assert_allclose(probabilities(count(documents, order), history, text), expected, rtol=1e-12)
 
 
+OF_LENGTH = {1: ("\x01", 0x80), 2: ("é", 0x780), 3: ("字", 0xF000), 4: ("\U0010ffff", 0x100000)}
+"""Bytes in UTF-8 → a character of so many that no reference text here has, and how many there are."""
+
+
 @given(TEXTS)
 def test_ngram_is_a_distribution(history: str) -> None:
     model = NgramLoader().open("ngram", options(*TRAIN))
     alphabet = sorted(set("".join(TRAIN)))
-    answers = ask(model, *(Continuation(history, character) for character in [*alphabet, "\U0010ffff"]))
-    *known, unseen = (math.exp(answer.logprob) for answer in answers if isinstance(answer, Likelihood))
-    assert math.fsum(known) + unseen * (SCALARS - len(alphabet)) == pytest.approx(1, rel=1e-12)
+    unseen = {size: number - sum(len(c.encode()) == size for c in alphabet) for size, (_, number) in OF_LENGTH.items()}
+    assert sum(unseen.values()) + len(alphabet) == SCALARS
+
+    def chance(character: str) -> float:
+        (answer,) = ask(model, Continuation(history, character))
+        assert isinstance(answer, Likelihood)
+        return math.exp(answer.logprob)
+
+    others = [number * chance(OF_LENGTH[size][0]) for size, number in unseen.items()]
+    assert math.fsum([*map(chance, alphabet), *others]) == pytest.approx(1, rel=1e-12)
+
+
+@given(st.text() | TEXTS, st.text() | TEXTS)
+@example("барды " * 500, "Ελλάδα, 日本, العربية 🙂")
+@example("", "The quick brown fox jumps over the lazy dog. " * 50)
+def test_ngram_never_costs_more_than_a_change_to_uniform_bytes(history: str, text: str) -> None:
+    (answer,) = ask(NgramLoader().open("ngram", options(*TRAIN)), Continuation(history, text))
+    assert isinstance(answer, Likelihood)
+    assert -answer.logprob / math.log(2) <= 8 * len(text.encode()) + 10 + 1e-9
+
+
+@given(st.lists(st.tuples(st.floats(1e-12, 1), st.floats(1e-12, 1)), max_size=9))
+def test_changes_between_models_are_summed_over_all_ways(steps: list[tuple[float, float]]) -> None:
+    ways = 0.0
+    for path in itertools.product((0, 1), repeat=len(steps)):
+        changes = sum(one != other for one, other in itertools.pairwise((0, *path)))
+        stays = len(steps) - changes
+        ways += (
+            SWITCH**changes * (1 - SWITCH) ** stays * math.prod(step[i] for i, step in zip(path, steps, strict=True))
+        )
+    first, second = (np.array([step[i] for step in steps]) for i in (0, 1))
+    state, logprob = advance(np.array([1.0, 0.0]), first, second)
+    assert logprob == pytest.approx(math.log(ways), rel=1e-9, abs=1e-12)
+    assert state.sum() == pytest.approx(1)
 
 
 @given(TEXTS, TEXTS)
@@ -161,5 +198,19 @@ def test_baselines_rank_as_they_must_on_real_kazakh() -> None:
         bits = -math.fsum(answer.logprob for answer in answers if isinstance(answer, Likelihood)) / math.log(2)
         bpb[name] = bits / size
     assert bpb["uniform-bytes"] == pytest.approx(8, rel=1e-12)
-    assert bpb["ngram"] == pytest.approx(1.1371, abs=1e-4)
+    assert bpb["ngram"] == pytest.approx(1.1365, abs=1e-4)
     assert bpb["xz"] == pytest.approx(3.643, abs=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", ["en", "ru", "tr", "code"])
+def test_ngram_of_kazakh_stays_below_uniform_bytes_on_other_languages(data_dir: Path, language: str) -> None:
+    def texts(folder: str, split: str) -> list[str]:
+        with gzip.open(data_dir / "text" / folder / f"{split}.jsonl.gz", "rt", encoding="utf-8") as lines:
+            return [json.loads(line)["text"] for line in lines]
+
+    model = NgramLoader().open("ngram", options(*texts("kk", "train")))
+    for text in texts(language, "heldout")[:100]:
+        (answer,) = ask(model, Document(text))
+        assert isinstance(answer, Likelihood)
+        assert -answer.logprob / math.log(2) < 8 * len(text.encode())
