@@ -90,8 +90,7 @@ class Behavior:
     Words: `texts`. An empty text is a text: it does not loop, repeat or switch script, so read those beside empty_rate.
     It has no n-grams and no letters, and like every text too short for a mean it is left out of it, as the
     value's n says; where no text is left, so is the value. A task without a language, or whose language is of no
-    one script (code), has no values of language. Intervals: Wilson's for shares, percentile bootstrap over
-    prompts for means.
+    one script (code), has no values of language. Intervals: Wilson's for shares, Student's over prompts for means.
     """
 
     rows: ClassVar[frozenset[str]] = frozenset({"prompts"})
@@ -183,7 +182,7 @@ class Behavior:
             value = share_value(scores, name, _SHARES[name])
         else:
             unit, direction = _MEANS[name]
-            value = mean_value(scores, name, unit, direction, seed=self._seed)
+            value = mean_value(scores, name, unit, direction)
         return value if all_have_it else replace(value, of=None)  # it is no mean over all items
 
 

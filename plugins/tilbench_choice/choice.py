@@ -99,8 +99,7 @@ class Choice:
     `chance` is the mean of 1/choices. `centred` is (headline − chance) / (1 − chance): 0 is
     to know nothing, 1 everything. `majority` is what always answering the commonest index would score. Where questions
     have subjects, `HEADLINE:SUBJECT` is the headline over those of one subject.
-    Intervals are Wilson's; where questions share a passage, with clustered standard errors; the bootstrap's for
-    `gold_bpb`. An item keeps the log-probability of every choice (`logprob_0`, …), and its tokens.
+    Intervals: docs/statistics.md; questions on one passage are a cluster. An item keeps the log-probability of every choice (`logprob_0`, …), and its tokens.
 
     Solved examples are the first of one order of the pool, drawn by the seed, so that questions share their prompt's
     beginning; see `tilbench.kinds.examples`.
@@ -126,7 +125,7 @@ class Choice:
         )
         pool = [_question(example) for example in context.examples]
         self._pool = ExamplePool(pool, f"tilbench examples {context.seed}")
-        self._shots, self._same_subject, self._seed = context.shots, settings.same_subject, context.seed
+        self._shots, self._same_subject = context.shots, settings.same_subject
 
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask for the likelihood of every choice."""
@@ -173,7 +172,7 @@ class Choice:
         there = [name for name in self._accuracies if all(name in score.values for score in scores)]
         values = {name: accuracy(name, scores, _chance(scores)) for name in there}
         values["centred"] = centred(values[self.headline])
-        values |= ratio_values(scores, _RATIOS, seed=self._seed)
+        values |= ratio_values(scores, _RATIOS)
         ((_, commonest),) = Counter(score.values["answer"] for score in scores).most_common(1)
         n = len(scores)
         values["majority"] = Value(value=commonest / n, n=n, unit="fraction", direction="none")

@@ -57,8 +57,8 @@ class Correction:
     cer = Σ Levenshtein distance to the target / Σ characters of the target; cer_source is what leaving every text as
     it is would have. exact_match: share of texts that are the target. over_correction_rate: share of the rows with
     nothing to correct that were changed all the same. completion_rate: texts that a stop or the end-of-text token
-    ended. Texts are compared composed (NFC), white space but for its place does not count. Intervals: bootstrap over
-    rows, Wilson's for shares.
+    ended. Texts are compared composed (NFC), white space but for its place does not count.
+    Intervals: docs/statistics.md.
     """
 
     rows: ClassVar[frozenset[str]] = frozenset({"pairs"})
@@ -114,7 +114,7 @@ class Correction:
         """Return corpus ratios and shares."""
         if not scores:
             return {}
-        values = ratio_values(scores, _RATIOS, seed=self._context.seed)
+        values = ratio_values(scores, _RATIOS)
         values["exact_match"] = share_value(scores, "exact", "higher")
         if faultless := [score for score in scores if score.values["faultless"]]:
             rate = share_value(faultless, "over_corrected", "lower")

@@ -63,7 +63,6 @@ class Efficiency:
     def __init__(self, settings: EfficiencySettings, context: TaskContext) -> None:
         self.headline = "tokens_per_second"
         self._settings = settings
-        self._seed = context.seed
 
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask for one timing."""
@@ -101,7 +100,7 @@ class Efficiency:
                 f"{given.batch} × {given.prompt_tokens} + {given.new_tokens} tokens are more than the model attends "
                 "over, or than fits into memory"
             )
-        return ratio_values(timed, _RATIOS, seed=self._seed)
+        return ratio_values(timed, _RATIOS)
 
 
 def _document(row: Row) -> Document:

@@ -39,7 +39,7 @@ class Fertility:
     unknown_rate: share of tokens that stand for text the vocabulary cannot write.
     byte_fallback_rate: share of tokens that are single bytes for want of a better one.
     round_trip_failures: documents that their tokens do not decode to, character by character.
-    Intervals: percentile bootstrap over documents.
+    Intervals: docs/statistics.md.
     """
 
     rows: ClassVar[frozenset[str]] = frozenset({"documents"})
@@ -48,7 +48,6 @@ class Fertility:
 
     def __init__(self, settings: FertilitySettings, context: TaskContext) -> None:
         self.headline = "tokens_per_word"
-        self._seed = context.seed
 
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask for the tokens of the document."""
@@ -74,7 +73,7 @@ class Fertility:
 
     def aggregate(self, scores: Sequence[ItemScore]) -> Mapping[str, Value]:
         """Return the corpus ratios and the number of documents that do not survive a round trip."""
-        values = ratio_values(scores, _RATIOS, seed=self._seed)
+        values = ratio_values(scores, _RATIOS)
         if scores:
             failures = math.fsum(score.values["round_trip_failure"] for score in scores)
             values["round_trip_failures"] = Value(value=failures, n=len(scores), unit="documents", direction="lower")

@@ -48,7 +48,7 @@ class Instruction:
     exponential of the loss that `tilbench train` reports for held-out answers. end_tokens: the mean number of tokens
     that end an answer; more than 1 says that the tokenizer has no special token for the template's mark.
 
-    What does not fit the model is cut from the left. Intervals: percentile bootstrap over conversations.
+    What does not fit the model is cut from the left. Intervals: docs/statistics.md.
     """
 
     rows: ClassVar[frozenset[str]] = frozenset({"conversations"})
@@ -58,7 +58,6 @@ class Instruction:
     def __init__(self, settings: InstructionSettings, context: TaskContext) -> None:
         self.headline = "bpb"
         self._template = template(settings.template)
-        self._seed = context.seed
 
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask for each answer after what stands before it, and then for its end."""
@@ -88,7 +87,7 @@ class Instruction:
 
     def aggregate(self, scores: Sequence[ItemScore]) -> Mapping[str, Value]:
         """Return the corpus ratios; a single conversation has no interval."""
-        values = ratio_values(scores, _RATIOS, seed=self._seed)
+        values = ratio_values(scores, _RATIOS)
         for name, exponent in _PERPLEXITIES.items():
             if bits := values.get(exponent):
                 values[name] = power_value(bits, 2.0, "perplexity/token")

@@ -51,7 +51,7 @@ class BitsPerByte:
     bits_per_character = Σ bits / Σ Unicode characters.
     perplexity = 2^(Σ bits / Σ tokens), in the model's own tokens: comparable within one tokenizer only, and
     absent where the model has none. word_perplexity = 2^(Σ bits / Σ words between white space).
-    byte_perplexity = 2^bpb. Lower is better in all. Intervals: percentile bootstrap over documents.
+    byte_perplexity = 2^bpb. Lower is better in all. Intervals: docs/statistics.md.
 
     bpb, word_perplexity and byte_perplexity are those of lm-evaluation-harness (`bits_per_byte`, …), except
     that it counts an empty word at an end of a document where there is white space.
@@ -64,7 +64,6 @@ class BitsPerByte:
     def __init__(self, settings: BitsPerByteSettings, context: TaskContext) -> None:
         self.headline = "bpb"
         self._settings = settings
-        self._seed = context.seed
 
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask for the whole document."""
@@ -88,7 +87,7 @@ class BitsPerByte:
 
     def aggregate(self, scores: Sequence[ItemScore]) -> Mapping[str, Value]:
         """Return the corpus ratios; a single document has no interval."""
-        values = ratio_values(scores, _RATIOS, seed=self._seed)
+        values = ratio_values(scores, _RATIOS)
         return {
             name: power_value(value, 2.0, value.unit) if value.unit.startswith("perplexity") else value
             for name, value in values.items()

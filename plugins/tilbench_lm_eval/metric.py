@@ -56,7 +56,6 @@ class LmEval:
         filters = ", ".join(settings.filters)
         self.notes = (f"lm-eval {settings.lm_eval}, {settings.task} version {settings.version}, filters {filters}",)
         self._settings = settings
-        self._seed = context.seed
         self._task: Any = None
         self._instances: Mapping[str, Sequence[Any]] = {}
         self._prompts: Mapping[str, Prompt] = {}
@@ -163,7 +162,7 @@ class LmEval:
         values: dict[str, Value] = {}
         for key, some in sorted(having.items(), key=lambda pair: self._place(pair[0])):
             metric = key.rpartition(",")[0]
-            value = value_of(key, self._use(metric), self._function(metric), some, self._seed)
+            value = value_of(key, self._use(metric), self._function(metric), some)
             values[key] = value if len(some) == len(ordered) else replace(value, of=None)
         return {**values, **tied_value(scores)}
 

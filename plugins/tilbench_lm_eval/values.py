@@ -7,12 +7,12 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from statistics import NormalDist, stdev
+from statistics import stdev
 from typing import Any
 
 from tilbench.errors import DataError
 from tilbench.kinds.metric import Direction, ItemScore, Value
-from tilbench.results.statistics import LEVEL, Ratio, mean_interval, proportion_interval, ratio_values
+from tilbench.results.statistics import Ratio, mean_interval, proportion_interval, ratio_values, student_interval
 from tilbench.results.values import mean_of, power_value
 from tilbench_lm_eval.library import quiet
 from tilbench_lm_eval.settings import MetricUse
@@ -67,18 +67,18 @@ def keep(key: str, result: Any, aggregation: str) -> tuple[Mapping[str, float], 
         raise DataError(f"metric {key}: what it makes of a document cannot be recorded: {error}") from None
 
 
-def value_of(key: str, use: MetricUse, function: Aggregate, scores: Sequence[ItemScore], seed: int) -> Value:
+def value_of(key: str, use: MetricUse, function: Aggregate, scores: Sequence[ItemScore]) -> Value:
     """Return the value of one metric and filter from the items that have it, in the order of documents.
 
     function: the aggregation. The standard error is the harness's own: s/√n of a mean, a bootstrap (of 1,000 draws) of
     the statistics that it bootstraps, none elsewhere. Bits per byte and perplexities, for which it has none, get the
-    percentile bootstrap of a ratio.
+    jackknife of a ratio. Intervals have Student's t.
     """
     metric = key.rpartition(",")[0]
     unit = _UNITS.get(metric, "score")
     direction: Direction = {True: "higher", False: "lower", None: "none"}[use.higher_is_better]  # type: ignore[assignment]
     if use.aggregation in _PER_UNIT:
-        return _per_unit(key, use.aggregation, unit, direction, scores, seed)
+        return _per_unit(key, use.aggregation, unit, direction, scores)
     if use.aggregation == "mean" and all(key in score.values for score in scores):
         value = _mean(key, unit, direction, scores)
         if metric in _GUESSED and all(CHANCE in score.values for score in scores):
@@ -92,8 +92,8 @@ def value_of(key: str, use: MetricUse, function: Aggregate, scores: Sequence[Ite
     plain = Value(value=number, n=len(results), unit=unit, direction=direction)
     if stderr is None or not math.isfinite(stderr):
         return plain
-    half = NormalDist().inv_cdf(0.5 + LEVEL / 2) * stderr
-    return replace(plain, stderr=stderr, low=number - half, high=number + half)
+    found = student_interval(number, stderr, len(results) - 1)
+    return replace(plain, stderr=stderr, low=found.low, high=found.high)
 
 
 def tied_value(scores: Sequence[ItemScore]) -> Mapping[str, Value]:
@@ -109,12 +109,10 @@ def _mean(key: str, unit: str, direction: Direction, scores: Sequence[ItemScore]
     return mean_of(key, numbers, unit, direction, interval)
 
 
-def _per_unit(
-    key: str, aggregation: str, unit: str, direction: Direction, scores: Sequence[ItemScore], seed: int
-) -> Value:
+def _per_unit(key: str, aggregation: str, unit: str, direction: Direction, scores: Sequence[ItemScore]) -> Value:
     """Return Σ bits / Σ length, or two to the power of it."""
     ratio = Ratio(f"{key}:{_BITS}", f"{key}:{_WEIGHT}", unit, direction)
-    found = ratio_values(scores, {key: ratio}, seed=seed)
+    found = ratio_values(scores, {key: ratio})
     bits = found.get(key) or Value(value=math.nan, n=len(scores), unit=unit, direction=direction)
     if aggregation == "bits_per_byte":
         return bits

@@ -11,13 +11,13 @@ from tilbench.data.rows import Probe, Row
 from tilbench.errors import DataError, PluginError
 from tilbench.kinds.metric import ItemScore, TaskContext, Value
 from tilbench.kinds.requests import Answer, NextWord, Ranked, Request
-from tilbench.results.statistics import Ratio, estimate, proportion_interval, ratio_values
-from tilbench.results.values import power_value
+from tilbench.results.statistics import Ratio, ratio_values
+from tilbench.results.values import power_value, share_value
 
 __all__ = ["ProbeMetric", "ProbeSettings"]
 
 _RATIOS = {
-    "reciprocal_rank": Ratio("reciprocal_rank", "probes", "1/rank", "higher"),
+    "reciprocal_rank": Ratio("reciprocal_rank", "probes", "1/rank", "higher", most=1.0),
     "probability": Ratio("probability", "probes", "fraction", "higher"),
     "target_perplexity": Ratio("nats", "tokens", "perplexity/token", "lower"),
     "tokens_per_target": Ratio("tokens", "probes", "tokens/target", "none"),
@@ -42,17 +42,16 @@ class ProbeMetric:
     and each piece is easy given those before it. Read the others beside tokens_per_target.
 
     A probe's own scores are its rank, logprob (natural logarithm), tokens, probability and perplexity
-    = exp(−logprob / tokens): a table of one probe a line. Intervals: Wilson's for shares, percentile bootstrap
-    over probes for the rest.
+    = exp(−logprob / tokens), a table of one probe a line, and what it adds to the sums: nats, reciprocal_rank, top1,
+    top10 and probes (1). Intervals: docs/statistics.md.
     """
 
     rows: ClassVar[frozenset[str]] = frozenset({"probes"})
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     Settings: ClassVar[type[ProbeSettings]] = ProbeSettings
 
     def __init__(self, settings: ProbeSettings, context: TaskContext) -> None:
         self.headline = "reciprocal_rank"
-        self._seed = context.seed
 
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask where the target stands after the prompt."""
@@ -73,6 +72,10 @@ class ProbeMetric:
             "tokens": float(answer.tokens),
             "probability": math.exp(answer.logprob),
             "perplexity": _exp(-answer.logprob / answer.tokens),
+            "nats": -answer.logprob,
+            "reciprocal_rank": 1 / answer.rank,
+            **{name: float(answer.rank <= best) for name, best in _TOP.items()},
+            "probes": 1.0,
         }
         return ItemScore(row.id, row.cluster, values)
 
@@ -80,29 +83,9 @@ class ProbeMetric:
         """Return the means over probes; a single probe has no interval."""
         if not scores:
             return {}
-        values = ratio_values([_terms(score) for score in scores], _RATIOS, seed=self._seed)
+        values = ratio_values(scores, _RATIOS)
         values["target_perplexity"] = power_value(values["target_perplexity"], math.e, "perplexity/token")
-        return values | {name: _share(scores, best) for name, best in _TOP.items()}
-
-
-def _terms(score: ItemScore) -> ItemScore:
-    """Return what a probe adds to the sums."""
-    values = score.values
-    terms = {
-        "reciprocal_rank": 1 / values["rank"],
-        "probability": values["probability"],
-        "nats": -values["logprob"],
-        "tokens": values["tokens"],
-        "probes": 1.0,
-    }
-    return ItemScore(score.item, score.cluster, terms)
-
-
-def _share(scores: Sequence[ItemScore], best: int) -> Value:
-    """Return the share of probes of rank `best` or better."""
-    hits = [float(score.values["rank"] <= best) for score in scores]
-    interval = proportion_interval(hits, [score.cluster for score in scores])
-    return estimate(math.fsum(hits) / len(hits), interval, len(hits), "fraction", "higher")
+        return values | {name: share_value(scores, name, "higher") for name in _TOP}
 
 
 def _exp(nats: float) -> float:

@@ -41,8 +41,8 @@ class Reading:
 
     `answers` says which differences do not count. An accepted answer is compared without articles and punctuation, as
     in SQuAD, unless nothing else is in it ("A", "%"). An empty answer matches nothing. One answer is asked for per
-    question. Questions on one text form a cluster: intervals are Wilson's with clustered standard errors (exact_match
-    and the shares) and bootstrap over texts (f1). empty_rate: answers that are empty or white space. completion_rate:
+    question. Questions on one text form a cluster: intervals are Wilson's (exact_match and the shares) and
+    Student's (f1), over texts. empty_rate: answers that are empty or white space. completion_rate:
     answers that a stop or the end-of-text token ended.
     """
 
@@ -90,7 +90,7 @@ class Reading:
         if not scores:
             return {}
         return {
-            "f1": mean_value(scores, "f1", "fraction", "higher", seed=self._context.seed),
+            "f1": mean_value(scores, "f1", "fraction", "higher"),
             "exact_match": share_value(scores, "exact_match", "higher"),
             "empty_rate": share_value(scores, "empty", "lower"),
             "completion_rate": share_value(scores, "complete", "higher"),

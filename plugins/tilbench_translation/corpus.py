@@ -13,11 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from tilbench.errors import MissingDependency
 from tilbench.kinds.metric import Direction, ItemScore, Value
-from tilbench.results.statistics import bootstrap_sums, estimate, percentile_interval
+from tilbench.results.statistics import estimate, statistic_interval
 
 __all__ = ["UNIT", "Scorer", "corpus_values", "scorers"]
 
@@ -73,16 +71,14 @@ def scorers(tokenize: str, *, lowercase: bool, ter: bool) -> list[Scorer]:
     return found
 
 
-def corpus_values(scores: Sequence[ItemScore], used: Sequence[Scorer], *, seed: int) -> dict[str, Value]:
-    """Return each corpus score with its bootstrap interval: segments drawn anew, the score computed of their sums."""
+def corpus_values(scores: Sequence[ItemScore], used: Sequence[Scorer]) -> dict[str, Value]:
+    """Return each corpus score with the interval of the jackknife: the score is computed anew without each segment."""
     clusters = [score.cluster for score in scores]
     values: dict[str, Value] = {}
     for scorer in used:
         columns = [[score.values[name] for score in scores] for name in scorer.counts]
-        draws = bootstrap_sums(columns, clusters, seed=seed)
-        interval = (
-            percentile_interval(np.array([scorer.corpus(row) for row in draws.tolist()])) if draws is not None else None
-        )
+        interval = statistic_interval(scorer.corpus, columns, clusters)
+        interval = interval and interval.within(0.0, math.inf)
         score = scorer.corpus([math.fsum(column) for column in columns])
         values[scorer.name] = estimate(score, interval, len(scores), UNIT, scorer.direction)
     return values

@@ -50,7 +50,7 @@ def score_files(
             values.update(scorer.count(line.strip(), segment))
         scores.append(ItemScore(f"{number:09d}", f"{number:09d}", values))
     traps.refuse(scores)
-    return corpus_values(scores, used, seed=0), [scorer.signature(len(references)) for scorer in used]
+    return corpus_values(scores, used), [scorer.signature(len(references)) for scorer in used]
 
 
 def _lines(path: Path) -> list[str]:

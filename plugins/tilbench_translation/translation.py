@@ -53,8 +53,8 @@ class Translation:
     """Corpus chrF++ and BLEU, and TER if asked, equal to sacreBLEU's on the same texts.
 
     One text a pair is asked for; white space around it is left off. Item scores hold sacreBLEU's counts of each segment
-    (matches, n-grams, lengths), whose sums give the corpus score. Intervals: bootstrap over segments, after Koehn,
-    "Statistical Significance Tests for Machine Translation Evaluation" (2004). Shares of hypotheses that are equal to
+    (matches, n-grams, lengths), whose sums give the corpus score. Intervals: the jackknife over segments
+    (docs/statistics.md). Shares of hypotheses that are equal to
     the reference, empty, in another language (where languages can be told apart), and complete, which a stop or the
     end-of-text token ended. Above a limit of the first three nothing is scored, and the record says why. sacreBLEU's
     signatures are in the record's notes.
@@ -116,7 +116,7 @@ class Translation:
             for label, (name, direction) in _SHARES.items()
             if all(name in score.values for score in scores)
         }
-        return {**corpus_values(scores, self._scorers, seed=self._context.seed), **shares}
+        return {**corpus_values(scores, self._scorers), **shares}
 
     def _block(self, pair: Pair) -> str:
         return self._settings.template.format(source=pair.source.strip(), **self._cues)

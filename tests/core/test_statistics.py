@@ -12,12 +12,16 @@ from tilbench.kinds.metric import ItemScore
 from tilbench.results import statistics
 from tilbench.results.statistics import (
     Ratio,
-    bootstrap_ratio_interval,
-    bootstrap_sums,
-    clustered_standard_error,
+    cluster_sums,
+    degrees_of_freedom,
+    jackknife_error,
+    leave_one_out,
     mean_interval,
     proportion_interval,
+    ratio_interval,
     ratio_values,
+    satterthwaite,
+    statistic_interval,
     wilson_interval,
 )
 
@@ -32,28 +36,57 @@ def test_docstring_examples() -> None:
     assert doctest.testmod(statistics).failed == 0
 
 
-def test_without_clusters_it_is_the_standard_error_of_the_mean() -> None:
+def test_without_clusters_it_is_the_textbook_interval_of_a_mean() -> None:
     values = GENERATOR.normal(size=50).tolist()
-    assert clustered_standard_error(values, ids(50)) == pytest.approx(scipy.stats.sem(values), rel=1e-12)
+    interval = mean_interval(values, ids(50))
+    assert interval is not None
+    assert interval.stderr == pytest.approx(scipy.stats.sem(values), rel=1e-12)
+    expected = scipy.stats.t.interval(0.95, 49, np.mean(values), interval.stderr)
+    assert (interval.low, interval.high) == pytest.approx(expected, rel=1e-9)
 
 
-def test_clusters_follow_the_double_sum_of_the_paper() -> None:
-    values, clusters = [1, 0, 1, 1, 0, 0, 1.0], list("aabbbcd")
-    mean, n = sum(values) / 7, 7
-    total = sum((x - mean) ** 2 for x in values) / (n * (n - 1))
-    for i in range(n):
-        for j in range(n):
-            if i != j and clusters[i] == clusters[j]:
-                total += (values[i] - mean) * (values[j] - mean) / n**2
-    assert clustered_standard_error(values, clusters) == pytest.approx(math.sqrt(total), rel=1e-12)
+def test_the_error_of_clusters_is_the_jackknife_over_clusters() -> None:
+    above, below, clusters = [3.0, 1, 4, 1, 5, 9, 2], [2.0, 7, 1, 8, 2, 8, 1], list("aabbbcd")
+    rows = list(zip(above, below, clusters, strict=True))
+    ratios = []
+    for left_out in "abcd":
+        rest = [(x, y) for x, y, cluster in rows if cluster != left_out]
+        ratios.append(sum(x for x, _ in rest) / sum(y for _, y in rest))
+    ratio = sum(above) / sum(below)
+    expected = math.sqrt(3 / 4 * sum((each - ratio) ** 2 for each in ratios))
+    interval = ratio_interval(above, below, clusters)
+    assert interval is not None
+    assert interval.stderr == pytest.approx(expected, rel=1e-12)
+    assert interval.low + interval.high == pytest.approx(2 * ratio)
+
+
+@given(st.lists(st.floats(0.1, 50), min_size=2, max_size=12))
+def test_degrees_of_freedom_are_those_of_bell_and_mccaffrey(below: list[float]) -> None:
+    share = np.array(below) / sum(below)
+    residuals = np.eye(len(below)) - np.outer(share, np.ones(len(below)))
+    form = residuals.T @ np.diag((1 - share) ** -2) @ residuals
+    scaled = np.diag(share) @ form @ np.diag(share)
+    expected = np.trace(scaled) ** 2 / np.trace(scaled @ scaled)
+    assert degrees_of_freedom(np.array(below)) == pytest.approx(max(1, expected), rel=1e-4)
+    assert degrees_of_freedom(np.ones(len(below))) == pytest.approx(len(below) - 1)
+
+
+def test_degrees_of_freedom_of_a_sum_of_errors_are_satterthwaites() -> None:
+    s1, n1, s2, n2 = 1.3, 8, 0.4, 15
+    expected = (s1**2 + s2**2) ** 2 / (s1**4 / (n1 - 1) + s2**4 / (n2 - 1))
+    assert satterthwaite([s1, s2], [n1 - 1, n2 - 1]) == pytest.approx(expected)
+    assert satterthwaite([0.0], [3]) == math.inf
 
 
 def test_copies_of_a_row_add_no_evidence() -> None:
     values = GENERATOR.integers(0, 2, 200).tolist()
-    alone = clustered_standard_error(values, ids(200))
-    copied = clustered_standard_error(values * 4, ids(200) * 4)
-    assert copied == pytest.approx(alone, rel=0.01)
-    assert clustered_standard_error(values * 4, ids(800)) < 0.6 * alone
+    alone, copied = mean_interval(values, ids(200)), mean_interval(values * 4, ids(200) * 4)
+    apart = mean_interval(values * 4, ids(800))
+    assert alone is not None
+    assert copied is not None
+    assert apart is not None
+    assert (copied.low, copied.high, copied.stderr) == pytest.approx((alone.low, alone.high, alone.stderr))
+    assert apart.stderr < 0.6 * alone.stderr
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (10, 10), (3, 10), (342, 896), (1, 2)])
@@ -62,10 +95,14 @@ def test_wilson_agrees_with_scipy(successes: int, n: int) -> None:
     assert wilson_interval(successes, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
-def test_a_share_without_clusters_is_wilsons() -> None:
+def test_a_share_without_clusters_is_wilsons_with_students_t() -> None:
     interval = proportion_interval([1.0] * 3 + [0.0] * 7, ids(10))
     assert interval is not None
-    assert (interval.low, interval.high) == wilson_interval(3, 10)
+    t = scipy.stats.t.ppf(0.975, 9)
+    for bound in (interval.low, interval.high):
+        assert abs(0.3 - bound) == pytest.approx(t * math.sqrt(bound * (1 - bound) / 10))
+    assert interval.stderr == pytest.approx(math.sqrt(0.3 * 0.7 / 9))
+    assert wilson_interval(3, 10, 1e9) == pytest.approx(wilson_interval(3, 10))
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("abcdef")), min_size=2, max_size=40))
@@ -81,15 +118,34 @@ def test_a_share_stays_within_its_bounds(rows: list[tuple[bool, str]]) -> None:
     assert interval.low < interval.high
 
 
-def test_bootstrap_agrees_with_the_delta_method() -> None:
+def test_the_interval_of_a_ratio_agrees_with_the_delta_method() -> None:
     bytes_ = GENERATOR.integers(100, 5000, 400).astype(float)
     bits = bytes_ * GENERATOR.normal(1.2, 0.2, 400)
     ratio = bits.sum() / bytes_.sum()
     stderr = np.std(bits - ratio * bytes_, ddof=1) / (bytes_.mean() * 20)
-    interval = bootstrap_ratio_interval(bits.tolist(), bytes_.tolist(), ids(400), seed=0, resamples=4000)
+    interval = ratio_interval(bits.tolist(), bytes_.tolist(), ids(400))
     assert interval is not None
-    assert interval.stderr == pytest.approx(stderr, rel=0.05)
-    assert (interval.low, interval.high) == pytest.approx((ratio - 1.96 * stderr, ratio + 1.96 * stderr), rel=0.005)
+    assert interval.stderr == pytest.approx(stderr, rel=0.01)
+    assert (interval.low, interval.high) == pytest.approx((ratio - 1.97 * stderr, ratio + 1.97 * stderr), rel=0.005)
+
+
+def test_a_few_long_documents_widen_the_interval() -> None:
+    bits, even, uneven = [10.0, 14, 9, 12, 13, 8], [10.0] * 6, [1.0, 1, 1, 1, 1, 55]
+    flat, long = ratio_interval(bits, even, ids(6)), ratio_interval(bits, uneven, ids(6))
+    assert flat is not None
+    assert long is not None
+    assert (flat.high - flat.low) / flat.stderr == pytest.approx(2 * scipy.stats.t.ppf(0.975, 5))
+    assert (long.high - long.low) / long.stderr > 2 * scipy.stats.t.ppf(0.975, 1.2)
+
+
+def test_the_jackknife_of_any_statistic_is_that_of_a_ratio_where_it_is_one() -> None:
+    above, below = GENERATOR.random((2, 30)).tolist()
+    found = statistic_interval(lambda sums: sums[0] / sums[1], [above, below], ids(30))
+    ratio = ratio_interval(above, below, ids(30))
+    assert found is not None
+    assert ratio is not None
+    assert found.stderr == pytest.approx(ratio.stderr)
+    assert found.high - found.low == pytest.approx(2 * scipy.stats.t.ppf(0.975, 29) * found.stderr)
 
 
 @pytest.mark.parametrize("clustered", [False, True])
@@ -98,33 +154,36 @@ def test_nothing_depends_on_the_order_of_rows(clustered: bool) -> None:
     clusters = [f"c{index % 7}" if clustered else f"c{index}" for index in range(60)]
     rows = list(zip(above, below, clusters, strict=True))
     shuffled = [list(column) for column in zip(*random.Random(0).sample(rows, 60), strict=True)]
-    expected = bootstrap_ratio_interval(above, below, clusters, seed=3)
-    assert bootstrap_ratio_interval(shuffled[0], shuffled[1], shuffled[2], seed=3) == expected
+    assert ratio_interval(*shuffled) == ratio_interval(above, below, clusters)
     assert mean_interval(shuffled[0], shuffled[2]) == mean_interval(above, clusters)
 
 
-def test_whole_clusters_are_drawn() -> None:
-    sums = bootstrap_sums([[1.0, 2.0, 4.0, 8.0]], ["a", "a", "b", "b"], seed=0)
+def test_rows_of_a_cluster_are_added() -> None:
+    sums = cluster_sums([[1.0, 2.0, 4.0, 8.0], [1.0] * 4], ["b", "b", "a", "a"])
     assert sums is not None
-    assert set(sums[:, 0].tolist()) == {6.0, 15.0, 24.0}
-
-
-def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    values, clusters = GENERATOR.random((2, 50)).tolist(), ids(50)
-    whole = bootstrap_sums(values, clusters, seed=1)
-    monkeypatch.setattr(statistics, "_CHUNK", 120)
-    np.testing.assert_allclose(bootstrap_sums(values, clusters, seed=1), whole, rtol=1e-12)  # type: ignore[arg-type]
+    assert sums.tolist() == [[12.0, 2.0], [3.0, 2.0]]
+    changes = leave_one_out(sums)
+    assert changes is not None
+    assert changes.tolist() == pytest.approx([1.5 - 3.75, 6 - 3.75])
+    assert jackknife_error(changes) == pytest.approx(math.sqrt(0.5 * 2 * 2.25**2))
+    with pytest.raises(ValueError, match="2 values and 1 clusters"):
+        cluster_sums([[1.0, 2.0]], ["a"])
 
 
 @pytest.mark.parametrize(("values", "clusters"), [([], []), ([1.0], ["a"]), ([1.0, 2.0], ["a", "a"])])
 def test_one_cluster_has_no_interval(values: list[float], clusters: list[str]) -> None:
     assert mean_interval(values, clusters) is None
     assert proportion_interval([min(value, 1.0) for value in values], clusters) is None
-    assert bootstrap_ratio_interval(values, values, clusters, seed=0) is None
+    assert ratio_interval(values, values, clusters) is None
 
 
 def test_infinite_values_have_no_interval_and_no_warning() -> None:
-    assert bootstrap_ratio_interval([math.inf, 1.0], [1.0, 1.0], ["a", "b"], seed=0) is None
+    assert ratio_interval([math.inf, 1.0], [1.0, 1.0], ["a", "b"]) is None
+    assert statistic_interval(lambda sums: sums[0], [[math.inf, 1.0]], ["a", "b"]) is None
+
+
+def test_one_cluster_with_the_whole_denominator_has_no_interval() -> None:
+    assert ratio_interval([1.0, 2.0], [5.0, 0.0], ["a", "b"]) is None
 
 
 def test_ratios_that_cannot_be_formed_are_left_out() -> None:
@@ -134,5 +193,5 @@ def test_ratios_that_cannot_be_formed_are_left_out() -> None:
         "x/z": Ratio("x", "z", "", "lower"),
         "y/x": Ratio("y", "x", "", "lower"),
     }
-    assert list(ratio_values(scores, ratios, seed=0)) == ["y/x"]
-    assert ratio_values([], ratios, seed=0) == {}
+    assert list(ratio_values(scores, ratios)) == ["y/x"]
+    assert ratio_values([], ratios) == {}

@@ -59,7 +59,18 @@ def test_the_table_of_a_document_can_be_written(probe: Probe, rank: int, probabi
 def test_several_tokens_share_the_probability() -> None:
     values = metric().score(REPORTED[0][0], [Ranked(3, math.log(0.125), 3)]).values
     assert values == pytest.approx(
-        {"rank": 3, "logprob": math.log(0.125), "tokens": 3, "probability": 0.125, "perplexity": 2}
+        {
+            "rank": 3,
+            "logprob": math.log(0.125),
+            "tokens": 3,
+            "probability": 0.125,
+            "perplexity": 2,
+            "nats": math.log(8),
+            "reciprocal_rank": 1 / 3,
+            "top1": 0,
+            "top10": 1,
+            "probes": 1,
+        }  # fmt: skip
     )
 
 

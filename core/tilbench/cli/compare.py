@@ -30,7 +30,8 @@ def compare(a: str, b: str, records: Path, suite: str, tasks: str, as_json: bool
     """Say whether model A or model B is better, task by task and over all tasks of one kind.
 
     A and B are models of the records by name, by the beginning of one, or by NAME#FINGERPRINT. Items are paired: exact
-    McNemar for right and wrong answers, a paired bootstrap for everything else; p is Holm's over all tasks compared.
+    McNemar for right and wrong answers, Student's t for everything else; p is Holm's over all tasks compared. Fewer
+    than six independent rows are too few to name a winner.
 
     \b
     Example:

@@ -6,7 +6,6 @@ Only records whose task fingerprints agree are compared, and only on values that
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from tilbench.results.wording import differences
 
 __all__ = ["Comparison", "Model", "PooledTasks", "Skipped", "TaskComparison", "Winner", "compare_models"]
 
-Winner = Literal["a", "b", "unclear", "identical"]
+Winner = Literal["a", "b", "unclear", "too few", "identical"]
 _Task = tuple[str, str]  # suite, name
 
 
@@ -43,7 +42,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class TaskComparison:
-    """One task that both models have done. `p` is Holm's over all tasks compared, `paired.p` is not.
+    """One task that both models have done. `p` is Holm's over all tasks with rows enough, `paired.p` is not.
 
     scores: as recorded, each over the rows that its model answered. left_out: rows that one of the two did not answer;
     only the others are paired.
@@ -63,7 +62,7 @@ class TaskComparison:
 
     @property
     def winner(self) -> Winner:
-        """Who is better (or higher, where neither end is better) at the level `ALPHA`."""
+        """Who is better (or higher, where neither end is better) at the level `ALPHA`, or why nobody is."""
         return _winner(self.paired, self.p, self.scores[0].direction)
 
 
@@ -146,7 +145,7 @@ def compare_models(
             f"nothing of {first.label} and {second.label} can be compared: "
             f"{'; '.join(reasons[:3]) or 'they have no such records'}{more}"
         )
-    adjusted = holm([task.paired.p for task in found])
+    adjusted = _adjusted([task.paired for task in found])
     done = tuple(replace(task, p=p) for task, p in zip(found, adjusted, strict=True))
     return Comparison(first, second, done, _pooled(done), tuple(skipped))
 
@@ -286,8 +285,7 @@ def _compare(store: RecordStore, left: Entry, right: Entry) -> TaskComparison | 
     if not rows:
         return "no row was answered by both"
     sides = [Side([side[row][0] for row in rows], [side[row][1] for row in rows]) for side in (of_a, of_b)]
-    seed = int.from_bytes(hashlib.sha256(f"compare\0{a.task.dataset.fingerprint}".encode()).digest()[:8], "big")
-    paired = pair(sides[0], sides[1], [clusters[row] for row in rows], seed=seed)
+    paired = pair(sides[0], sides[1], [clusters[row] for row in rows])
     if paired is None:
         few = len({clusters[row] for row in rows}) < 2
         return "one document shows no spread" if few else "an item has a number that is not finite"
@@ -327,13 +325,20 @@ def _pooled(tasks: Sequence[TaskComparison]) -> tuple[PooledTasks, ...]:
         kinds.setdefault(task.kind, []).append(task)
     groups = [tuple(group) for group in kinds.values() if len(group) > 1]
     pooled = [pool([(task.a.task.dataset.fingerprint, task.paired) for task in group]) for group in groups]
-    adjusted = holm([each.p for each in pooled])
-    return tuple(PooledTasks(*each) for each in zip(groups, pooled, adjusted, strict=True))
+    return tuple(PooledTasks(*each) for each in zip(groups, pooled, _adjusted(pooled), strict=True))
+
+
+def _adjusted(found: Sequence[Paired]) -> list[float]:
+    """Return Holm's p of each. One with too few rows cannot be claimed, so it is no further test and keeps its own."""
+    adjusted = iter(holm([each.p for each in found if not each.too_few]))
+    return [each.p if each.too_few else next(adjusted) for each in found]
 
 
 def _winner(paired: Paired, p: float, direction: str) -> Winner:
     if paired.identical:
         return "identical"
+    if paired.too_few:
+        return "too few"
     if p >= ALPHA or paired.difference == 0:
         return "unclear"
     return "a" if (paired.difference < 0) == (direction == "lower") else "b"

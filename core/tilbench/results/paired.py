@@ -1,43 +1,44 @@
 """Two models on the same rows: the difference, its 95% interval and its p, whatever the order of rows.
 
-Sources: Q. McNemar, "Note on the sampling error of the difference between correlated proportions" (1947), in its
-exact, binomial form · S. Holm, "A simple sequentially rejective multiple test procedure" (1979) · P. Koehn,
-"Statistical significance tests for machine translation evaluation" (2004), the paired bootstrap of a corpus score ·
-B. Efron, "Bootstrap methods" (1979) · A. C. Davison and D. V. Hinkley, "Bootstrap methods and their application"
-(1997), p as (1 + count) / (1 + draws), and stratified resampling · E. Miller, "Adding Error Bars to Evals" (2024),
-paired differences and the difference that n rows can detect.
+The interval and p come from one test, so the interval leaves 0 out exactly where p < 0.05. `docs/statistics.md` has
+the formulas and how often the test is wrong.
+
+Sources: `tilbench.results.statistics`, the jackknife with Student's t · Q. McNemar, "Note on the sampling error of the
+difference between correlated proportions" (1947), in its exact, binomial form · D. Bonett and R. Price, "Adjusted Wald
+confidence interval for a difference of binomial proportions based on paired data" (2012), one more row for each model ·
+S. Holm, "A simple sequentially rejective multiple test procedure" (1979) · F. E. Satterthwaite, "An approximate
+distribution of estimates of variance components" (1946), degrees of freedom of several tasks · E. Miller, "Adding Error
+Bars to Evals" (2024), paired differences and the difference that n rows can detect.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import NormalDist
 
 import numpy as np
 
-from tilbench.results.statistics import LEVEL, Floats, Interval, bootstrap_sums, percentile_interval
+from tilbench.results.statistics import (
+    Floats,
+    Interval,
+    cluster_sums,
+    degrees_of_freedom,
+    jackknife_error,
+    leave_one_out,
+    satterthwaite,
+    student_interval,
+    student_p,
+    student_quantile,
+)
 
-__all__ = [
-    "ALPHA",
-    "POWER",
-    "RESAMPLES",
-    "Paired",
-    "Side",
-    "detectable",
-    "holm",
-    "mcnemar",
-    "pair",
-    "pool",
-    "smallest_p",
-]
+__all__ = ["ALPHA", "FEWEST", "POWER", "Paired", "Side", "detectable", "holm", "mcnemar", "pair", "pool", "smallest_p"]
 
 ALPHA = 0.05
 """A p below it is called a difference."""
-RESAMPLES = 9999
 POWER = 0.8
-_NORMAL = NormalDist()
+FEWEST = 6
+"""Independent rows that a claim needs: with five, all of one sign, the sign test has p = 2/2⁵ > 0.05."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,10 @@ class Side:
 class Paired:
     """A difference a − b between two models on the same rows.
 
-    interval: 95%, with the standard error. p: two-sided, of no difference. test: where p is from. clusters: what was
-    resampled. detectable: the difference that as many rows, as discordant, would show at p < 0.05 in 80% of tries.
-    only_a, only_b: rows right in one model only, where rows are right or wrong. identical: row by row.
+    interval: 95%, with the standard error. p: two-sided, of no difference. test: where p is from. clusters: the
+    independent rows. detectable: the difference that as many rows, as discordant, would show at p < 0.05 in 80% of
+    tries. only_a, only_b: rows right in one model only, where rows are right or wrong. identical: row by row. changes:
+    of the difference as each cluster is left out. df: degrees of freedom of the standard error.
     """
 
     difference: float
@@ -73,7 +75,13 @@ class Paired:
     identical: bool = False
     only_a: int | None = None
     only_b: int | None = None
-    draws: Floats = field(default_factory=lambda: np.zeros(RESAMPLES), repr=False, compare=False)
+    changes: Floats = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
+    df: float = math.inf
+
+    @property
+    def too_few(self) -> bool:
+        """Whether so few clusters cannot show any difference, however large."""
+        return self.clusters < FEWEST
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -105,67 +113,95 @@ def holm(ps: Sequence[float]) -> list[float]:
 def smallest_p(clusters: int) -> float:
     """Return the least p that `clusters` pairs can give without assuming a distribution: all of one sign, 2 / 2ᵏ.
 
-    The bootstrap alone would call five documents of one sign certain.
+    No p is called smaller: in the far tail Student's t would trust a few rows too much.
     """
     return 2.0 ** (1 - clusters)
 
 
-def detectable(stderr: float) -> float:
+def detectable(stderr: float, df: float = math.inf) -> float:
     """Return the difference found at p < 0.05, two-sided, with 80% power, given its standard error (Miller 2024).
 
-    >>> round(detectable(1.0), 3)
-    2.802
+    >>> round(detectable(1.0), 3), round(detectable(1.0, 9), 3)
+    (2.802, 3.146)
     """
-    return (_NORMAL.inv_cdf(0.5 + LEVEL / 2) + _NORMAL.inv_cdf(POWER)) * stderr
+    return (student_quantile(df) + student_quantile(df, POWER)) * stderr
 
 
-def pair(a: Side, b: Side, clusters: Sequence[str], *, seed: int) -> Paired | None:
+def pair(a: Side, b: Side, clusters: Sequence[str]) -> Paired | None:
     """Compare two models on the same rows; None where one cluster or a number that is not finite says nothing.
 
-    Whole clusters are resampled, the same ones for both models. Where every row is right or wrong and a cluster of
-    its own, p is McNemar's; else the bootstrap's, since McNemar takes rows as independent.
+    Clusters are the independent observations. p is that of Student's t; or McNemar's, where every row is right or wrong
+    and a cluster of its own, since McNemar takes rows as independent.
     """
     n, groups = len(clusters), len(set(clusters))
-    first, second = (bootstrap_sums([s.above, s.below], clusters, seed=seed, resamples=RESAMPLES) for s in (a, b))
     right_or_wrong = set(a.above) | set(b.above) <= {0.0, 1.0} and set(a.below) | set(b.below) == {1.0}
     only_a = sum(x > y for x, y in zip(a.above, b.above, strict=True)) if right_or_wrong else None
     only_b = sum(x < y for x, y in zip(a.above, b.above, strict=True)) if right_or_wrong else None
     if n and (list(a.above), list(a.below)) == (list(b.above), list(b.below)) and math.isfinite(a.ratio):
-        return Paired(0.0, Interval(0.0, 0.0, 0.0), 1.0, "identical", n, groups, 0.0, True, only_a, only_b)
+        nothing = np.zeros(groups)
+        return Paired(0, Interval(0, 0, 0), 1.0, "identical", n, groups, 0.0, True, only_a, only_b, nothing)
+    of_a, of_b = (cluster_sums([side.above, side.below], clusters) for side in (a, b))
+    if of_a is None or of_b is None:
+        return None
+    first, second = leave_one_out(of_a), leave_one_out(of_b)
     if first is None or second is None:
         return None
-    with np.errstate(divide="ignore", invalid="ignore"):
-        draws = first[:, 0] / first[:, 1] - second[:, 0] / second[:, 1]
-    interval = percentile_interval(draws)
-    if interval is None or not math.isfinite(a.ratio - b.ratio):
-        return None
-    p, test, stderr = _bootstrap_p(draws, groups), "bootstrap", interval.stderr
-    if only_a is not None and only_b is not None and groups == n:
-        p, test, stderr = mcnemar(only_a, only_b), "McNemar", math.sqrt(only_a + only_b) / n
-    size = detectable(stderr)
-    return Paired(a.ratio - b.ratio, interval, p, test, n, groups, size, False, only_a, only_b, draws)
+    changes = first - second
+    df = degrees_of_freedom(of_a[:, 1] / of_a[:, 1].sum() + of_b[:, 1] / of_b[:, 1].sum())
+    stderr, difference = jackknife_error(changes), a.ratio - b.ratio
+    interval, p, test, size = student_interval(difference, stderr, df), student_p(difference, stderr, df), "t", stderr
+    if only_a is not None and only_b is not None:
+        interval, p = _right_or_wrong(of_a, of_b, stderr)
+        if groups == n:
+            p, test, size, df = mcnemar(only_a, only_b), "McNemar", math.sqrt(only_a + only_b) / n, math.inf
+    p = max(p, smallest_p(groups))
+    found = detectable(size, df)
+    return Paired(
+        difference, _agreeing(interval, p), p, test, n, groups, found, False, only_a, only_b, changes=changes, df=df
+    )
+
+
+def _right_or_wrong(of_a: Floats, of_b: Floats, stderr: float) -> tuple[Interval, float]:
+    """Return interval and p of a difference of shares, with one more row that each model alone has right.
+
+    Without them, rows on which the models rarely differ would show no spread at all.
+    """
+    differences = np.stack([of_a[:, 0] - of_b[:, 0], of_a[:, 1]], axis=1)
+    more = np.concatenate([differences, [[1.0, 1.0], [-1.0, 1.0]]])
+    changes = leave_one_out(more)
+    assert changes is not None
+    centre = float(more[:, 0].sum() / more[:, 1].sum())
+    error, df = jackknife_error(changes), degrees_of_freedom(more[:, 1])
+    found = student_interval(centre, error, df)
+    return Interval(max(-1.0, found.low), min(1.0, found.high), stderr), student_p(centre, error, df)
+
+
+def _agreeing(interval: Interval, p: float) -> Interval:
+    """Return the interval, stretched to 0 where p does not reject it: McNemar's, or the smallest of few rows."""
+    if p < ALPHA:
+        return interval
+    return Interval(min(interval.low, 0.0), max(interval.high, 0.0), interval.stderr)
 
 
 def pool(tasks: Sequence[tuple[str, Paired]]) -> Paired:
     """Return the plain mean of the differences of several tasks, each given with the name of its rows.
 
-    A stratified paired bootstrap (Davison and Hinkley 1997): rows are resampled within each task, and the tasks are
-    fixed, so the verdict is about these tasks. Tasks on the same rows were drawn from one seed and so stay correlated.
+    The tasks are fixed, so the verdict is about these tasks. Of tasks on the same rows the changes are added cluster by
+    cluster, and so stay correlated; the errors of different rows are independent, and their degrees of freedom are
+    Satterthwaite's.
     """
     parts = [paired for _, paired in tasks]
-    datasets: Mapping[str, Paired] = dict(tasks)
-    n, groups = sum(part.n for part in datasets.values()), sum(part.clusters for part in datasets.values())
+    same: dict[tuple[str, int], list[Paired]] = {}
+    for name, paired in tasks:
+        same.setdefault((name, paired.clusters), []).append(paired)
+    n, groups = sum(group[0].n for group in same.values()), sum(group[0].clusters for group in same.values())
     if all(part.identical for part in parts):
         return Paired(0.0, Interval(0.0, 0.0, 0.0), 1.0, "identical", n, groups, 0.0, True)
-    draws = np.mean([part.draws for part in parts], axis=0)
     difference = math.fsum(part.difference for part in parts) / len(parts)
-    interval = percentile_interval(draws) or Interval(math.nan, math.nan, math.nan)
-    p = _bootstrap_p(draws, groups)
-    return Paired(difference, interval, p, "bootstrap", n, groups, detectable(interval.stderr), draws=draws)
-
-
-def _bootstrap_p(draws: Floats, clusters: int) -> float:
-    """Return twice the smaller share of draws on either side of 0, no less than the number of clusters allows."""
-    finite = draws[np.isfinite(draws)]
-    tail = min(int((finite <= 0).sum()), int((finite >= 0).sum()))
-    return max(min(1.0, 2 * (tail + 1) / (len(finite) + 1)), smallest_p(clusters))
+    errors = [jackknife_error(np.sum([part.changes for part in group], axis=0)) for group in same.values()]
+    dfs = [max(1.0, min(group[0].clusters - 1, *(part.df for part in group))) for group in same.values()]
+    stderr = math.sqrt(math.fsum(error**2 for error in errors)) / len(parts)
+    df = satterthwaite(errors, dfs)
+    p = max(student_p(difference, stderr, df), smallest_p(groups))
+    interval = _agreeing(student_interval(difference, stderr, df), p)
+    return Paired(difference, interval, p, "t", n, groups, detectable(stderr, df), df=df)

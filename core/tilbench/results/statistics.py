@@ -1,44 +1,57 @@
-"""Standard errors and 95% intervals, as pure functions that do not depend on the order of rows.
+"""Standard errors and 95% intervals that hold for few rows, whatever the order of the rows.
 
 A *cluster* names the unit that was sampled: the passage of a question, or the row's own id where rows are
-sampled one by one. Rows of one cluster are not independent and are always kept together.
+sampled one by one. Rows of one cluster are not independent, so a cluster counts as one observation.
 
-Sources: E. Miller, "Adding Error Bars to Evals" (2024), standard error of a mean with clusters ·
-E. B. Wilson, "Probable inference, the law of succession, and statistical inference" (1927) ·
-C. Franco et al., "Comparative study of confidence intervals for proportions in complex surveys" (2019),
-Wilson's interval at an effective sample size · B. Efron, "Bootstrap methods" (1979), percentile method.
+One method serves every ratio Σ above / Σ below, and so every mean: the standard error is the jackknife's, and the
+interval is Student's with degrees of freedom that shrink as few clusters hold most of the denominator. A mean of rows
+without clusters gets the textbook interval x̄ ± t(n − 1) · s/√n. A share of rows has Wilson's interval with the same t.
+`docs/statistics.md` has the formulas and the measured coverage.
+
+Sources: J. W. Tukey, "Bias and confidence in not-quite large samples" (1958), the jackknife · R. Bell and
+D. McCaffrey, "Bias reduction in standard errors for linear regression with multi-stage samples" (2002), degrees of
+freedom for unequal clusters · J. MacKinnon, M. Nielsen and M. Webb, "Fast and reliable jackknife and bootstrap methods
+for cluster-robust inference" (2023) · E. B. Wilson, "Probable inference, the law of succession, and statistical
+inference" (1927) · F. E. Satterthwaite, "An approximate distribution of estimates of variance components" (1946) ·
+C. Franco et al., "Comparative study of confidence intervals for proportions in complex surveys"
+(2019), Wilson's interval at an effective sample size, with Student's t.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
 
 from tilbench.kinds.metric import Direction, ItemScore, Value
 
 __all__ = [
     "LEVEL",
+    "Floats",
     "Interval",
     "Ratio",
-    "bootstrap_ratio_interval",
-    "bootstrap_sums",
-    "clustered_standard_error",
+    "cluster_sums",
+    "degrees_of_freedom",
     "estimate",
+    "jackknife_error",
+    "leave_one_out",
     "mean_interval",
-    "percentile_interval",
     "proportion_interval",
+    "ratio_interval",
     "ratio_values",
+    "satterthwaite",
+    "statistic_interval",
+    "student_interval",
+    "student_p",
+    "student_quantile",
     "wilson_interval",
 ]
 
 LEVEL = 0.95
-_Z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
-_CHUNK = 1 << 22  # draws held at once while resampling
 
 Floats = NDArray[np.float64]
 
@@ -51,164 +64,211 @@ class Interval:
     high: float
     stderr: float
 
+    def within(self, least: float, most: float) -> Interval:
+        """Return the part of it between the bounds of what is estimated."""
+        return Interval(max(self.low, least), min(self.high, most), self.stderr)
+
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """A corpus ratio: Σ `above` / Σ `below` of the values of item scores."""
+    """A corpus ratio: Σ `above` / Σ `below` of the values of item scores, at most `most`."""
 
     above: str
     below: str
     unit: str
     direction: Direction
+    most: float = math.inf
 
 
-def clustered_standard_error(values: Sequence[float], clusters: Sequence[str]) -> float:
-    """Return the standard error of a mean of rows that come in clusters (Miller 2024).
+def student_quantile(df: float, probability: float = 0.5 + LEVEL / 2) -> float:
+    """Return the quantile of Student's t with `df` degrees of freedom; infinitely many give the normal one.
 
-    SE² = s²/n + Σ_clusters Σ_{i≠j} (xᵢ − x̄)(xⱼ − x̄) / n², where s² divides by n − 1. With one row a cluster
-    it is the plain standard error s/√n. NaN for fewer than two clusters: they show no spread between them.
-
-    >>> round(clustered_standard_error([1, 1, 0, 0], ["p", "p", "q", "q"]), 4)
-    0.3819
+    >>> round(student_quantile(4), 3), round(student_quantile(math.inf), 3)
+    (2.776, 1.96)
     """
-    x = np.asarray(values, dtype=np.float64)
-    n = len(x)
-    codes = _codes(clusters)
-    if n != len(codes):
-        raise ValueError(f"{n} values and {len(codes)} clusters")
-    if n < 2 or codes.max() == 0:
-        return math.nan
-    order = np.lexsort((x, codes))
-    deviations = x[order] - math.fsum(x) / n
-    totals = np.bincount(codes[order], weights=deviations)
-    squares = math.fsum(deviations**2)
-    between = math.fsum(totals**2) - squares  # Σ_clusters Σ_{i≠j}, at least −squares
-    return math.sqrt(squares / (n * (n - 1)) + between / n**2)
+    return float(stdtrit(min(df, 1e12), probability))
+
+
+def student_p(difference: float, stderr: float, df: float) -> float:
+    """Return the two-sided p of no difference under Student's t; 1 where nothing differs."""
+    if difference == 0:
+        return 1.0
+    return float(2 * stdtr(min(df, 1e12), -abs(difference) / stderr)) if stderr > 0 else 0.0
+
+
+def student_interval(value: float, stderr: float, df: float) -> Interval:
+    """Return value ± t(df) · stderr."""
+    half = student_quantile(df) * stderr
+    return Interval(value - half, value + half, stderr)
+
+
+def cluster_sums(columns: Sequence[Sequence[float]], clusters: Sequence[str]) -> Floats | None:
+    """Return the column sums of each cluster, [clusters, columns], clusters sorted by name.
+
+    None for fewer than two clusters, which show no spread, or for a value that is not finite. Raises ValueError where
+    the numbers of values and clusters differ.
+    """
+    rows = np.asarray(columns, dtype=np.float64).T  # [rows, columns]
+    places = {name: place for place, name in enumerate(sorted(set(clusters)))}
+    if len(rows) != len(clusters):
+        raise ValueError(f"{len(rows)} values and {len(clusters)} clusters")
+    if len(places) < 2 or not np.isfinite(rows).all():
+        return None
+    codes = np.fromiter((places[name] for name in clusters), dtype=np.int64, count=len(clusters))
+    order = np.lexsort((*rows.T, codes))  # within clusters too: sums of floats depend on their order
+    starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
+    return np.add.reduceat(rows[order], starts, axis=0)
+
+
+def leave_one_out(sums: Floats) -> Floats | None:
+    """Return by how much the ratio of the columns' sums changes as each cluster is left out.
+
+    sums: [clusters, 2], above and below. None where one cluster has the whole denominator.
+    """
+    above, below = sums.T
+    rest = below.sum() - below
+    if not (rest > 0).all():
+        return None
+    changes: Floats = -(above - above.sum() / below.sum() * below) / rest
+    return changes
+
+
+def jackknife_error(changes: Floats) -> float:
+    """Return √((k − 1)/k · Σ change²), the standard error that the changes of `leave_one_out` give, k clusters.
+
+    With equal denominators it is s/√k, the standard error of a mean.
+    """
+    return math.sqrt((len(changes) - 1) / len(changes) * math.fsum(changes**2))
+
+
+def degrees_of_freedom(below: Floats) -> float:
+    """Return how many degrees of freedom the jackknife's error has, given each cluster's part of the denominator.
+
+    Bell and McCaffrey's: Satterthwaite's approximation tr(M)² / tr(M²) of a sum of squared residuals. It takes the
+    ratios of single clusters as equally variable, whatever their size. It is k − 1 for k equal clusters and falls
+    towards 1 as one cluster holds everything.
+
+    >>> round(degrees_of_freedom(np.ones(10)), 6), round(degrees_of_freedom(np.array([9.0, 1, 1, 1])), 2)
+    (9.0, 1.04)
+    """
+    share = below / below.sum()
+    variance = share**2
+    pull = share / (1 - share) ** 2  # squared residuals are divided by (1 − share)²
+    square = float((pull * share).sum())
+    # M is diag(c) − (pull_i + pull_j) + square, c = pull / share, scaled by the variances
+    own = 1 / (1 - share) ** 2
+    trace = float((variance * (own - 2 * pull + square)).sum())
+    total, first, second = (float((variance * pull**power).sum()) for power in (0, 1, 2))
+    off = square**2 * total**2 - 4 * square * total * first + 2 * total * second + 2 * first**2
+    diagonal = (own + square - 2 * pull) ** 2 - (square - 2 * pull) ** 2
+    found = trace**2 / (off + float((variance**2 * diagonal).sum()))
+    return min(max(1.0, found), len(below) - 1.0)  # its bounds, but for rounding where one share is nearly 1
+
+
+def satterthwaite(errors: Sequence[float], dfs: Sequence[float]) -> float:
+    """Return the degrees of freedom of √Σ error², given those of each error.
+
+    >>> satterthwaite([1.0, 1.0], [9, 9]), satterthwaite([1.0, 0.0], [9, 9])
+    (18.0, 9.0)
+    """
+    below = math.fsum(error**4 / df for error, df in zip(errors, dfs, strict=True))
+    return math.fsum(error**2 for error in errors) ** 2 / below if below else math.inf
+
+
+def ratio_interval(
+    numerators: Sequence[float], denominators: Sequence[float], clusters: Sequence[str]
+) -> Interval | None:
+    """Return the interval of Σ numerators / Σ denominators.
+
+    None for fewer than two clusters, for one cluster with the whole denominator, or for a value that is not finite.
+    """
+    sums = cluster_sums([numerators, denominators], clusters)
+    changes = None if sums is None else leave_one_out(sums)
+    if sums is None or changes is None:
+        return None
+    ratio = math.fsum(numerators) / math.fsum(denominators)
+    return student_interval(ratio, jackknife_error(changes), degrees_of_freedom(sums[:, 1]))
 
 
 def mean_interval(values: Sequence[float], clusters: Sequence[str]) -> Interval | None:
-    """Return x̄ ± 1.96 clustered standard errors; None for fewer than two clusters."""
-    stderr = clustered_standard_error(values, clusters)
-    if math.isnan(stderr):
-        return None
-    mean = math.fsum(values) / len(values)
-    return Interval(mean - _Z * stderr, mean + _Z * stderr, stderr)
+    """Return the interval of a mean of rows; None for fewer than two clusters.
+
+    >>> interval = mean_interval([1, 2, 3, 6], "abcd")
+    >>> round(interval.low, 3), round(interval.high, 3), round(interval.stderr, 3)
+    (-0.437, 6.437, 1.08)
+    """
+    return ratio_interval(values, [1.0] * len(values), clusters)
 
 
-def wilson_interval(successes: float, n: float) -> tuple[float, float]:
-    """Return Wilson's score interval for a proportion; `n` may be an effective sample size.
+def wilson_interval(successes: float, n: float, df: float = math.inf) -> tuple[float, float]:
+    """Return Wilson's score interval for a proportion, with Student's t; `n` may be an effective sample size.
 
     >>> [round(bound, 4) for bound in wilson_interval(0, 10)]
     [0.0, 0.2775]
     """
     if not 0 <= successes <= n or n <= 0:
         raise ValueError(f"{successes} successes in {n} trials")
-    p, z2 = successes / n, _Z**2
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n**2))
+    t = student_quantile(df)
+    p, t2 = successes / n, t**2
+    centre = (p + t2 / (2 * n)) / (1 + t2 / n)
+    half = t / (1 + t2 / n) * math.sqrt(p * (1 - p) / n + t2 / (4 * n**2))
     return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
 
 
 def proportion_interval(values: Sequence[float], clusters: Sequence[str]) -> Interval | None:
     """Return the interval of a share of rows, each 0 or 1; None for fewer than two clusters.
 
-    The standard error is the clustered one, √(p(1 − p)/(n − 1)) where no two rows share a cluster. The
-    interval is Wilson's: on n rows without clusters, on the effective number p(1 − p)/SE² ≤ n with them, and
-    on the number of clusters where all rows agree and so do not tell how alike rows of a cluster are.
+    The standard error is the jackknife's, √(p(1 − p)/(n − 1)) where no two rows share a cluster. The interval is
+    Wilson's with Student's t: on n rows without clusters, on the effective number p(1 − p)/SE² ≤ n with them, and on
+    the number of clusters where all of them agree and so do not tell how alike rows of a cluster are.
     """
-    stderr = clustered_standard_error(values, clusters)
-    if math.isnan(stderr):
+    sums = cluster_sums([values, [1.0] * len(values)], clusters)
+    changes = None if sums is None else leave_one_out(sums)
+    if sums is None or changes is None:
         return None
-    n, groups = len(values), len(set(clusters))
+    n, groups, stderr = len(values), len(sums), jackknife_error(changes)
     p = math.fsum(values) / n
     effective: float = n
     if groups < n:
         effective = min(n, p * (1 - p) / stderr**2) if stderr > 0 else groups
-    low, high = wilson_interval(min(p, 1.0) * effective, effective)
+    low, high = wilson_interval(min(p, 1.0) * effective, effective, degrees_of_freedom(sums[:, 1]))
     return Interval(low, high, stderr)
 
 
-def bootstrap_sums(
-    columns: Sequence[Sequence[float]], clusters: Sequence[str], *, seed: int, resamples: int = 1000
-) -> Floats | None:
-    """Return the column sums of draws of whole clusters with replacement, [resamples, columns].
-
-    The draws are a function of the seed and the sorted cluster names, so that one seed resamples the same
-    rows alike for every value and model. None for fewer than two clusters or a value that is not finite.
-    """
-    rows = np.asarray(columns, dtype=np.float64).T  # [rows, columns]
-    codes = _codes(clusters)
-    if len(rows) != len(codes):
-        raise ValueError(f"{len(rows)} values and {len(codes)} clusters")
-    if len(codes) == 0 or codes.max() == 0 or not np.isfinite(rows).all():
-        return None
-    order = np.lexsort((*rows.T, codes))  # within clusters too: sums of floats depend on their order
-    starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
-    totals = np.add.reduceat(rows[order], starts, axis=0)  # [clusters, columns]
-    groups = len(totals)
-    generator = np.random.default_rng(seed)
-    sums = np.empty((resamples, rows.shape[1]))
-    step = max(1, _CHUNK // groups)
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
-        draws = generator.integers(0, groups, size=(size, groups))
-        draws += np.arange(size)[:, None] * groups
-        counts = np.bincount(draws.ravel(), minlength=size * groups).reshape(size, groups)
-        sums[start : start + size] = counts.astype(np.float64) @ totals
-    return sums
-
-
-def percentile_interval(estimates: Floats) -> Interval | None:
-    """Return the central 95% of bootstrap estimates, leaving out those that are not finite (x / 0)."""
-    finite = estimates[np.isfinite(estimates)]
-    if len(finite) < 2:
-        return None
-    low, high = np.percentile(finite, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    return Interval(float(low), float(high), float(finite.std(ddof=1)))
-
-
-def bootstrap_ratio_interval(
-    numerators: Sequence[float],
-    denominators: Sequence[float],
-    clusters: Sequence[str],
-    *,
-    seed: int,
-    resamples: int = 1000,
+def statistic_interval(
+    statistic: Callable[[Sequence[float]], float], columns: Sequence[Sequence[float]], clusters: Sequence[str]
 ) -> Interval | None:
-    """Return the percentile bootstrap interval of Σ numerators / Σ denominators over whole clusters.
+    """Return the jackknife's interval, with t(clusters − 1), of a smooth statistic of the columns' sums.
 
-    None for fewer than two clusters: one document has no interval.
+    None for fewer than two clusters or for a value that is not finite.
     """
-    sums = bootstrap_sums([numerators, denominators], clusters, seed=seed, resamples=resamples)
+    sums = cluster_sums(columns, clusters)
     if sums is None:
         return None
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return percentile_interval(sums[:, 0] / sums[:, 1])
+    total = sums.sum(axis=0)
+    value = statistic(total.tolist())
+    changes = np.array([statistic(rest) - value for rest in (total - sums).tolist()])
+    return student_interval(value, jackknife_error(changes), len(sums) - 1)
 
 
-def ratio_values(scores: Sequence[ItemScore], ratios: Mapping[str, Ratio], *, seed: int) -> dict[str, Value]:
-    """Return each corpus ratio with its bootstrap interval over clusters.
+def ratio_values(scores: Sequence[ItemScore], ratios: Mapping[str, Ratio]) -> dict[str, Value]:
+    """Return each corpus ratio with its interval, which stays above 0 where all numbers do.
 
     A ratio is left out where a score lacks one of its values or Σ `below` is 0.
     """
-    names = sorted({name for ratio in ratios.values() for name in (ratio.above, ratio.below)})
-    names = [name for name in names if scores and all(name in score.values for score in scores)]
-    if not names:
-        return {}
-    columns = [[score.values[name] for score in scores] for name in names]
-    sums = dict(zip(names, map(math.fsum, columns), strict=True))
-    draws = bootstrap_sums(columns, [score.cluster for score in scores], seed=seed)
+    clusters = [score.cluster for score in scores]
     values: dict[str, Value] = {}
     for label, ratio in ratios.items():
-        if ratio.above not in sums or not sums.get(ratio.below):
+        terms = (ratio.above, ratio.below)
+        if not scores or not all(name in score.values for score in scores for name in terms):
             continue
-        interval = None
-        if draws is not None:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                estimates = draws[:, names.index(ratio.above)] / draws[:, names.index(ratio.below)]
-            interval = percentile_interval(estimates)
-        value, terms = sums[ratio.above] / sums[ratio.below], (ratio.above, ratio.below)
-        values[label] = estimate(value, interval, len(scores), ratio.unit, ratio.direction, of=terms)
+        above, below = ([score.values[name] for score in scores] for name in terms)
+        if total := math.fsum(below):
+            interval = ratio_interval(above, below, clusters)
+            if interval:
+                interval = interval.within(0.0 if min(above) >= 0 else -math.inf, ratio.most)
+            value = math.fsum(above) / total
+            values[label] = estimate(value, interval, len(scores), ratio.unit, ratio.direction, of=terms)
     return values
 
 
@@ -222,7 +282,9 @@ def estimate(
     chance: float | None = None,
     of: tuple[str, str] | None = None,
 ) -> Value:
-    """Return an estimate from `n` rows with its interval, or without where there is none."""
+    """Return an estimate from `n` rows with its interval, or without where there is none; fractions stay in [0, 1]."""
+    if interval and unit == "fraction":
+        interval = interval.within(0.0, 1.0)
     return Value(
         value=value,
         n=n,
@@ -234,9 +296,3 @@ def estimate(
         chance=chance,
         of=of,
     )
-
-
-def _codes(clusters: Sequence[str]) -> NDArray[np.int64]:
-    """Return the place of each row's cluster among the sorted cluster names."""
-    places = {name: place for place, name in enumerate(sorted(set(clusters)))}
-    return np.fromiter((places[name] for name in clusters), dtype=np.int64, count=len(clusters))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tilbench.kinds.metric import Direction, ItemScore, Value
-from tilbench.results.statistics import Interval, bootstrap_ratio_interval, estimate, proportion_interval
+from tilbench.results.statistics import Interval, estimate, mean_interval, proportion_interval
 
 __all__ = ["mean_of", "mean_value", "power_value", "share_value"]
 
@@ -18,10 +18,14 @@ def share_value(scores: Sequence[ItemScore], name: str, direction: Direction) ->
     return mean_of(name, numbers, "fraction", direction, proportion_interval(numbers, _clusters(scores)))
 
 
-def mean_value(scores: Sequence[ItemScore], name: str, unit: str, direction: Direction, *, seed: int) -> Value:
-    """Return the mean of `name` over the scores, one at least, with a bootstrap interval over clusters."""
+def mean_value(scores: Sequence[ItemScore], name: str, unit: str, direction: Direction) -> Value:
+    """Return the mean of `name` over the scores, one at least, with Student's interval over clusters.
+
+    Fractions that are all 0 or 1 are a share and have its interval: ten zeros do not say that the mean is exactly 0.
+    """
     numbers = [score.values[name] for score in scores]
-    interval = bootstrap_ratio_interval(numbers, [1.0] * len(numbers), _clusters(scores), seed=seed)
+    share = unit == "fraction" and set(numbers) <= {0.0, 1.0}
+    interval = (proportion_interval if share else mean_interval)(numbers, _clusters(scores))
     return mean_of(name, numbers, unit, direction, interval)
 
 

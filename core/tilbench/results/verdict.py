@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tilbench.results.compare import Comparison, PooledTasks, TaskComparison, Winner
-from tilbench.results.paired import Paired, smallest_p
+from tilbench.results.paired import FEWEST, Paired, smallest_p
 from tilbench.results.reading import reading_notes
 from tilbench.results.record import Score
 from tilbench.results.wording import format_interval, format_number, format_p, format_value
@@ -64,14 +64,18 @@ def _words(found: Comparison, winner: Winner, paired: Paired, p: float, score: S
     if winner == "identical":
         return "identical, row by row"
     shown = f"{format_p(p)}{f' ({adjusted})' if adjusted else ''}"
-    if winner != "unclear":
+    if winner in ("a", "b"):
         low, high = paired.interval.low, paired.interval.high
         bounds = (-high, -low) if paired.difference < 0 else (low, high)
         better = "higher" if score.direction == "none" else "better"
         amount = _amount(abs(paired.difference), score.unit, bounds)
         return f"{(found.a if winner == 'a' else found.b).label} is {better} by {amount}, {shown}"
     bounds = paired.interval.low, paired.interval.high
-    text = f"not distinguishable: A − B = {_amount(paired.difference, score.unit, bounds)}, {shown}"
+    difference = f"A − B = {_amount(paired.difference, score.unit, bounds)}"
+    if winner == "too few":
+        rows = f"{paired.clusters} independent rows, and a winner needs {FEWEST}"
+        return f"too few: {difference} from {rows}"
+    text = f"not distinguishable: {difference}, {shown}"
     if paired.p <= smallest_p(paired.clusters):
         return f"{text}; {paired.clusters} independent rows cannot give a smaller p, so score more"
     if score.unit == "fraction" and paired.detectable > 1:

@@ -21,7 +21,7 @@ from tilbench.kinds.language_model import ModelCard, OpenOptions
 from tilbench.kinds.metric import ItemScore, Metric, Value
 from tilbench.kinds.requests import Answer, Generated, Request, RequestKind
 from tilbench.registry import Registry
-from tilbench.results.paired import ALPHA, Paired, Side, pair
+from tilbench.results.paired import ALPHA, FEWEST, Paired, Side, pair
 from tilbench.run.faults import metric_faults
 from tilbench.run.models import ModelSource
 from tilbench.run.plan import PlannedTask, plan_tasks
@@ -101,7 +101,9 @@ class Outcome:
         """What the hold-out prompts say of winner and default."""
         if len(self.holdout) == 1:
             return "the default won"
-        if self.gain is None or self.gain.p >= ALPHA:
+        if self.gain is None or self.gain.too_few:
+            return f"too few hold-out prompts to compare with the default, at least {FEWEST} needed"
+        if self.gain.p >= ALPHA:
             return "not distinguishable from the default"
         return "confirmed" if self.gain.difference > 0 else "the default is better"
 
@@ -184,7 +186,7 @@ def run_sweep(
         return Outcome(card=card, tuning=tuned, holdout=held)
     ours, theirs = held
     prompts = [f"{text.dataset}/{text.prompt.cluster}" for text in ours.texts]
-    gain = pair(_side(ours), _side(theirs), prompts, seed=plan.seed)
+    gain = pair(_side(ours), _side(theirs), prompts)
     return Outcome(card=card, tuning=tuned, holdout=held, gain=gain)
 
 
