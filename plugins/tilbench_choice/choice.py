@@ -99,7 +99,8 @@ class Choice:
     `chance` is the mean of 1/choices. `centred` is (headline − chance) / (1 − chance): 0 is
     to know nothing, 1 everything. `majority` is what always answering the commonest index would score. Where questions
     have subjects, `HEADLINE:SUBJECT` is the headline over those of one subject.
-    Intervals: docs/statistics.md; questions on one passage are a cluster. An item keeps the log-probability of every choice (`logprob_0`, …), and its tokens.
+    Intervals: docs/statistics.md; questions on one passage are a cluster. An item keeps the log-probability of every
+    choice (`logprob_0`, …), and its tokens.
 
     Solved examples are the first of one order of the pool, drawn by the seed, so that questions share their prompt's
     beginning; see `tilbench.kinds.examples`.

@@ -595,7 +595,7 @@ def test_bits_and_perplexities_follow_from_items(documents: list[tuple[float, in
             ItemScore(str(place), str(place), *keep("m,none", document, name))
             for place, document in enumerate(documents)
         ]
-        found = value_of("m,none", use, sum, items, 0)
+        found = value_of("m,none", use, sum, items)
         if nats / length < 700:
             assert found.value == pytest.approx(value, rel=1e-9)
 

@@ -70,7 +70,7 @@ def test_several_tokens_share_the_probability() -> None:
             "top1": 0,
             "top10": 1,
             "probes": 1,
-        }  # fmt: skip
+        }
     )
 
 

@@ -21,11 +21,14 @@ def share_value(scores: Sequence[ItemScore], name: str, direction: Direction) ->
 def mean_value(scores: Sequence[ItemScore], name: str, unit: str, direction: Direction) -> Value:
     """Return the mean of `name` over the scores, one at least, with Student's interval over clusters.
 
-    Fractions that are all 0 or 1 are a share and have its interval: ten zeros do not say that the mean is exactly 0.
+    The interval stays above 0 where all numbers do. Fractions that are all 0 or 1 are a share and have its interval:
+    ten zeros do not say that the mean is exactly 0.
     """
     numbers = [score.values[name] for score in scores]
     share = unit == "fraction" and set(numbers) <= {0.0, 1.0}
     interval = (proportion_interval if share else mean_interval)(numbers, _clusters(scores))
+    if interval and min(numbers) >= 0:
+        interval = interval.within(0.0, math.inf)
     return mean_of(name, numbers, unit, direction, interval)
 
 
