@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tilbench.checkpoints.folder import checkpoint_fingerprint, is_checkpoint, read_json
+from tilbench.checkpoints.referenced import ADAPTER, local_base
 from tilbench.errors import CheckpointError, MissingDependency, TilbenchError
 
 __all__ = ["ADAPTER", "CONFIG", "Source", "one_line", "recognises", "resolve", "resolve_base"]
 
 CONFIG = "config.json"
-ADAPTER = "adapter_config.json"
 _HUB = re.compile(r"hf:(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>\S+))?")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _LONGEST = 300
@@ -48,9 +48,7 @@ class Source:
 
     def fingerprint(self, **extra: Any) -> str:
         """Return a digest of every file that decides the answers, and of `extra`."""
-        if self.adapter is None:
-            return checkpoint_fingerprint(self.base, **extra)
-        return checkpoint_fingerprint(self.adapter, base=checkpoint_fingerprint(self.base), **extra)
+        return checkpoint_fingerprint(self.adapter or self.base, **extra)
 
 
 def one_line(error: BaseException) -> str:
@@ -97,16 +95,18 @@ def resolve(reference: str, *, code: bool = False) -> Source:
 def resolve_base(adapter: Path, *, code: bool = False) -> Path:
     """Return the folder of the weights that the adapter in `adapter` belongs to.
 
-    `base_model_name_or_path` is a folder, relative to the adapter's own or absolute, or a name on the Hub.
+    `base_model_name_or_path` is a folder or a name on the Hub; see `local_base`.
     """
     content = read_json(adapter / ADAPTER)
     name = content.get("base_model_name_or_path")
     if not isinstance(name, str) or not name:
         raise CheckpointError(f"{adapter / ADAPTER} names no base_model_name_or_path; write the base's folder there")
-    folder = adapter / name  # an absolute name stands for itself
-    if not folder.is_dir():
+    if (folder := local_base(adapter)) is None:
         if not _HUB_ID.fullmatch(name):
-            raise CheckpointError(f"{adapter / ADAPTER}: the base {name!r} is no folder; write where its weights are")
+            raise CheckpointError(
+                f"{adapter / ADAPTER}: the base {name!r} is a folder neither from the adapter's folder nor from here; "
+                "write where its weights are"
+            )
         folder = _download(name, content.get("revision"), code)
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"{folder}, the base of the adapter {adapter}, has no {CONFIG}")

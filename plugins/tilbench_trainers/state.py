@@ -22,6 +22,7 @@ from tilbench.checkpoints.folder import (
     step_folder,
     write_info,
 )
+from tilbench.checkpoints.referenced import outside, weights_digest
 from tilbench.config.model import Recipe
 from tilbench.errors import CheckpointError
 from tilbench.kinds.trainer import TrainingJob
@@ -128,8 +129,15 @@ def write_model(job: TrainingJob, recipe: Recipe, state: State, step: int, folde
         tokens=step * recipe.tokens_per_step,
         run=state.digest,
         lineage=state.lineage,
+        base_weights=_base_weights(folder),
     )
     write_info(folder, info)
+
+
+def _base_weights(folder: Path) -> str:
+    """Return the digest of the weights under the adapter that was written, where they are not in the folder."""
+    base = dict(outside(folder)).get("base")
+    return "" if base is None else weights_digest(base)
 
 
 def _training_state(state: State, step: int, in_shards: bool) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tilbench.checkpoints.optional import load_optional
+from tilbench.checkpoints.referenced import ADAPTER
 from tilbench.checkpoints.weights import WEIGHTS_FILE
 from tilbench.config.model import Adapter
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
@@ -30,7 +31,6 @@ __all__ = [
     "write_adapter",
 ]
 
-ADAPTER = "adapter_config.json"
 _HOLDER = "_tilbench_adapter"
 """Attribute of an adapted module: its peft model, in a tuple, so that it is no submodule."""
 

@@ -17,12 +17,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pydantic
 
 from tilbench import __version__
+from tilbench.checkpoints.referenced import adapter_base, outside, weights_digest
 from tilbench.config.base import Schema
 from tilbench.config.model import ArchitectureRef
 from tilbench.errors import CheckpointError
@@ -31,6 +33,7 @@ from tilbench.paths import file_digest
 __all__ = [
     "INFO",
     "CheckpointInfo",
+    "changed_base",
     "checkpoint_fingerprint",
     "checkpoints",
     "find_checkpoint",
@@ -68,6 +71,8 @@ class CheckpointInfo(Schema):
     """Digest of the resolved spec and data that this checkpoint was trained from."""
     lineage: tuple[str, ...] = ()
     """Fingerprints of earlier checkpoints that training started from."""
+    base_weights: str = ""
+    """Digest of the weights that the adapter in this folder was trained on, where they lie elsewhere."""
     tilbench: str = __version__
 
 
@@ -138,6 +143,17 @@ def read_info(folder: Path) -> CheckpointInfo:
         ) from None
 
 
+def changed_base(folder: Path) -> str:
+    """Say in one line that the adapter in `folder` was trained on other weights than its base has now; empty if not."""
+    wanted, base = read_info(folder).base_weights, adapter_base(folder)
+    if not wanted or base is None or weights_digest(base) == wanted:
+        return ""
+    return (
+        f"{folder}: the base {base} has other weights than those that the adapter was trained on; put those back, or "
+        "train an adapter on the new ones"
+    )
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object. Raises CheckpointError in one line."""
     try:
@@ -152,15 +168,25 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def checkpoint_fingerprint(folder: Path, **extra: Any) -> str:
-    """Return a digest of everything in `folder` that decides a model's answers, and of `extra`.
+    """Return a digest of everything that decides the answers of the model in `folder`, and of `extra`.
 
-    Training state and logs are left out, and so is any file that no loader reads.
+    What its files refer to elsewhere (`tilbench.checkpoints.referenced`) is in it: an adapter on other weights is
+    another model. Training state and logs are left out, and so is any file that no loader reads.
     """
+    return _fingerprint(folder, extra, frozenset())
+
+
+def _fingerprint(folder: Path, extra: Mapping[str, Any], above: frozenset[Path]) -> str:
     digest = hashlib.sha256(json.dumps(extra, sort_keys=True, default=str).encode())
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
         if path.is_file() and relative.parts[0] != "training" and path.suffix in _DECISIVE:
             digest.update(f"{relative.as_posix()}\0{file_digest(path)}\0".encode())
+    above |= {folder.resolve()}
+    for name, place in outside(folder):
+        if place.resolve() not in above:
+            found = file_digest(place) if place.is_file() else _fingerprint(place, {}, above)
+            digest.update(f"{name}\0{found}\0".encode())
     return digest.hexdigest()
 
 

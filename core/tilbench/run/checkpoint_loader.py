@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tilbench.checkpoints.folder import RUN, CheckpointInfo, checkpoint_fingerprint, is_checkpoint, read_info
+from tilbench.checkpoints.folder import (
+    RUN,
+    CheckpointInfo,
+    changed_base,
+    checkpoint_fingerprint,
+    is_checkpoint,
+    read_info,
+)
 from tilbench.checkpoints.generation import end_tokens, generation_config
 from tilbench.config.model import ModelSpec
 from tilbench.config.references import parse_spec
@@ -54,6 +62,7 @@ class CheckpointLoader:
                 "spec": info.model,
                 "architecture": info.architecture.name,
                 "trained_tokens": info.tokens,
+                **({"base": why} if (why := changed_base(folder)) else {}),
             },
         )
 
@@ -65,6 +74,8 @@ class CheckpointLoader:
 
         folder = Path(reference)
         info = read_info(folder)
+        if why := changed_base(folder):
+            warnings.warn(why, stacklevel=2)
         architecture, config = checkpoint_architecture(info, folder, self._registry)
         tokenizer = self._tokenizer(folder, info)
         module = architecture.load(config, folder, dtype=getattr(torch, options.dtype))

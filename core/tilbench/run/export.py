@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tilbench.checkpoints.folder import RUN, CheckpointInfo, find_checkpoint, read_info
+from tilbench.checkpoints.folder import RUN, CheckpointInfo, changed_base, find_checkpoint, read_info
 from tilbench.config.model import Precision
 from tilbench.config.references import split_folder
 from tilbench.errors import CheckpointError, Unsupported
@@ -69,6 +69,8 @@ def _merged(architecture: Any, config: Any, info: CheckpointInfo, folder: Path) 
     if not (folder / ADAPTER).is_file():
         yield folder
         return
+    if why := changed_base(folder):
+        raise CheckpointError(why)
     if not hasattr(architecture, "merge"):
         raise Unsupported(f"{folder} has an adapter, which architecture {info.architecture.name!r} cannot merge")
     with tempfile.TemporaryDirectory() as name:

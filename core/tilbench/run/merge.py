@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tilbench.checkpoints.folder import checkpoint_fingerprint, find_checkpoint, read_info, write_info
+from tilbench.checkpoints.folder import changed_base, checkpoint_fingerprint, find_checkpoint, read_info, write_info
 from tilbench.config.references import split_folder
 from tilbench.errors import CheckpointError, Unsupported
 from tilbench.paths import atomic_folder
@@ -20,8 +20,8 @@ def merge(reference: str, out: Path, registry: Registry, *, precision: str = "fp
     """Write the checkpoint `reference` (`FOLDER` or `FOLDER@STEP`) with its adapter merged into `out`; return `out`.
 
     precision: of the merged weights; a base in 4 bits is turned back into it before the adapter is added.
-    Raises CheckpointError for a folder that is no checkpoint or an `out` that exists, Unsupported where there is no
-    adapter to merge.
+    Raises CheckpointError for a folder that is no checkpoint, an `out` that exists, or a base whose weights are not
+    those that the adapter was trained on; Unsupported where there is no adapter to merge.
     """
     import torch
 
@@ -30,6 +30,8 @@ def merge(reference: str, out: Path, registry: Registry, *, precision: str = "fp
         raise CheckpointError(f"{out} exists; name a folder that does not")
     info = read_info(folder)
     architecture, config = checkpoint_architecture(info, folder, registry)
+    if why := changed_base(folder):
+        raise CheckpointError(why)
     if not hasattr(architecture, "merge"):
         raise Unsupported(f"architecture {info.architecture.name!r} cannot merge an adapter")
     tokenizer = registry.get("tokenizers", info.tokenizer).load(str(folder))
@@ -38,5 +40,5 @@ def merge(reference: str, out: Path, registry: Registry, *, precision: str = "fp
         tokenizer.save(aside)
         lineage = (*info.lineage, checkpoint_fingerprint(folder))
         count = architecture.parameters(config)
-        write_info(aside, info.model_copy(update={"lineage": lineage, "parameters": count}))
+        write_info(aside, info.model_copy(update={"lineage": lineage, "parameters": count, "base_weights": ""}))
     return out
