@@ -104,7 +104,7 @@ def resolve_base(adapter: Path, *, code: bool = False) -> Path:
     if (folder := local_base(adapter)) is None:
         if not _HUB_ID.fullmatch(name):
             raise CheckpointError(
-                f"{adapter / ADAPTER}: the base {name!r} is a folder neither from the adapter's folder nor from here; "
+                f"{adapter / ADAPTER}: the base {name!r} is no folder, seen from the adapter or from here; "
                 "write where its weights are"
             )
         folder = _download(name, content.get("revision"), code)
