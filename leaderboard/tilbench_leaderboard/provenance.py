@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from tilbench.results.reading import reading_notes
 from tilbench.results.record import Contamination, Record
 from tilbench.results.table import Board, Cell, Column, Row, format_value
 from tilbench_leaderboard.view import chance_text, column_title, literal, majority_text
@@ -64,7 +65,7 @@ def _task(column: Column, cell: Cell, *, expanded: bool) -> None:
             st.code(record.measured.command, language=None, wrap_lines=True)
         if record.citation:
             st.markdown(f"**Printed in** {literal(record.citation)}")
-        for note in record.notes:
+        for note in [*reading_notes(record.reading), *record.notes]:
             st.markdown(f"**Note** {literal(note)}")
         if options := record.task.dataset.equal_options:
             st.markdown(

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from tilbench.results.reading import reading_marks
 from tilbench.results.table import ARROWS, Board, Cell, Column, clears, format_interval, format_number
 
 __all__ = ["chance_text", "column_title", "frame", "literal", "majority_text", "matching"]
@@ -22,6 +23,7 @@ _STYLES = {
     "": "",
 }
 _COMMONEST = "commonest answer"
+_NOT_READ = "not read"
 _AT_CHANCE = "background-color: #fdf0dc; color: #92400e"
 _QUIET, _NAME = "color: #7b8794", "color: #1c2733; font-weight: 600"
 
@@ -74,7 +76,8 @@ def majority_text(cell: Cell) -> str:
 def frame(board: Board, places: list[int], *, details: bool = True) -> tuple[Styler, dict[int, int]]:
     """Return a styled data frame, and the widths in pixels of the columns that need one, by position.
 
-    It has one row a model, and for each task its value, interval, chance and what the commonest answer scores.
+    It has one row a model, and for each task its value, interval, chance and what the commonest answer scores; and what
+    models did not read of the task, where any did not read all of it.
     """
     rows = [board.rows[place] for place in places]
     names = [row.label for row in rows]
@@ -90,6 +93,9 @@ def frame(board: Board, places: list[int], *, details: bool = True) -> tuple[Sty
             group += " "  # two tasks never share a header
         cells = [row.cells.get(column.key) for row in rows]
         parts[group, f"{column.headline} {ARROWS[column.direction]}".rstrip()] = _values(cells)
+        marks = ["; ".join(reading_marks(cell.record.reading)) if cell and cell.score else "" for cell in cells]
+        if any(marks):
+            parts[group, _NOT_READ] = _Part(marks, marks, [_AT_CHANCE if mark else _QUIET for mark in marks])
         if details:
             texts = [_interval(cell) for cell in cells]
             parts[group, "95% interval"] = _Part(texts, texts, [_QUIET] * len(rows))
@@ -108,7 +114,7 @@ def frame(board: Board, places: list[int], *, details: bool = True) -> tuple[Sty
     wide = {
         place: 132 if _AT_CHANCE in part.styles or header == _COMMONEST else 80
         for place, ((_, header), part) in enumerate(parts.items(), start=1)
-        if header in ("chance", _COMMONEST)
+        if header in ("chance", _COMMONEST, _NOT_READ)
     }
     return styler, wide
 

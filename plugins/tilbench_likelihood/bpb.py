@@ -58,7 +58,7 @@ class BitsPerByte:
     """
 
     rows: ClassVar[frozenset[str]] = frozenset({"documents"})
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     Settings: ClassVar[type[BitsPerByteSettings]] = BitsPerByteSettings
 
     def __init__(self, settings: BitsPerByteSettings, context: TaskContext) -> None:

@@ -45,7 +45,7 @@ class LmEval:
     """
 
     rows: ClassVar[frozenset[str]] = frozenset({Item.kind})
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     Settings: ClassVar[type[LmEvalSettings]] = LmEvalSettings
 
     def __init__(self, settings: LmEvalSettings, context: TaskContext) -> None:

@@ -7,9 +7,19 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tilbench.results.record import Contamination
+from tilbench.results.record import Contamination, Reading
 from tilbench.testing.records import HOSTILE, accuracy, record, save, score, showcase
 from tilbench_leaderboard.view import literal
+
+
+def test_what_a_model_did_not_read_stands_beside_its_value(tmp_path: Path) -> None:
+    reading = Reading(scored_bytes=1000, lost_bytes=8, context_bytes=50, cut_rows=1, cut_tokens=7)
+    save(tmp_path, [record("a", value=score(1.5), reading=reading), record("b", value=score(1.9))])
+    app = page(tmp_path)
+    table = app.dataframe[0].value
+    by_name = table.set_index(table.columns[0])
+    assert by_name.loc["a"][("news-bpb", "not read")] == "0.8% of bytes lost; 1 row cut"
+    assert by_name.loc["b"][("news-bpb", "not read")] == ""
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from tilbench.cli.leaderboard import leaderboard
 from tilbench.cli.table import render
+from tilbench.results.record import Reading
 from tilbench.results.table import Board, make_board
 from tilbench.testing.records import HOSTILE, accuracy, entries, record, save, score, showcase
 
@@ -40,6 +41,24 @@ def test_the_board_with_its_notes() -> None:
         "not run: no dataset 'kk-news' here",
         "setting window: 256, not 512",
         "unt-history (reported)",
+    ):
+        assert part in text
+
+
+def test_what_a_model_did_not_read_stands_with_its_value() -> None:
+    reading = Reading(
+        scored_bytes=1000, lost_bytes=8, context_bytes=50, dropped_rows=2, dropped_examples=3, cut_rows=1, cut_tokens=7
+    ).model_copy(update={"unanswered": {"no room for an answer": 4}})
+    text = shown(make_board(entries(record("a", value=score(1.5), reading=reading), record("b", value=score(1.9)))))
+    for part in (
+        "0.8% of bytes lost",
+        "2 rows with fewer shots",
+        "1 row cut",
+        "4 rows left out",
+        "a on news-bpb – 0.8% of the scored bytes are not in the model's tokens, and cost 8 bits each",
+        "a on news-bpb – 2 rows did not fit: 3 few-shot examples left out",
+        "a on news-bpb – 1 row did not fit: 7 tokens of context cut on the left",
+        "a on news-bpb – 4 rows left out: no room for an answer",
     ):
         assert part in text
 
