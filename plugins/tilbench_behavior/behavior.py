@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
@@ -10,7 +9,6 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from tilbench.config.base import Schema
-from tilbench.data.language_id import OTHER, deciding, segments, untold
 from tilbench.data.rows import Prompt, Row
 from tilbench.data.scripts import letters_of
 from tilbench.errors import DataError, PluginError, UnknownName
@@ -18,6 +16,7 @@ from tilbench.kinds.language import Language
 from tilbench.kinds.metric import Direction, ItemScore, TaskContext, Value
 from tilbench.kinds.requests import Answer, Decoding, Generated, Generation, Request
 from tilbench.results.values import mean_value, share_value
+from tilbench_behavior.spoken import Spoken
 from tilbench_behavior.texts import distinct, letter_shares, loops, repeats, switches, words_of
 
 __all__ = ["Behavior", "BehaviorSettings"]
@@ -104,29 +103,18 @@ class Behavior:
         language = context.language
         self._alphabet = language.alphabet if language else ""
         self._own = letters_of(language.script) if language else None
-        self._language = language
-        self._untold = untold(language) if language else "the task has no language"
-        self._candidates = _candidates(settings.languages, context)
+        self._spoken = Spoken(language, _named(settings.languages, context))
         self._seed = context.seed
 
     @property
     def notes(self) -> Sequence[str]:
         """The rule behind the values of language, or why there are none."""
-        if self._language is None or self._language.domain:
-            return []
-        if self._untold:
-            return [f"language_consistency: none; {self._untold}"]
-        others = ", ".join(each.tag for each in self._candidates if each is not self._language)
-        tool = self.deciding["language_id"]["tool"]
-        return [
-            f"language_consistency: {self._language.tag} unless another language is {OTHER} times as likely by {tool}"
-            + (f"; chosen among {self._language.tag}, {others}" if others else "")
-        ]
+        return [f"language_consistency: {self._spoken.rule}"] if self._own else []
 
     @property
     def deciding(self) -> Mapping[str, Any]:
         """What the values depend on besides settings, rows and answers."""
-        return {"language_id": deciding(self._candidates)}
+        return self._spoken.deciding
 
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask for one text."""
@@ -166,16 +154,8 @@ class Behavior:
         return {"script_switch_rate": switches(words, self._own), **found, **self._of_sentences(text)}
 
     def _of_sentences(self, text: str) -> dict[str, float]:
-        if self._language is None or self._untold:
-            return {}
-        letters: Counter[str] = Counter()
-        for segment in segments(text, self._candidates):
-            if segment.language is not None:
-                letters[segment.language] += sum(map(str.isalpha, segment.text))
-        if not letters:
-            return {}
-        share = letters[self._language.tag] / letters.total()
-        return {"language_consistency": share, "language_switch_rate": share < 1}
+        share = self._spoken.share(text)
+        return {} if share is None else {"language_consistency": share, "language_switch_rate": share < 1}
 
     def _value(self, name: str, scores: Sequence[ItemScore], all_have_it: bool) -> Value:
         if name in _SHARES:
@@ -186,16 +166,13 @@ class Behavior:
         return value if all_have_it else replace(value, of=None)  # it is no mean over all items
 
 
-def _candidates(tags: Sequence[str], context: TaskContext) -> Sequence[Language]:
-    """Return the task's language and those of `tags`. Raises UnknownName for a tag that is not registered."""
+def _named(tags: Sequence[str], context: TaskContext) -> Sequence[Language]:
+    """Return the languages of `tags`. Raises UnknownName for a tag that is not registered."""
     known = {each.tag: each for each in context.languages}
-    if context.language is not None:
-        known.setdefault(context.language.tag, context.language)
     for tag in tags if context.languages else ():
         if tag not in known:
             raise UnknownName("language", tag, known)
-    own = context.language.tag if context.language else ""
-    return [language for tag, language in known.items() if tag in tags or tag == own]
+    return [known[tag] for tag in tags if tag in known]
 
 
 def _prompt(row: Row) -> Prompt:

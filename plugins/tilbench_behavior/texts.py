@@ -19,6 +19,7 @@ __all__ = [
     "LOOP_TIMES",
     "LOOP_UNIT",
     "SWITCH_RUN",
+    "disordered",
     "distinct",
     "letter_shares",
     "loops",
@@ -36,6 +37,10 @@ SWITCH_RUN = 3  # words in other scripts on end
 
 # letters of a script: the modifier letter ʼ, for one, is at home in all of them
 _LETTER = regex.compile(r"[\p{L}--\p{Script=Common}--\p{Script=Inherited}]", regex.V1)
+
+
+# the first letter after a sentence end that stands behind two letters or more
+_AFTER_END = regex.compile(r"(?<=\p{L}\p{L})[.!?…]['\"»”)]*\s+[\"«“„(—–\s-]*(\p{L})")
 
 
 def lower(text: str, alphabet: str = "") -> str:
@@ -103,6 +108,20 @@ def repeats(words: Sequence[str], size: int) -> bool:
 
 def _grams(words: Sequence[str], size: int) -> list[tuple[str, ...]]:
     return [tuple(words[start : start + size]) for start in range(len(words) - size + 1)]
+
+
+def disordered(text: str) -> bool:
+    """Say whether the sentences of `text` do not begin where the ones before them end.
+
+    So it is where two sentence ends or more are inside it and at least half are followed by a word in lower case, as
+    in words that were shuffled. A full stop after one letter or a digit may be of an abbreviation or a list, and is no
+    end. Scripts without capitals are never disordered.
+
+    >>> disordered("It rained. We left. The road was wet."), disordered("rained. It We the left. was Road wet.")
+    (False, True)
+    """
+    begins = _AFTER_END.findall(text)
+    return len(begins) >= 2 and 2 * sum(map(str.islower, begins)) >= len(begins)
 
 
 def letter_shares(text: str, own: regex.Pattern[str], alphabet: str) -> tuple[float, float] | None:

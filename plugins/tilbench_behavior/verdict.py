@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,7 +14,8 @@ from tilbench.errors import DataError, PluginError
 from tilbench.kinds.metric import Direction, ItemScore, TaskContext, Value
 from tilbench.kinds.requests import Answer, Decoding, Generated, Generation, Request
 from tilbench.results.statistics import estimate, proportion_interval
-from tilbench_behavior.texts import distinct, loops, words_of
+from tilbench_behavior.spoken import Spoken
+from tilbench_behavior.texts import disordered, distinct, loops, words_of
 
 __all__ = ["LABELS", "Label", "Verdict", "VerdictSettings", "judge", "overall"]
 
@@ -25,7 +26,14 @@ LABELS: Sequence[Label] = ("FAIL", "WEAK", "OK")
 _LEAST_WORDS = 3
 _LEAST_TEXT = 0.3  # of the characters that are not white space, letters and digits
 _LEAST_DISTINCT = 0.5  # of the pairs of words
+_LEAST_SPOKEN = 0.5  # of the letters in sentences whose language is decided
 _ENOUGH = 0.75  # of the texts, OK
+
+_RULE = (
+    f"a text is FAIL with fewer than {_LEAST_WORDS} words, less than {_LEAST_TEXT:.0%} letters and digits, U+FFFD or "
+    f"less than {_LEAST_SPOKEN:.0%} in its language; WEAK where it ends in a loop, distinct-2 is below "
+    f"{_LEAST_DISTINCT} or sentences do not begin where others end; else OK, whether it is true or not"
+)
 
 _DIRECTIONS: Mapping[Label, Direction] = {"OK": "higher", "WEAK": "lower", "FAIL": "lower"}
 
@@ -50,10 +58,13 @@ class VerdictSettings(Schema):
 class Verdict:
     """OK, WEAK or FAIL for each text that a model writes, and for all of them together.
 
-    A text is FAIL where it has fewer than 3 words, a character that is no Unicode text (U+FFFD), or less than 30%
-    letters and digits among its characters, white space left out. Else it is WEAK where it ends in a loop
-    (`texts.loops`) or distinct-2 is below 0.5: more than half of its word pairs were there before. Else it is OK.
-    Whether it is true, or to the point, is not looked at.
+    A text is FAIL where it is no text or in another language: fewer than 3 words; a character that is no Unicode text
+    (U+FFFD, but for what the token limit cuts); less than 30% letters and digits among its characters, white space left
+    out; or less than half of it in the task's language, as far as the language of its sentences is decided
+    (`spoken.Spoken`). Language is not judged where the prompt itself is in another one (code) or the task's has no
+    profile. Else a text is WEAK where it ends in a loop (`texts.loops`), distinct-2 is below 0.5 (more than half of its
+    word pairs were there before), or sentences do not begin where others end (`texts.disordered`). Else it is OK.
+    Whether it is true, or to the point, is not looked at, nor the order of words inside a sentence.
 
     ok, weak and fail count texts; ok_rate, weak_rate and fail_rate are their shares, with Wilson's intervals,
     prompts as clusters. verdict is 0 (FAIL) where some text is FAIL, else 2 (OK) where three quarters are OK, else 1
@@ -73,21 +84,34 @@ class Verdict:
         self._decodings = [
             Decoding(settings.max_new_tokens, temperature, settings.top_k) for temperature in settings.temperatures
         ]
-        self._alphabet = context.language.alphabet if context.language else ""
+        self._language = context.language
+        self._spoken = Spoken(context.language)
         self._seed = context.seed
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """The rule, for whoever reads the value."""
+        return [f"verdict: {_RULE}; language: {self._spoken.rule}"]
+
+    @property
+    def deciding(self) -> Mapping[str, Any]:
+        """What the values depend on besides settings, rows and answers."""
+        return self._spoken.deciding
 
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask for one text at each temperature."""
-        if not isinstance(row, Prompt):
-            raise DataError(f"row {row.id!r}: verdict scores prompts, not {row.kind}")
-        return [Generation(row.prompt, decoding, (), self._seed) for decoding in self._decodings]
+        prompt = _prompt(row)
+        return [Generation(prompt, decoding, (), self._seed) for decoding in self._decodings]
 
     def score(self, row: Row, answers: Sequence[Answer]) -> ItemScore:
         """Return the number of each text's label, and how many texts have each label."""
+        prompt = _prompt(row)
         texts = [answer for answer in answers if isinstance(answer, Generated)]
         if not len(texts) == len(answers) == len(self._decodings):
             raise PluginError(f"prompt {row.id!r} was not answered by {len(self._decodings)} Generated")
-        labels = [judge(text.whole, complete=text.complete, alphabet=self._alphabet) for text in texts]
+        alphabet = self._language.alphabet if self._language else ""
+        spoken = None if self._spoken.elsewhere(prompt) else self._spoken
+        labels = [judge(text.whole, complete=text.complete, alphabet=alphabet, spoken=spoken) for text in texts]
         values = {f"label_{place}": float(LABELS.index(label)) for place, label in enumerate(labels, start=1)}
         values |= {label.lower(): float(labels.count(label)) for label in LABELS}
         return ItemScore(row.id, row.cluster, {**values, "texts": float(len(labels))})
@@ -108,6 +132,12 @@ class Verdict:
         }
 
 
+def _prompt(row: Row) -> str:
+    if not isinstance(row, Prompt):
+        raise DataError(f"row {row.id!r}: verdict scores prompts, not {row.kind}")
+    return row.prompt
+
+
 def _rate(scores: Sequence[ItemScore], label: Label) -> Value:
     """Return the share of texts with a label; the texts of one prompt are a cluster."""
     having: list[float] = []
@@ -121,8 +151,10 @@ def _rate(scores: Sequence[ItemScore], label: Label) -> Value:
     return estimate(share, interval, len(scores), "fraction", _DIRECTIONS[label], of=terms)
 
 
-def judge(text: str, *, complete: bool = True, alphabet: str = "") -> Label:
-    """Return the label of one text (`Verdict`). complete: it ended by itself, and its last word is whole.
+def judge(text: str, *, complete: bool = True, alphabet: str = "", spoken: Spoken | None = None) -> Label:
+    """Return the label of one text (`Verdict`).
+
+    complete: it ended by itself, and its last word is whole. spoken: the language that it must be in, if any.
 
     >>> judge("The river runs down to the sea."), judge("so it was and so it was and so it was"), judge("?!")
     ('OK', 'WEAK', 'FAIL')
@@ -133,8 +165,11 @@ def judge(text: str, *, complete: bool = True, alphabet: str = "") -> Label:
         return "FAIL"
     if sum(map(str.isalnum, signs)) < _LEAST_TEXT * len(signs):
         return "FAIL"
+    share = spoken.share(text) if spoken else None
+    if share is not None and share < _LEAST_SPOKEN:
+        return "FAIL"
     pairs = distinct(words, 2)
-    if loops(text, words, complete) or (pairs is not None and pairs < _LEAST_DISTINCT):
+    if loops(text, words, complete) or disordered(text) or (pairs is not None and pairs < _LEAST_DISTINCT):
         return "WEAK"
     return "OK"
 

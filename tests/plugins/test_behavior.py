@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tilbench.data.language_classes import profile_text
 from tilbench.data.resolve import load_rows
 from tilbench.data.rows import Document, Prompt
 from tilbench.data.scripts import letters_of
@@ -16,7 +17,7 @@ from tilbench.kinds.requests import Decoding, Generated, Generation, Likelihood
 from tilbench.loader import load_plugins
 from tilbench_behavior import texts
 from tilbench_behavior.behavior import Behavior, BehaviorSettings
-from tilbench_behavior.verdict import Verdict, VerdictSettings, judge
+from tilbench_behavior.verdict import LABELS, Verdict, VerdictSettings, judge
 
 CUES = Cues(passage="P", question="Q", options="O", answer="A")
 ALPHABETS = {
@@ -445,6 +446,85 @@ NOTHING = " \n?"
 )
 def test_a_text_is_judged(text: str, label: str) -> None:
     assert judge(text) == label
+
+
+# Answers of every kind, in every language with a profile: right, in another language, a loop, …
+
+
+def paragraphs(tag: str) -> list[str]:
+    """Return paragraphs of some length that were written in a language for the project."""
+    text = profile_text(load_plugins().registry.get("languages", tag).profile)
+    return [part for part in text.splitlines() if len(part.split()) >= 30 and part.count(". ") >= 3][:6]
+
+
+TOLD = [name for name, each in load_plugins().registry.all("languages") if each.profile and not each.domain]
+OTHERS = dict(zip(TOLD, [*TOLD[1:], TOLD[0]], strict=True))
+
+
+def labels(tag: str, prompt: str, *answers: str, complete: bool = True) -> list[str]:
+    made = Verdict(VerdictSettings(temperatures=(0,)), TaskContext(load_plugins().registry.get("languages", tag)))
+    scores = [made.score(Prompt("p", prompt), [Generated(text, 9, complete)]) for text in answers]
+    return [LABELS[round(score.values["label_1"])] for score in scores]
+
+
+@pytest.mark.parametrize("tag", TOLD)
+def test_answers_of_every_kind_are_judged(tag: str) -> None:
+    texts, foreign = paragraphs(tag), paragraphs(OTHERS[tag])
+    assert len(texts) >= 5
+    prompt = texts[0].partition(".")[0]
+    assert set(labels(tag, prompt, *texts)) == {"OK"}
+    assert set(labels(tag, prompt, *foreign)) == {"FAIL"}
+    turned = [f"{prompt}. {text}" for text in foreign]
+    assert set(labels(tag, prompt, *turned)) == {"FAIL"}
+    assert set(labels(tag, prompt, *(f"{text} {(text.partition('.')[0] + '. ') * 3}" for text in texts))) == {"WEAK"}
+    assert set(labels(tag, prompt, "", " \n", "?!", "…")) == {"FAIL"}
+    cut = [text.encode()[: len(text.encode()) * 2 // 3].decode(errors="replace") for text in texts]
+    assert set(labels(tag, prompt, *cut, complete=False)) == {"OK"}
+    draw = random.Random(3)
+    shuffled = [" ".join(draw.sample(text.split(), len(text.split()))) for text in texts]
+    assert labels(tag, prompt, *shuffled).count("WEAK") >= 0.7 * len(shuffled)
+
+
+def test_nonsense_in_another_language_is_no_answer() -> None:
+    rows = load_rows("smoke", load_plugins().registry.get("datasets", "prompts/english-python"), None).rows
+    prompts = [row.prompt for row in rows if isinstance(row, Prompt)]
+    draw = random.Random(0)
+    words = " ".join(paragraphs("kk-Cyrl")).split()
+    nonsense = " ".join(draw.choices(words, k=60))
+    found = [label for prompt in prompts for label in labels("en-Latn", prompt, nonsense)]
+    assert found.count("FAIL") >= 5  # not where the prompt is code
+    code = "    if n < 2:\n        return n\n    return fibonacci(n - 1) + fibonacci(n - 2)"
+    stack = "\n        self.items.append(item)\n\n    def pop(self):\n        return self.items.pop()"
+    assert labels("en-Latn", prompts[1], code) == labels("en-Latn", prompts[4], stack) == ["OK"]
+
+
+def test_what_is_not_judged_is_said_beside_the_value() -> None:
+    registry = load_plugins().registry
+    for tag in ("en-Latn", "crh-Latn"):
+        made = Verdict(VerdictSettings(), TaskContext(registry.get("languages", tag)))
+        (note,) = made.notes
+        assert "fewer than 3 words, less than 30% letters and digits, U+FFFD or less than 50% in its language" in note
+        assert ("not judged: crh-Latn has no profile" in note) == (tag == "crh-Latn")
+    assert labels("crh-Latn", "Qırım", TURKISH, KAZAKH) == ["OK", "OK"]
+    assert "the task has no language" in bound().notes[0]
+    shuffled = "the hills down river from runs and sea on to"  # the order of words inside a sentence is not looked at
+    assert judge(shuffled) == "OK"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("It rained. We left. The road was wet.", False),
+        ("rained. It We the left. was Road wet.", True),
+        ("It rained. we left.", False),  # one is too few to tell
+        ("1. wash it\n2. dry it\n3. keep it. then rest", False),
+        ("e.g. this, i.e. that, p. ten and p. eleven", False),
+        ("نان. سۇ. تۇز. گۆش", False),
+        ("Ол келді. «Сәлем!» деді. Біз күттік. Кеш болды. Жаттық.", False),
+    ],
+)
+def test_sentences_that_do_not_begin_where_others_end(text: str, found: bool) -> None:
+    assert texts.disordered(text) == found
 
 
 CUT = "Бүгін ауа райы өте жақсы болды, біз тауға шықтық, ал кешке үйде шай іштік 😀."
