@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 
-import regex
-
+from tilbench.data.fold import fold
 from tilbench.data.rows import Conversation, Document, Item, Labelled, Pair, Probe, Prompt, Question, Reading, Row
 
 __all__ = ["Asked", "asked"]
-
-_UNSEEN = regex.compile(r"\p{Cf}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +41,9 @@ class Asked:
 
 
 def asked(row: Row) -> Asked:
-    """Return what a row asks, folded: Unicode NFKC, without case, any white space as one space.
+    """Return what a row asks, as `tilbench.data.fold` compares it whatever the language, in NFKC.
 
-    Characters that are not seen (soft hyphens, zero-width spaces) are left out. I, İ, ı and i count as one letter, so
-    that the rule is right for Turkish as for English.
+    Any white space is one space.
     """
     name = "" if row.id.isdecimal() else row.id
     group = row.cluster if row.cluster != row.id else ""
@@ -72,5 +67,4 @@ def asked(row: Row) -> Asked:
 
 
 def _folded(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", text).replace("İ", "i").casefold().replace("ı", "i")
-    return " ".join(_UNSEEN.sub("", unicodedata.normalize("NFKC", folded)).split())
+    return " ".join(fold(text, form="NFKC").split())
