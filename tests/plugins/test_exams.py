@@ -109,6 +109,11 @@ def planned(suite: str, task: str, host: Host, data: Path) -> PlannedTask:
     return one
 
 
+def asked(task: PlannedTask, row: str) -> list[tuple[str, str]]:
+    """Return context and continuation of everything that is asked about a row."""
+    return [(each.context, each.continuation) for each in task.requests[row] if isinstance(each, Continuation)]
+
+
 def scored(task: PlannedTask) -> Mapping[str, Any]:
     """Return the task's values as a deterministic toy model earns them."""
     assert task.metric is not None
@@ -197,8 +202,8 @@ def test_the_old_prompt_to_the_character(host: Host, data: Path) -> None:
     row = task.rows[0]
     assert isinstance(row, Question)
     listed = "".join(f"\n{letter}. {text}" for letter, text in zip("ABCDEFGHIJKL", row.choices, strict=True))
-    wanted = [Continuation(f"{BIOLOGY[1][0]}{listed}\nЖауап:", f" {letter}") for letter in "ABCDEFGHIJKL"]
-    assert list(task.requests[row.id]) == wanted
+    wanted = [(f"{BIOLOGY[1][0]}{listed}\nЖауап:", f" {letter}") for letter in "ABCDEFGHIJKL"]
+    assert asked(task, row.id) == wanted
 
 
 OPTIONS = [
@@ -367,8 +372,7 @@ def test_xcopa_is_asked_as_lm_eval_asks_it(
     task = planned(suite, f"xcopa-{language}", host, tmp_path)
     for row, document in zip(task.rows, documents, strict=True):
         prompt = getattr(utils, f"doc_to_text_{language}")(document)
-        wanted = [Continuation(prompt, f" {choice}") for choice in utils.doc_to_choice(document)]
-        assert list(task.requests[row.id]) == wanted
+        assert asked(task, row.id) == [(prompt, f" {choice}") for choice in utils.doc_to_choice(document)]
         assert row.answer == document["label"]  # type: ignore[union-attr]
 
 
