@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
 from tilbench.config.model import Recipe
@@ -13,7 +15,7 @@ from tilbench.kinds.trainer import TrainingJob
 from tilbench_trainers.forward import check_compiler
 from tilbench_trainers.parallel import check_sharding, sharded
 
-__all__ = ["checked_recipe", "chosen_device", "slower_precision"]
+__all__ = ["checked_recipe", "chosen_device", "remarks", "slower_precision"]
 
 
 def checked_recipe(job: TrainingJob) -> Recipe:
@@ -38,10 +40,26 @@ def checked_recipe(job: TrainingJob) -> Recipe:
     check_compiler(recipe, job.hardware)
     if recipe.keep_best and not any(source.validation for source in job.sources):
         raise ConfigError("recipe.keep_best needs held-out text, and no source has any; name some with data.heldout")
+    if recipe.keep_best and recipe.validate_every == 0:
+        raise ConfigError(
+            "recipe.keep_best compares validations, and with validate_every 0 only the last step has one; set "
+            "recipe.validate_every"
+        )
     names = [source.name for source in job.sources]
     if doubled := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"two sources are called {min(doubled)!r}; give them different names")
     return recipe
+
+
+def remarks(job: TrainingJob, recipe: Recipe) -> Iterator[str]:
+    """Yield lines on what is run all the same, and is probably not what was meant."""
+    if why := slower_precision(recipe, job.hardware):
+        yield why
+    if recipe.validate_every and not any(source.validation for source in job.sources):
+        yield (
+            f"note: recipe.validate_every is {recipe.validate_every}, and no source has held-out text, so nothing is "
+            "validated; name some with data.heldout or data.validation_ratio"
+        )
 
 
 def slower_precision(recipe: Recipe, hardware: HardwareProfile) -> str:

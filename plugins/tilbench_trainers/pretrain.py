@@ -28,8 +28,9 @@ from tilbench.kinds.trainer import Stopped, TrainingJob
 from tilbench.scoring.prefix import Prefix
 from tilbench_trainers.average import Average
 from tilbench_trainers.batches import Progress, text_batches
+from tilbench_trainers.best import Best
 from tilbench_trainers.board import TENSORBOARD, Board
-from tilbench_trainers.checks import checked_recipe, chosen_device, slower_precision
+from tilbench_trainers.checks import checked_recipe, chosen_device, remarks
 from tilbench_trainers.display import Display
 from tilbench_trainers.forward import Forward
 from tilbench_trainers.guard import Guard, check_ids
@@ -113,6 +114,7 @@ class _Loop:
         validator, write = trainer.validator(seen, device, prefix), partial(write_model, job, recipe, self.state)
         self.watch = Watch(seen, recipe, device, prefix, validator, write)
         self.guard = Guard(recipe.spike, job.out)
+        self.best = Best(recipe.keep_best)
         self.board = Board(job.out / TENSORBOARD) if recipe.tensorboard and job.ranks.first else None
 
     def run(self, last: Path | None) -> Path:
@@ -121,13 +123,13 @@ class _Loop:
         done = 0 if start is None else restore(self.job, self.state, start)
         first = self.ranks.first
         with Display(self.job.progress and first, self.recipe.steps, done) as display:
-            if why := slower_precision(self.recipe, self.job.hardware):
+            for why in remarks(self.job, self.recipe):
                 display.remark(why)
             with self.ranks.in_turn():
                 self.batches = self.trainer.batches(self.job, self.state.prefix, display.encoding)
             folder = save(self.job, self.recipe, self.state, done) if last is None else last
             self.module.train()
-            listeners = [each for each in (self.guard, display, self.board) if each]
+            listeners = [each for each in (self.guard, display, self.best, self.board) if each]
             with (
                 self.board or nullcontext(),
                 Log(self.job.out / LOG, done, listeners, writes=first) as log,
@@ -135,13 +137,17 @@ class _Loop:
             ):
                 for step in range(done + 1, self.recipe.steps + 1):
                     stopped = self._step(step, log, display, stop)
-                    if self._due(step, self.recipe.checkpoint_every) or stopped:
+                    if self._due(step, self.recipe.checkpoint_every) or stopped or self._is_best(step):
                         log.sync()
                         folder = save(self.job, self.recipe, self.state, step)
                     if stopped and step < self.recipe.steps:
                         why = stop.name or "another process"
                         raise Stopped(f"{why}: {folder} is saved, and the same command goes on from it")
         return folder
+
+    def _is_best(self, step: int) -> bool:
+        """Say whether the validation after `step` is the best so far, and the recipe keeps the best; each calls it."""
+        return bool(self.recipe.keep_best) and self.watch.due(step) and self.ranks.told(self.best.step == step)
 
     def _due(self, step: int, every: int) -> bool:
         return step == self.recipe.steps or (every > 0 and step % every == 0)

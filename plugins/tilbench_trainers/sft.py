@@ -68,7 +68,9 @@ class Sft(Pretrain):
         return _batches(recipe, job.sources, examples)
 
     def validator(self, job: TrainingJob, device: torch.device, prefix: Prefix) -> Validation:
-        """Return what measures the loss of held-out answers."""
+        """Return what measures the loss of held-out answers. Raises ConfigError where the recipe compares bpb."""
+        if _recipe(job.spec).keep_best == "bpb":
+            raise ConfigError("recipe.keep_best is bpb, and trainer 'sft' measures the loss of answers; set it to loss")
         encoder = _encoder(_recipe(job.spec), job.tokenizer, prefix)
         rows = {source.name: conversations_of(source, heldout=True) for source in job.sources}
         heldout = {name: encoder.encode(each).found for name, each in rows.items()}

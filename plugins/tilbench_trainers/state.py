@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -31,6 +30,7 @@ from tilbench.ranks import Ranks
 from tilbench.results.training_log import LOG, read_lines
 from tilbench.scoring.prefix import Prefix
 from tilbench_trainers.average import Average
+from tilbench_trainers.best import validated
 from tilbench_trainers.optimizer import trainable
 from tilbench_trainers.parallel import Whole, as_shard, local_part, sharded
 from tilbench_trainers.record import resolved_architecture
@@ -238,9 +238,9 @@ def _best(out: Path, recipe: Recipe, found: Sequence[Path]) -> list[Path]:
     if not recipe.keep_best or not (out / LOG).is_file():
         return []
     means = {
-        step_folder(out, line["step"]): fmean(source[recipe.keep_best] for source in line["validation"].values())
+        step_folder(out, line["step"]): mean
         for line in read_lines(out / LOG)
-        if line.get("validation")
+        if (mean := validated(line, recipe.keep_best)) is not None
     }
     return sorted((path for path in found if path in means), key=lambda path: means[path])[:1]
 

@@ -593,6 +593,16 @@ def test_resume_is_bit_exact(tmp_path: Path, steps_done: int, mixing: str) -> No
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.parametrize("passes", [5, 9, 15, 21])
+def test_the_best_step_is_the_same_after_a_death(tmp_path: Path, passes: int) -> None:
+    recipe: dict[str, Any] = {"validate_every": 3, "checkpoint_every": 2, "keep": 1, "keep_best": "bpb"}
+    recipe |= {"optimizer": {"learning_rate": 0.5}, "schedule": {"name": "constant", "warmup": 11}}
+    fit(make_job(tmp_path / "whole", **recipe))
+    killed_after(make_job(tmp_path / "parts", **recipe), passes)
+    fit(make_job(tmp_path / "parts", **recipe))
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
 def test_resume_after_many_deaths(tmp_path: Path) -> None:
     fit(make_job(tmp_path / "whole"))
     for _ in range(3):

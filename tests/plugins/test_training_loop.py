@@ -331,6 +331,38 @@ def test_the_best_checkpoint_is_kept(tmp_path: Path) -> None:
     assert steps_of(tmp_path) == sorted({0, best, 11, 12})
 
 
+@pytest.mark.parametrize(("validate", "checkpoint"), [(3, 2), (3, 5), (5, 0), (2, 3), (4, 4)])
+def test_the_best_is_kept_where_validations_and_checkpoints_do_not_meet(
+    tmp_path: Path, validate: int, checkpoint: int
+) -> None:
+    often: dict[str, Any] = {"checkpoint_every": checkpoint, "validate_every": validate, "keep": 1, "keep_best": "bpb"}
+    worse: dict[str, Any] = {"optimizer": {"learning_rate": 4.0}, "schedule": {"name": "constant", "warmup": 11}}
+    fit(make_job(tmp_path / "whole", **worse, **often))
+    by_step = {
+        line["step"]: line["validation"]["toy"]["bpb"] for line in log(tmp_path / "whole") if "validation" in line
+    }
+    best = min(by_step, key=lambda step: by_step[step])
+    assert best < 12
+    due = [step for step in range(1, 12) if checkpoint and step % checkpoint == 0]
+    assert steps_of(tmp_path / "whole") == sorted({0, best, *due[-1:], 12})
+
+
+def test_the_best_of_one_validation_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"with validate_every 0 only the last step has one; set recipe\.validate_every"
+    ):
+        fit(make_job(tmp_path, keep_best="bpb", validate_every=0))
+
+
+def test_validating_nothing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = make_job(tmp_path, validate_every=3)
+    fit(replace(job, progress=True))
+    assert "so nothing is validated" not in capsys.readouterr().err
+    fit(replace(job, progress=True, out=tmp_path / "b", sources=[replace(job.sources[0], validation=())]))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "validate_every is 3, and no source has held-out text, so nothing is validated" in said
+
+
 def test_the_best_of_nothing_is_refused(tmp_path: Path) -> None:
     job = make_job(tmp_path, keep_best="bpb")
     with pytest.raises(ConfigError, match="needs held-out text"):

@@ -218,7 +218,7 @@ class Recipe(Schema):
     keep_every: int = Field(default=0, ge=0)
     """Checkpoints whose step is a multiple of this are kept for good; 0 keeps none for that."""
     keep_best: Literal["", "bpb", "loss"] = ""
-    """Keep the checkpoint whose validation has the lowest mean of this over the sources."""
+    """Keep the step whose validation has the lowest mean of this over the sources; it gets a checkpoint of its own."""
     validate_every: int = Field(default=0, ge=0)
     """Steps between validations; 0 validates at the end only."""
     evaluate: Evaluate | None = None
