@@ -59,7 +59,10 @@ def _calm() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory, host: Host) -> Path:
-    """A random Llama with a BPE, as Transformers saves them; it attends over 64 tokens, so that texts take windows."""
+    """A random Llama with a BPE, as Transformers saves them; it attends over 128 tokens, so that a text takes windows.
+
+    Five examples fit: what does not is left out otherwise than by the harness.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -78,7 +81,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory, host: Host) -> Path:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=64,
+        max_position_embeddings=128,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
@@ -218,6 +221,23 @@ def test_examples_are_those_of_the_harness(
         assert ours.value(task, key) == pytest.approx(expected[key], abs=1e-12)
     assert ours[task]["task"]["shots"] == options["num_fewshot"]
     assert ours[task]["task"]["dataset"]["rows"] == options.get("limit", 14)
+
+
+def test_requests_say_what_the_harness_put_before_a_question(host: Host, tmp_path: Path) -> None:
+    bound = bind(host, tmp_path, "capitals-5shot")
+    (row, *_) = bound.rows.rows
+    asked = [each for each in bound.metric.requests(row) if isinstance(each, Continuation) and each.context]
+    for each in asked:
+        ends = [each.keep, *(end for _, end in each.optional)]
+        assert [begin for begin, _ in each.optional] == ends[:-1]
+        examples = [each.context[begin:end] for begin, end in each.optional]
+        question = each.context[ends[-1] :]
+        assert len(examples) == 5
+        assert all(example.endswith("\n\n") for example in examples)
+        assert "\n\n" not in question
+        assert each.context == each.context[: each.keep] + "".join(examples) + question
+        assert len(each.beside) > 1
+        assert each.continuation in each.beside
 
 
 def test_a_group_is_weighted_by_rows(ours: Records, reference: dict[str, Any]) -> None:
