@@ -13,6 +13,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from tilbench.errors import DataError
+from tilbench.results.conditions import conditions_of_board
 from tilbench.results.table import Board, not_run, unrun
 from tilbench_leaderboard import charts, provenance
 from tilbench_leaderboard.load import Reader
@@ -143,6 +144,8 @@ def _table(board: Board, places: list[int], *, details: bool) -> None:
         for column in board.columns:
             if (cell := row.cells.get(column.key)) and cell.status == "does not hold":
                 st.warning(f"{literal(row.label)} on {literal(column.label)} does not hold: {literal(cell.reason)}")
+    for condition, labels in conditions_of_board(board.columns, board.rows).items():
+        st.caption(f"{literal(', '.join(labels))}: {literal(condition)}")
     for column in board.columns:
         if column.task.machine:
             st.caption(f"{literal(column.label)}: measured on {literal(column.task.machine)}")

@@ -37,11 +37,16 @@ class BitsPerByteSettings(Schema):
     overlap: int = Field(default=1, ge=1)
     """Tokens of the text before that each later window sees; 1 is lm-evaluation-harness's scheme."""
 
+    prefix_each_window: bool = False
+    """Put the model's prefix token before every window, and not before the first one only. It takes one place."""
+
     @model_validator(mode="after")
     def _overlap_fits(self) -> BitsPerByteSettings:
-        if self.window is not None and self.overlap > self.window:
-            raise ValueError(f"'overlap' ({self.overlap}) is more than 'window' ({self.window})")
-        return self
+        if self.window is None or self.overlap + self.prefix_each_window <= self.window:
+            return self
+        if self.prefix_each_window:
+            raise ValueError(f"'overlap' ({self.overlap}) and the prefix are more than 'window' ({self.window})")
+        raise ValueError(f"'overlap' ({self.overlap}) is more than 'window' ({self.window})")
 
 
 class BitsPerByte:
@@ -67,7 +72,8 @@ class BitsPerByte:
 
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask for the whole document."""
-        return [DocumentRequest(_text(row), self._settings.window, self._settings.overlap)]
+        how = self._settings
+        return [DocumentRequest(_text(row), how.window, how.overlap, how.prefix_each_window)]
 
     def score(self, row: Row, answers: Sequence[Answer]) -> ItemScore:
         """Return the bits of the document and what they can be divided by."""

@@ -94,7 +94,7 @@ def test_the_oldest_examples_go_first_then_text_after_the_instruction(length: in
     (found,) = read(reader(length), request())
     assert shown(found) == (context, "4")
     assert isinstance(found, Read)
-    assert (found.dropped, found.cut) == (dropped, 27 - len(context))
+    assert (found.dropped, found.cut) == (dropped, 27 - 6 * dropped - len(context))
 
 
 def test_an_instruction_that_leaves_no_room_for_a_question_is_no_prompt() -> None:
@@ -157,7 +157,7 @@ def test_no_token_is_left_out_that_there_is_room_for(
             continue
         ((given, targets),) = each.pairs
         assert len(targets) == len(option)
-        assert len(given) == head + len(context) - each.cut
+        assert len(given) == head + len(context) - sum(sizes[: each.dropped]) - each.cut
         if fitting:
             assert (each.dropped, len(given)) == (fitting[0], sizes_left[fitting[0]])
         else:
@@ -239,7 +239,7 @@ def test_an_answer_gets_the_room_that_its_prompt_leaves(length: int, prompt: str
     assert isinstance(found, Job)
     row = fit(found, length)
     assert "".join("^" if each == BOS else chr(each) for each in row.ids) == prompt
-    assert (row.limit, row.dropped, row.cut) == (limit, dropped, 27 - len(prompt))
+    assert (row.limit, row.dropped, row.cut) == (limit, dropped, 27 - 6 * dropped - len(prompt))
 
 
 def test_a_prompt_without_room_for_more_than_its_instruction_is_left_out() -> None:

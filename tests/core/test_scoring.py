@@ -385,7 +385,7 @@ def test_what_a_context_lost_stands_in_its_answer(opened: Opened) -> None:
     before = [BOS, *shown[:10], *shown[len(shown) - (room - 1 - 10) :]]
     assert isinstance(answer, Likelihood)
     assert answer.dropped == 2
-    assert answer.cut == 1 + len(context.rstrip()) - len(before)
+    assert answer.cut == 1 + len(shown) - len(before)
     assert answer.logprob == pytest.approx(plain(opened, before, list(b"  yes")), abs=1e-4)
 
 

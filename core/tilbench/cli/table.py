@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tilbench.results.conditions import conditions_of_board
 from tilbench.results.reading import reading_marks, reading_notes
 from tilbench.results.table import ARROWS, Board, Cell, Column, Row, format_number, format_value, not_run, unrun
 
@@ -131,6 +132,9 @@ def _notes(columns: list[Column], rows: list[Row]) -> list[Text]:
     for reason, where in reasons.items():
         more = f" and {len(where) - 3} more" if len(where) > 3 else ""
         notes.append(_plain(f"{', '.join(where[:3])}{more} – {reason}", "dim"))
+    for condition, where in conditions_of_board(columns, rows).items():
+        more = f" and {len(where) - 3} more" if len(where) > 3 else ""
+        notes.append(_plain(f"{', '.join(where[:3])}{more}: {condition}", "yellow"))
     for machine in dict.fromkeys(column.task.machine for column in columns if column.task.machine):
         timed = ", ".join(column.label for column in columns if column.task.machine == machine)
         notes.append(_plain(f"{timed}: measured on {machine}; on other machines this is another task", "dim"))

@@ -187,7 +187,8 @@ class Likelihood:
 
     greedy: every token was the likeliest one at its place (None: not known).
     lost: UTF-8 bytes of the scored text that the token ids do not reproduce. lost_context: those of the context.
-    cut: tokens of the context that were left out because they did not fit. dropped: few-shot examples left out whole.
+    dropped: few-shot examples that were left out whole because the context did not fit. cut: tokens of it that were
+    left out besides. windows: passes over parts of the text, where it is longer than the model or the window.
     """
 
     logprob: float
@@ -197,6 +198,7 @@ class Likelihood:
     lost_context: int = 0
     cut: int = 0
     dropped: int = 0
+    windows: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,9 +34,18 @@ _PREFIX = "reading."
 UNANSWERED = f"{_PREFIX}unanswered"
 """Name, among the texts of an item, of why the model could not answer its row."""
 _Value = TypeVar("_Value", float, str)
-_SCORED, _LOST, _CONTEXT, _LOST_CONTEXT, _CUT, _DROPPED = (
+_SCORED, _LOST, _CONTEXT, _LOST_CONTEXT, _CUT, _DROPPED, _SHORT, _WINDOWED = (
     f"{_PREFIX}{name}"
-    for name in ("scored_bytes", "lost_bytes", "context_bytes", "lost_context_bytes", "cut_tokens", "dropped_examples")
+    for name in (
+        "scored_bytes",
+        "lost_bytes",
+        "context_bytes",
+        "lost_context_bytes",
+        "cut_tokens",
+        "dropped_examples",
+        "short_answers",
+        "windowed",
+    )
 )
 
 
@@ -57,6 +66,10 @@ def read_row(requests: Sequence[Request], answers: Sequence[Answer]) -> dict[str
         counts[_LOST] += answer.lost
         counts[_CUT] = max(counts[_CUT], answer.cut)
         counts[_DROPPED] = max(counts[_DROPPED], answer.dropped)
+        if isinstance(answer, Generated) and answer.short:
+            counts[_SHORT] = 1
+        if isinstance(answer, Likelihood) and answer.windows > 1:
+            counts[_WINDOWED] = 1
     counts[_CONTEXT] = sum(map(_bytes, contexts))
     counts[_LOST_CONTEXT] = sum(contexts.values())
     return {name: float(count) for name, count in counts.items() if count}
@@ -87,6 +100,8 @@ def reading_of(numbers: Iterable[Mapping[str, float]], texts: Iterable[Mapping[s
         cut_tokens=total(_CUT),
         dropped_rows=sum(_DROPPED in row for row in rows),
         dropped_examples=total(_DROPPED),
+        short_rows=total(_SHORT),
+        windowed_rows=total(_WINDOWED),
         unanswered=dict(sorted(unanswered.items())),
     )
 
@@ -116,7 +131,12 @@ def reading_notes(reading: Reading | None) -> list[str]:
         notes.append(f"{rows} did not fit: {_count(reading.dropped_examples, 'few-shot example')} left out")
     if reading.cut_rows:
         rows = _count(reading.cut_rows, "row")
-        notes.append(f"{rows} did not fit: {_count(reading.cut_tokens, 'token')} of context cut on the left")
+        notes.append(f"{rows} did not fit: {_count(reading.cut_tokens, 'token')} of context cut after its instruction")
+    if reading.short_rows:
+        rows = _count(reading.short_rows, "row")
+        notes.append(
+            f"{rows} did not fit: the prompt left fewer tokens than 'max_new_tokens', and the answer used them up"
+        )
     notes += [f"{_count(rows, 'row')} left out: {reason}" for reason, rows in reading.unanswered.items()]
     return notes
 
@@ -131,6 +151,7 @@ def reading_marks(reading: Reading | None) -> list[str]:
         f"{_share(reading.lost_context_share)} of context lost": reading.lost_context_bytes,
         f"{_count(reading.dropped_rows, 'row')} with fewer shots": reading.dropped_rows,
         f"{_count(reading.cut_rows, 'row')} cut": reading.cut_rows,
+        f"{_count(reading.short_rows, 'answer')} cut short": reading.short_rows,
         f"{_count(left_out, 'row')} left out": left_out,
     }
     return [mark for mark, count in marks.items() if count]

@@ -163,11 +163,15 @@ class Reading(Schema):
     """UTF-8 bytes of the contexts and prompts."""
     lost_context_bytes: int = 0
     cut_rows: int = 0
-    """Rows whose context did not fit and lost tokens."""
+    """Rows whose context did not fit, even without its few-shot examples, and lost tokens."""
     cut_tokens: int = 0
     dropped_rows: int = 0
     """Rows that lost whole few-shot examples."""
     dropped_examples: int = 0
+    short_rows: int = 0
+    """Rows whose answer ended where the prompt left no more room, before its limit of new tokens."""
+    windowed_rows: int = 0
+    """Rows with a text that was scored in more than one window."""
     unanswered: dict[str, int] = {}
     """Why the model could not answer a row → rows. They are left out of the values."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tilbench.results.compare import Comparison, PooledTasks, TaskComparison, Winner
+from tilbench.results.conditions import conditions
 from tilbench.results.paired import FEWEST, Paired, smallest_p
 from tilbench.results.reading import reading_notes
 from tilbench.results.record import Score
@@ -37,12 +38,16 @@ def verdict(found: Comparison, task: TaskComparison) -> str:
 
 
 def caveats(found: Comparison, task: TaskComparison) -> list[str]:
-    """Return what a reader must know beside the verdict on a task: what either model did not read or answer."""
+    """Return what a reader must know beside the verdict on a task: what either model did not read or answer, and how.
+
+    Two models may have read the same texts after other prefixes, or in other windows.
+    """
     notes = [
         f"{model.label}: {note}"
         for model, record in zip((found.a, found.b), (task.a, task.b), strict=True)
         for note in reading_notes(record.reading)
     ]
+    notes += conditions([(found.a.label, task.a), (found.b.label, task.b)])
     if task.left_out:
         notes.append(f"paired on the {task.paired.n} rows that both answered; {task.left_out} left out")
     return notes

@@ -205,7 +205,7 @@ class TorchLanguageModel:
         if isinstance(planned.request, NextWord):
             return Ranked(self.vocabulary if planned.lost else scored[0].rank, logprob, planned.tokens, **how)
         greedy = not charged and all(each.greedy for each in scored)
-        return Likelihood(logprob, planned.tokens, greedy, **how)
+        return Likelihood(logprob, planned.tokens, greedy, **how, windows=max(1, len(planned.segments)))
 
 
 def _segment(context: Sequence[int], targets: Sequence[int], *, ranked: bool = False) -> Segment:

@@ -43,15 +43,14 @@ class Job:
     """A request with the ids of its prompt, prefix included.
 
     ends: ids that end a text as the end-of-text one. kept: ids at the beginning of the prompt that stay where it must
-    be cut: the prefix and the instruction. cut, dropped, lost: tokens and few-shot examples of it that were left out,
-    and bytes that its ids do not reproduce.
+    be cut: the prefix and the instruction. dropped, lost: few-shot examples that were left out of it, and bytes that
+    its ids do not reproduce.
     """
 
     request: Generation
     prompt: Sequence[int]
     ends: frozenset[int] = frozenset()
     kept: int = 0
-    cut: int = 0
     dropped: int = 0
     lost: int = 0
 
@@ -108,7 +107,7 @@ def fit(job: Job, length: int) -> Fitted:
         raise DataError(f"max_new_tokens is {wanted}; ask for 1 or more")
     ids = tuple(shorten(job.prompt, max(1, length - least(wanted, length)), job.kept))
     limit = max(1, min(wanted, length - len(ids)))
-    return Fitted(job.request, ids, limit, job.ends, job.cut + len(job.prompt) - len(ids), job.dropped, job.lost)
+    return Fitted(job.request, ids, limit, job.ends, len(job.prompt) - len(ids), job.dropped, job.lost)
 
 
 def generate(

@@ -15,8 +15,8 @@ __all__ = ["Prefix"]
 class Prefix:
     """A prefix policy.
 
-    id: the token a document is conditioned on; it is never scored. None: the first token of a document
-    cannot be predicted and is not scored either. contexts: it also stands before the context of a continuation,
+    id: the token a document is conditioned on; it is never scored. None: nothing stands before a document, and its
+    first token costs log2(vocabulary size) bits. contexts: it also stands before the context of a continuation,
     as it does where the model's own tokenizer adds it. label: how it is shown, such as `</s> (2)`.
     """
 
@@ -26,4 +26,4 @@ class Prefix:
 
     def __str__(self) -> str:
         """Return what a record says."""
-        return f"{self.label}{'' if self.contexts else ', before whole documents only'}"
+        return f"{self.label}{'' if self.contexts or self.id is None else ', before whole documents only'}"

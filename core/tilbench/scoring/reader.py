@@ -162,7 +162,7 @@ class Reader:
                 f"question in {self.length:,} tokens"
             )
         contexts = [shorten(head + context, room, kept)[len(head) :] for context in split.contexts]
-        return self._as_shown(split, contexts, whole.size - len(contexts[0]), dropped)
+        return self._as_shown(split, contexts, split.size - len(contexts[0]), dropped)
 
     def _fits(self, split: Split) -> bool:
         return len(self._before(split)) + split.size + split.longest - 1 <= self.length
@@ -198,8 +198,7 @@ class Reader:
         if not head + ids:
             return Unanswered("the prompt is empty, and the model has no prefix token to go on from")
         room = self.length - least(request.decoding.max_new_tokens, self.length)
-        whole = len(head) + len(ids)
-        if whole <= room:
+        if len(head) + len(ids) <= room:
             return Job(request, head + ids, kept=len(head), lost=lost_bytes(self.tokenizer, request.prompt, ids))
 
         @cache
@@ -215,9 +214,8 @@ class Reader:
                 f"the instruction of {instruction:,} tokens leaves no room for the question in {self.length:,} tokens, "
                 f"of which {self.length - room:,} are kept for the answer"
             )
-        cut = whole - len(head) - len(ids)
         lost = lost_bytes(self.tokenizer, text, ids)
-        return Job(request, head + ids, kept=len(head) + instruction, cut=cut, dropped=dropped, lost=lost)
+        return Job(request, head + ids, kept=len(head) + instruction, dropped=dropped, lost=lost)
 
 
 def beyond(ids: Sequence[int], rows: int) -> str:
