@@ -1,5 +1,6 @@
 import math
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from tilbench_likelihood.bpb import BitsPerByte, BitsPerByteSettings
 TEXTS = ["Қазақстан — тәуелсіз мемлекет.", "Kısa bir cümle.", "one two\nthree 🙂", "ә" * 300]
 
 
-def metric(**settings: int) -> BitsPerByte:
+def metric(**settings: Any) -> BitsPerByte:
     return BitsPerByte(BitsPerByteSettings(**settings), TaskContext())
 
 
@@ -32,6 +33,8 @@ def test_it_is_a_metric() -> None:
 def test_one_request_a_document_with_its_windows() -> None:
     row = Document("d", "text")
     assert metric(window=128, overlap=64).requests(row) == [requests.Document("text", 128, 64)]
+    each = metric(window=128, prefix_each_window=True)
+    assert each.requests(row) == [requests.Document("text", 128, prefix_each_window=True)]
     assert metric().requests(row) == [requests.Document("text")]
 
 
@@ -95,3 +98,5 @@ def test_faults_are_named() -> None:
         metric().requests(Prompt("p", "text"))
     with pytest.raises(ValidationError, match="'overlap' \\(9\\) is more than 'window' \\(8\\)"):
         metric(window=8, overlap=9)
+    with pytest.raises(ValidationError, match="'overlap' \\(8\\) and the prefix are more than 'window' \\(8\\)"):
+        metric(window=8, overlap=8, prefix_each_window=True)
