@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import hashlib
 import json
 import math
 import random
@@ -16,8 +17,10 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tilbench.checkpoints.folder import CheckpointInfo, write_info
+from tilbench.config.model import ArchitectureRef
 from tilbench.errors import DataError, UnknownName
-from tilbench.results import paired
+from tilbench.results import labels, paired
 from tilbench.results.compare import Comparison, compare_models
 from tilbench.results.paired import Side, detectable, holm, mcnemar, pair, pool
 from tilbench.results.record import Score
@@ -76,7 +79,7 @@ def save_bits(store: RecordStore, model: str, bits: Sequence[float], task: str =
 
 
 def test_docstring_examples() -> None:
-    assert doctest.testmod(paired).failed == 0
+    assert doctest.testmod(paired).failed == doctest.testmod(labels).failed == 0
 
 
 @given(st.integers(0, 400), st.integers(0, 400))
@@ -456,6 +459,66 @@ def test_models_are_found_by_name_beginning_or_fingerprint(tmp_path: Path) -> No
         compare_models(store, "run@4", "run@40", tasks=["newz"])
     with pytest.raises(UnknownName, match="unknown suite"):
         compare_models(store, "run@4", "run@40", suite="kazah")
+
+
+@pytest.mark.parametrize(
+    "asked", ["twin#dddd1", "twin#d", "twin #d", "twin #LABEL", "twin#LABEL", "a#b#dddd2", "a#b#d", "a#b"]
+)
+def test_a_name_and_the_beginning_of_a_fingerprint_name_one_model(tmp_path: Path, asked: str) -> None:
+    store = RecordStore(tmp_path)
+    for name, fingerprint in [("twin", "cccc1"), ("twin", "dddd1"), ("a#b", "dddd2"), ("a", "bbbb1")]:
+        save_bits(store, name, [1.0, 2.0], model_fingerprint=fingerprint)
+    digest = hashlib.sha256(b"dddd1").hexdigest()[:6]  # as in the labels of the board
+    found = compare_models(store, asked.replace("LABEL", digest), "a#bbbb")
+    assert found.a.fingerprint == ("dddd1" if "twin" in asked else "dddd2")
+    assert found.b.fingerprint == "bbbb1"
+
+
+def test_a_run_is_its_last_checkpoint_as_it_is_for_run(
+    tmp_path: Path, tilbench: Tilbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = RecordStore(tmp_path / "records")
+    for run, steps in (("kk", (20, 40)), ("tr", (40,))):
+        for step in steps:
+            folder = Path("runs", run, f"step-{step:08d}")
+            folder.mkdir(parents=True)
+            info = CheckpointInfo(
+                model="toy",
+                architecture=ArchitectureRef(name="gpt2"),
+                tokenizer="bytes",
+                prefix=None,
+                parameters=1,
+                step=step,
+            )
+            write_info(folder, info)
+    kinds = [("runs/kk@20", "f20", 20), ("runs/kk@40", "f40", 40), ("runs/kk", "f20", 20), ("runs/tr", "t40", 40)]
+    for name, fingerprint, step in kinds:
+        save_bits(store, name, [100.0 + step] * 7, model_fingerprint=fingerprint, step=step)
+
+    def compared(asked: str) -> tuple[str, str]:
+        found = json.loads(tilbench("compare", asked, "runs/tr", "--json").out)
+        return found["a"]["name"], found["a"]["fingerprint"]
+
+    for asked in ("runs/kk", "./runs/kk/", str(tmp_path / "runs/kk"), "runs/kk@40", "runs/kk/step-00000040"):
+        assert compared(asked) == ("runs/kk@40", "f40")
+    assert compared("./runs/kk@20") == ("runs/kk@20", "f20")
+    assert compared("runs/kk#f20") == ("runs/kk", "f20")
+
+
+def test_one_task_that_cannot_be_compared_leaves_the_others(tmp_path: Path, tilbench: Tilbench) -> None:
+    store = RecordStore(tmp_path)
+    score = Score(value=0.5, n=8, unit="1/rank", direction="higher", of=("reciprocal_rank", "probes"))
+    for model, more in (("alpha", 0.0), ("beta", 9.0)):
+        save_bits(store, model, [100.0 + place + more for place in range(8)])
+        made = record(model, "probes", score, headline="bpb", rows=8)
+        store.write(made, [(f"p{place}", f"p{place}", {"rank": 2.0}) for place in range(8)])
+        save_bits(store, model, [100.0 + place + more for place in range(8)], "gone").with_suffix(".parquet").unlink()
+    outcome = tilbench("compare", "alpha", "beta", "--records", tmp_path)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "alpha is better by 0.090 bits/byte" in outcome.out
+    assert "an item lacks the number 'reciprocal_rank', which bpb is made of; score it again" in outcome.out
+    assert "the items of this record are missing" in outcome.out
 
 
 SUITE = """

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tilbench.config.references import parse_spec
 from tilbench.config.suite import Suite
-from tilbench.config.yaml import apply_overrides, load, merge
+from tilbench.config.yaml import apply_overrides, load, merge, read
 from tilbench.errors import ConfigError
 
 TASK = "- {name: t, metric: bpb, dataset: d}\n"
@@ -114,3 +114,21 @@ def test_a_spec_reference_has_name_variant_and_step(text: str, parts: tuple[str,
 def test_a_bad_spec_reference_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_spec(text)
+
+
+@pytest.mark.parametrize("text", ["1e-06", "1E5", "-2.5e+3", ".5e1", "3.0"])
+def test_numbers_are_those_of_json(tmp_path: Path, text: str) -> None:
+    """PyYAML reads 1e-06 as text, by YAML 1.1: https://yaml.org/spec/1.2.2/#1032-tag-resolution."""
+    number = float(text)
+    path = tmp_path / "numbers.yaml"
+    path.write_text(f"alone: {text}\nlisted: [{text}, {{deep: {text}}}]\nquoted: '{text}'\n", encoding="utf-8")
+    assert read(path).data == {"alone": number, "listed": [number, {"deep": number}], "quoted": text}
+    assert apply_overrides({}, [f"a.b={text}"]) == {"a": {"b": number}}
+    assert apply_overrides({}, [f'a={{"rate": {text}, "rates": [{text}], "name": "{text}"}}']) == {
+        "a": {"rate": number, "rates": [number], "name": text}
+    }
+
+
+@pytest.mark.parametrize("text", ["e5", "1e", "1e5x", "v1e5", "1e-", "1e5.5"])
+def test_what_is_no_number_stays_text(text: str) -> None:
+    assert apply_overrides({}, [f"a={text}"]) == {"a": text}

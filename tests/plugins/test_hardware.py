@@ -48,6 +48,13 @@ def test_til_mini_used_27_per_cent_of_its_machine() -> None:
     assert profiles.T4.mfu(1e12, "bf16") is None
 
 
+def test_nothing_is_shown_to_run_faster_than_its_peak() -> None:
+    """The peak of a processor is measured in 0.3 s, and is too low where other programs ran."""
+    busy = HardwareProfile(name="cpu", device="cpu", memory_gib=1, peak_tflops={"fp32": 0.1}, count=2)
+    assert busy.mfu(0.2e12, "fp32") == pytest.approx(1)
+    assert busy.mfu(0.21e12, "fp32") is None
+
+
 def test_this_processor_is_measured_once_and_quickly() -> None:
     detected.cpu.cache_clear()
     start = time.perf_counter()

@@ -29,9 +29,10 @@ __all__ = ["compare"]
 def compare(a: str, b: str, records: Path, suite: str, tasks: str, as_json: bool) -> None:
     """Say whether model A or model B is better, task by task and over all tasks of one kind.
 
-    A and B are models of the records by name, by the beginning of one, or by NAME#FINGERPRINT. Items are paired: exact
-    McNemar for right and wrong answers, Student's t for everything else; p is Holm's over all tasks compared. Fewer
-    than six independent rows are too few to name a winner.
+    A and B are models of the records by name, by the beginning of one, or by NAME#FINGERPRINT, as much of the
+    fingerprint as tells them apart; the folder of a run is its last checkpoint, as for 'tilbench run'. Items are
+    paired: exact McNemar for right and wrong answers, Student's t for everything else; p is Holm's over all tasks
+    compared. Fewer than six independent rows are too few to name a winner.
 
     \b
     Example:
@@ -40,10 +41,13 @@ def compare(a: str, b: str, records: Path, suite: str, tasks: str, as_json: bool
     from tilbench.results.compare import compare_models
     from tilbench.results.store import RecordStore
     from tilbench.results.verdict import comparison_data
+    from tilbench.run.recorded import recorded_model
 
     if not records.is_dir():
         raise DataError(f"{records}: no such folder; make records with 'tilbench run SUITE --out {records}'")
-    found = compare_models(RecordStore(records), a, b, suite=suite, tasks=names(tasks))
+    store = RecordStore(records)
+    a, b = (recorded_model(each, (record for _, record in store.records())) for each in (a, b))
+    found = compare_models(store, a, b, suite=suite, tasks=names(tasks))
     if as_json:
         print_json(comparison_data(found))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -20,6 +21,25 @@ T = TypeVar("T")
 Location = tuple[str | int, ...]
 _UNKNOWN = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
 _MISSING = frozenset({"missing", "missing_argument"})
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, but for numbers such as 1e-06, which YAML 1.2 and JSON have and YAML 1.1 reads as text."""
+
+
+_LOADERS: list[type[Any]] = [_Loader]
+if hasattr(yaml, "CSafeLoader"):
+
+    class _FastLoader(yaml.CSafeLoader):
+        """The same, on libyaml."""
+
+    _LOADERS.insert(0, _FastLoader)
+for _each in _LOADERS:  # https://yaml.org/spec/1.2.2/#1032-tag-resolution
+    _each.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+\Z"),
+        list("-+.0123456789"),
+    )
 
 
 class Source:
@@ -54,7 +74,7 @@ def read(path: Path) -> Source:
         if node is None:
             raise ConfigError(f"{path}: the file is empty")
         lines = dict(_lines(node, (), path))
-        return Source(path, yaml.SafeLoader("").construct_document(node), lines)
+        return Source(path, _Loader("").construct_document(node), lines)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line if error.problem_mark else 0
         column = error.problem_mark.column if error.problem_mark else 0
@@ -68,10 +88,10 @@ def read(path: Path) -> Source:
 
 def _composed(text: str) -> yaml.Node | None:
     """Return the nodes of a document, read by libyaml where it is there; the words about a fault are PyYAML's own."""
-    if (fast := getattr(yaml, "CSafeLoader", None)) is not None:
-        with contextlib.suppress(yaml.YAMLError):
-            return yaml.compose(text, Loader=fast)
-    return yaml.compose(text, Loader=yaml.SafeLoader)
+    fastest, slowest = _LOADERS[0], _LOADERS[-1]
+    with contextlib.suppress(yaml.YAMLError):
+        return yaml.compose(text, Loader=fastest)
+    return yaml.compose(text, Loader=slowest)
 
 
 def _lines(node: yaml.Node, location: Location, path: Path) -> Iterator[tuple[Location, int]]:
@@ -191,7 +211,7 @@ def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
     if not equals or not all(parts):
         raise ConfigError(f"--set {text!r}: write path.to.field=value, such as recipe.steps=60")
     try:
-        return parts, yaml.safe_load(value)
+        return parts, yaml.load(value, _Loader)  # noqa: S506 a SafeLoader
     except yaml.YAMLError:
         raise ConfigError(f"--set {text!r}: the value is not YAML; quote it") from None
 

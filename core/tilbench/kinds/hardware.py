@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -39,7 +40,10 @@ class HardwareProfile:
     def mfu(self, flops_per_second: float, precision: Precision) -> float | None:
         """Return the share of the whole machine's peak that is used; None where the peak is not known.
 
-        Model FLOPs utilisation as defined by Chowdhery et al., PaLM (2022), appendix B.
+        Nothing runs faster than its peak. A share above 1 says that the peak is too low, as one that was measured while
+        something else ran, so then it is not known either. Model FLOPs utilisation as defined by Chowdhery et al., PaLM
+        (2022), appendix B.
         """
         peak = self.peak_tflops.get(precision)
-        return flops_per_second / (peak * 1e12 * self.count) if peak else None
+        share = flops_per_second / (peak * 1e12 * self.count) if peak else math.inf
+        return share if share <= 1 else None

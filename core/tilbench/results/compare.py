@@ -14,7 +14,7 @@ from typing import Literal
 from tilbench.errors import DataError, UnknownName
 from tilbench.paths import file_digest
 from tilbench.results.cells import Entry, finished
-from tilbench.results.labels import model_labels
+from tilbench.results.labels import model_labels, names_model
 from tilbench.results.paired import ALPHA, Paired, Side, holm, pair, pool
 from tilbench.results.reading import metric_scores
 from tilbench.results.record import Record, Score
@@ -121,8 +121,8 @@ def compare_models(
     Of a task that both did on several samples of its rows, the largest counts. suite, tasks, fingerprints: what is
     looked at; all, if empty.
 
-    Raises UnknownName for a name that no record has, and DataError where fingerprints of a task differ, where items
-    are missing or are not those recorded, or where there is nothing to compare.
+    A task whose items are missing or are not those recorded is left out, with the reason. Raises UnknownName for a name
+    that no record has, and DataError where fingerprints of a task differ or where there is nothing to compare.
     """
     entries = list(store.records())
     models = _models([record for _, record in entries])
@@ -160,15 +160,15 @@ def _models(records: Sequence[Record]) -> list[Model]:
 
 
 def _find(asked: str, models: Sequence[Model]) -> Model:
-    """Return the model of this name or label, else of this beginning of NAME, NAME#FINGERPRINT or FINGERPRINT."""
+    """Return the model of this name or label, else NAME#MARK (`names_model`), else of the beginning of a name."""
     exact = [model for model in models if asked in (model.name, model.label)]
+    marked = [model for model in models if names_model(asked, (model.name, model.fingerprint))]
     begun = [
         model
         for model in models
-        if f"{model.name}#{model.fingerprint}".startswith(asked)
-        or (len(asked) >= 4 and model.fingerprint.startswith(asked))
+        if model.name.startswith(asked) or (len(asked) >= 4 and model.fingerprint.startswith(asked))
     ]
-    matches = exact or begun
+    matches = exact or marked or begun
     if len(matches) == 1:
         return matches[0]
     if not asked or not matches:
@@ -208,7 +208,10 @@ def _compare_tasks(
             reason = f"its record on {_rows(left)} rows; the one on {_rows(pairs[most][0])} is compared"
             skipped.append(Skipped(*_key(left), reason))
             continue
-        compared = _compare(store, left, right)
+        try:
+            compared = _compare(store, left, right)
+        except DataError as error:  # the other tasks can be compared all the same
+            compared = str(error)
         if isinstance(compared, TaskComparison):
             done.append(compared)
         else:
@@ -310,7 +313,10 @@ def _side(
         scores = metric_scores(items, store.texts(path))
         parts = {each.item: (each.values[of[0]], each.values[of[1]] if of[1] else 1.0) for each in scores}
     except KeyError as error:
-        raise DataError(f"{file}: an item lacks the number {error}") from None
+        raise DataError(
+            f"{file}: an item lacks the number {error}, which {record.task.headline} is made of; score it again with "
+            "this tilbench"
+        ) from None
     if len({item for item, *_ in items}) != len(items):
         raise DataError(f"{file}: two items have one id")
     found = Side([part[0] for part in parts.values()], [part[1] for part in parts.values()]).ratio

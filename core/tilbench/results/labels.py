@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 
-__all__ = ["model_labels"]
+__all__ = ["model_labels", "names_model"]
 
 _DIGITS = 6  # of a fingerprint's digest in a label
 _Model = tuple[str, str]  # name, fingerprint
@@ -29,6 +29,21 @@ def model_labels(models: Sequence[_Model]) -> dict[_Model, str]:
             digits[model] = max(_DIGITS, digits[model] + 1)
 
 
+def names_model(text: str, model: _Model) -> bool:
+    """Say whether `text` is NAME#MARK of a model: its name and the beginning of its fingerprint or its label's digest.
+
+    >>> [names_model(text, ("run#2", "abcdef")) for text in ("run#2#ab", "run#2 #abc", "run#2#", "run#ab")]
+    [True, True, False, False]
+    """
+    name, _, mark = text.rpartition("#")
+    return (
+        name.rstrip() == model[0] and bool(mark) and any(each.startswith(mark) for each in (model[1], _digest(model)))
+    )
+
+
+def _digest(model: _Model) -> str:
+    return hashlib.sha256(model[1].encode()).hexdigest()
+
+
 def _label(model: _Model, digits: int) -> str:
-    name, fingerprint = model
-    return f"{name} #{hashlib.sha256(fingerprint.encode()).hexdigest()[:digits]}" if digits else name
+    return f"{model[0]} #{_digest(model)[:digits]}" if digits else model[0]

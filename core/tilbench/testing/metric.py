@@ -125,6 +125,22 @@ class MetricConformance(Conformance):
             read = [ItemScore(*each) for each in stored]
             _require_same(self.metric().aggregate(read), wanted, "from stored scores")
 
+    def test_values_are_what_they_say_they_are_of(self) -> None:
+        """A value that says what it is `of` is that ratio of numbers that every item has, and needs no others."""
+        for rows in self.cases():
+            scores = self._scores(rows)
+            values = self.metric().aggregate(scores)
+            for name, value in values.items():
+                if value.of is None:
+                    continue
+                used = [number for number in value.of if number]
+                missing = [each.item for each in scores if not set(used) <= set(each.values)]
+                require(not missing, f"{name} is said to be of {', '.join(used)}, which item {missing[:1]} lacks")
+                below = math.fsum(each.values[value.of[1]] if value.of[1] else 1.0 for each in scores)
+                above = math.fsum(each.values[value.of[0]] for each in scores)
+                same = below and math.isclose(above / below, value.value, rel_tol=1e-9, abs_tol=1e-12)
+                require(same, f"{name} is {value.value}, and Σ {value.of[0]} / Σ {value.of[1] or 'items'} is not")
+
     def test_values_are_sound(self) -> None:
         """Values are finite, lie in their intervals, and say how many rows are behind them."""
         for rows in self.cases():
