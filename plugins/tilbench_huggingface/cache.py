@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -114,16 +114,40 @@ def new_state(config: Any, capacity: int) -> DynamicCache:
 
 @dataclass(slots=True)
 class Memory:
-    """A cache. length: tokens held per row. state: transformers' cache. ids: the tokens, if it has none.
+    """A cache. length: tokens held per row. make: makes transformers' cache; None for a class that has none.
 
-    positions: of the tokens held, and of those that are about to be.
+    keeps_ids: the tokens themselves are held, to be computed again. positions: of the tokens held, and of those that
+    are about to be. regime: which rotary angles the tokens held were computed with (`stretch.Stretch`).
     """
 
     way: Way
+    make: Callable[[], DynamicCache] | None = None
+    keeps_ids: bool = False
     state: Any = None
     ids: Tensor | None = None  # [B, length]
     length: int = 0
     positions: Tensor | None = None  # [B, length]
+    regime: int = 0
+
+    def __post_init__(self) -> None:
+        self.state = self.make() if self.make else None
+
+    def reach(self, ids: Tensor, positions: Tensor | None) -> int:
+        """Return the length of the longest text once `ids` [B, T] are held."""
+        return self.length + ids.shape[1] if positions is None else int(positions.max()) + 1
+
+    def in_regime(self, regime: int, ids: Tensor, plain: bool) -> Tensor:
+        """Return what is to be computed to hold `ids` [B, T] too: all tokens, where those held had other angles.
+
+        plain: neither mask nor positions are given. Raises Unsupported where the tokens held cannot be computed again.
+        """
+        if regime != self.regime and self.length:
+            if self.ids is None or not plain:
+                raise Unsupported("the rotary angles depend on the length of a text; give it one text a row")
+            ids = torch.cat([self.ids, ids], dim=1)
+            self.state, self.ids, self.length, self.positions = self.make() if self.make else None, None, 0, None
+        self.regime = regime
+        return ids
 
     def note(self, ids: Tensor, positions: Tensor | None) -> Tensor:
         """Note the positions of new `ids` [B, T], None counting on, and return those of all S = length + T keys."""
@@ -175,6 +199,7 @@ class Memory:
         """
         for first, *rest in zip(*map(_slots, [self, *others]), strict=True):
             first.join(rest)
+        self.keeps_ids, self.ids = False, None  # of rows of different lengths
         self.length = max(self.length, *(other.length for other in others))
         places = [each.positions for each in (self, *others) if each.positions is not None]
         self.positions = torch.cat([F.pad(each, (0, self.length - each.shape[1])) for each in places])

@@ -14,6 +14,7 @@ from tilbench.errors import Unsupported
 from tilbench_huggingface.cache import Memory, Way, new_state
 from tilbench_huggingface.head import base_name, head_logits, head_of
 from tilbench_huggingface.probe import FAULTS, LENGTH, ask, close
+from tilbench_huggingface.stretch import restore, stretch_of
 
 __all__ = ["HuggingFaceDecoder", "context_length"]
 
@@ -50,7 +51,9 @@ class HuggingFaceDecoder(nn.Module):
         self.max_length = max_length or context_length(inner.config)
         self._base = base_name(inner)
         self._head = (head_of(inner),) if self._base else ()  # in a tuple: a view is no submodule
-        self._way: Way | None = None
+        self._stretch = stretch_of(inner.config)
+        self.alone_above = self._stretch.limit if self._stretch else None
+        self._ways: dict[int, Way] = {}  # by the length on which they were tried
         self._takes_masks: bool | None = None
         self._takes_windows: bool | None = None
         self._tried = False
@@ -90,18 +93,31 @@ class HuggingFaceDecoder(nn.Module):
         """
         if not self._tried and ids.device.type != "meta":
             self._try()
-        keys = None if cache is None else cache.note(ids, positions)
-        extra = {} if mask is None and positions is None else self._explicit(ids, positions, mask, cache, keys)
         if cache is None:
-            return self._run(ids, **extra)
-        if cache.way is Way.AGAIN:
-            hidden = self._run(cache.all(ids))[:, cache.length :]
-        elif cache.way is Way.STEPS and cache.length:
-            hidden = torch.cat([self._remember(column, cache) for column in torch.split(ids, 1, dim=1)], dim=1)
+            extra = {} if mask is None and positions is None else self._explicit(ids, positions, mask, None, None)
+            states = self._run(ids, **extra)
         else:
-            hidden = self._remember(ids, cache, **extra)
+            states = self._go_on(ids, positions, mask, cache)
+        if self._stretch and self._stretch.each:
+            restore(self._core)
+        return states
+
+    def _go_on(self, ids: Tensor, positions: Tensor | None, mask: Tensor | None, cache: Memory) -> Tensor:
+        """Return the states of `ids` [B, T] after what is in the cache, which then holds them too."""
+        new, plain = ids.shape[1], mask is None and positions is None
+        if self._stretch:
+            ids = cache.in_regime(self._stretch.regime(cache.reach(ids, positions)), ids, plain)
+        keys = cache.note(ids, positions)
+        extra = {} if plain else self._explicit(ids, positions, mask, cache, keys)
+        held = cache.all(ids) if cache.keeps_ids else ids
+        if cache.way is Way.AGAIN:
+            states = self._run(held)
+        elif cache.way is Way.STEPS and cache.length:
+            states = torch.cat([self._remember(column, cache) for column in torch.split(ids, 1, dim=1)], dim=1)
+        else:
+            states = self._remember(ids, cache, **extra)
         cache.length += ids.shape[1]
-        return hidden
+        return states[:, -new:]
 
     def new_cache(self, batch: int, length: int) -> Memory:
         """Return an empty cache: the class's own where cached equals uncached, else one of ids.
@@ -110,12 +126,15 @@ class HuggingFaceDecoder(nn.Module):
         """
         if self._device.type == "meta":
             return self._memory(Way.CHUNKS, length)
-        if self._way is None:
-            self._way = ask(self, self.vocab_size, self._find_way)
-        return self._memory(self._way, length)
+        window = _window(self.inner.config)
+        tried = LENGTH if window is None or length <= window else window + LENGTH
+        if tried not in self._ways:
+            self._ways[tried] = ask(self, self.vocab_size, self._find_way, tried)
+        return self._memory(self._ways[tried], length)
 
     def _memory(self, way: Way, length: int) -> Memory:
-        return Memory(way, None if way is Way.AGAIN else new_state(self.inner.config, length))
+        make = None if way is Way.AGAIN else functools.partial(new_state, self.inner.config, length)
+        return Memory(way, make, keeps_ids=way is Way.AGAIN or self._stretch is not None)
 
     @property
     def _core(self) -> Any:
@@ -214,9 +233,9 @@ class HuggingFaceDecoder(nn.Module):
         whole = self._run(ids)
         turned = torch.tensor([1, 0], device=ids.device)
         for way in (Way.CHUNKS, Way.STEPS):
-            cache = self._memory(way, LENGTH)
+            cache = self._memory(way, ids.shape[1])
             try:
-                first, *rest = torch.split(ids, [3, 2, 1], dim=1)
+                first, *rest = torch.split(ids, [ids.shape[1] - 3, 2, 1], dim=1)
                 parts = [self.hidden(first, cache=cache)[turned]]
                 cache.select(turned)
                 parts += [self.hidden(part[turned], cache=cache) for part in rest]

@@ -45,7 +45,9 @@ class Decoder(Protocol):
     """The interface of a built module (an `nn.Module`). B rows, T tokens, D wide, V vocabulary.
 
     max_length: tokens it can attend over (its learned positions or trained context). A module whose `project` is
-    nothing but the product with a matrix [V, D] may offer it as `output_weight`: training is faster with it.
+    nothing but the product with a matrix [V, D] may offer it as `output_weight`: training is faster with it. One whose
+    states depend on the longest row of a forward pass, from a number of tokens on, has that number as `alone_above`:
+    longer texts are then computed one a pass, without padding.
     """
 
     vocab_size: int

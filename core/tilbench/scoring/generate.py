@@ -20,6 +20,7 @@ from tilbench.kinds.architecture import Cache, Decoder
 from tilbench.kinds.requests import Decoding, Generated, Generation, request_key
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.scoring.sampling import choose, needs_history, uniforms
+from tilbench.scoring.states import must_be_alone
 
 __all__ = ["Fitted", "Job", "fit", "generate", "least", "shorten"]
 
@@ -145,6 +146,8 @@ class _Generator:
         most = max(1, int(self._batch_tokens * _STEP))
         width = 0
         for count, row in enumerate(rows[:most]):
+            if must_be_alone(self._decoder, len(row.ids) + row.limit):
+                return max(1, count)
             width = max(width, len(row.ids))
             if count and (count + 1) * (width + rows[0].limit) > self._batch_tokens * _HELD:
                 return count
@@ -275,6 +278,7 @@ class _Batch:
         room = max(row.limit for row in rows)
         self._lengths = torch.tensor([len(row.ids) for row in rows], device=device)  # [B]
         self._even = all(len(row.ids) == self._width for row in rows)
+        self._last = max(len(row.ids) + row.limit for row in rows) - 1  # a row that is done goes on beside the others
         slots = torch.arange(self._width + room, device=device)
         self._filled = ((slots < self._lengths[:, None]) | (slots >= self._width))[:, None, None]  # [B, 1, 1, S]
         self._seen = _history(rows, self._width, room).to(device)  # [B, S], or [B, 0] where no settings need it
@@ -337,7 +341,7 @@ class _Batch:
         """Return positions [B, 1] and mask [B, 1, 1, slots] of the tokens just taken; none where all rows are even."""
         if self._even:
             return None, None
-        return (self._lengths + self._steps - 1)[:, None], self._filled[..., :slots]
+        return (self._lengths + self._steps - 1).clamp(max=self._last)[:, None], self._filled[..., :slots]
 
     def _by_settings(self) -> list[tuple[Decoding, Tensor]]:
         places: dict[Decoding, list[int]] = defaultdict(list)

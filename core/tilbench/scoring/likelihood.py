@@ -13,7 +13,7 @@ from torch import Tensor
 from tilbench.errors import Unsupported
 from tilbench.kinds.architecture import Decoder
 from tilbench.scoring.chunked import target_ranks, token_logprobs
-from tilbench.scoring.states import Budget, row_states, tree_states
+from tilbench.scoring.states import Budget, must_be_alone, row_states, tree_states
 from tilbench.scoring.trie import Ids, Trie
 
 __all__ = ["Scored", "Segment", "SegmentScorer"]
@@ -91,8 +91,20 @@ class SegmentScorer:
     def score(self, segments: Sequence[Segment]) -> list[Scored]:
         """Score segments; each distinct token is computed once where that is faster and the decoder takes a mask.
 
-        Which segments are scored together changes the numbers by rounding only. Warns where nothing can be shared.
+        Which segments are scored together changes the numbers by rounding only. Warns where nothing can be shared, and
+        where a segment is computed alone, since its states would depend on those beside it.
         """
+        alone = [must_be_alone(self.decoder, len(segment.ids)) for segment in segments]
+        shared = iter(self._score([each for each, single in zip(segments, alone, strict=True) if not single]))
+        return [
+            self._score([segment])[0] if single else next(shared)
+            for segment, single in zip(segments, alone, strict=True)
+        ]
+
+    def _score(self, segments: Sequence[Segment]) -> list[Scored]:
+        """Score segments that may be computed together."""
+        if not segments:
+            return []
         trie = Trie.of([segment.ids for segment in segments])
         if len(trie) > _WORTH_SHARING * sum(map(len, trie.leaves())):
             return self.score_by(row_states, segments, trie)

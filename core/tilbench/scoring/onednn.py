@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from tilbench.kinds.architecture import Decoder
+from tilbench.scoring.states import alone_above
 
 __all__ = ["OneDnnDecoder", "through_onednn"]
 
@@ -36,6 +37,7 @@ class OneDnnDecoder:
         self._decoder = decoder
         self._mode = _OneDnn()
         self.vocab_size, self.max_length = decoder.vocab_size, decoder.max_length
+        self.alone_above = alone_above(decoder)
 
     def hidden(self, ids: Tensor, **given: Any) -> Tensor:
         """Return the final states [B, T, D] of `ids` [B, T]; see `tilbench.kinds.architecture.Decoder`."""

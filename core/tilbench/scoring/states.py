@@ -20,12 +20,31 @@ from tilbench.errors import TilbenchError
 from tilbench.kinds.architecture import Decoder
 from tilbench.scoring.trie import Ids, Trie
 
-__all__ = ["Budget", "row_states", "tree_states"]
+__all__ = ["Budget", "alone_above", "must_be_alone", "row_states", "tree_states"]
 
 _TREE_TOKENS = {"cpu": 384}
 _TREE_TOKENS_ELSEWHERE = 2048
 """Tokens of a chunk attend to each other whether they are related or not, so chunks are no longer than keeps the
 processor busy. Measured on CPU cores with 20M parameters: 256 to 512 are within 5%, 128 and 1024 are 10% slower."""
+
+
+def alone_above(decoder: Decoder) -> int | None:
+    """Return the length of the longest text that may be computed beside others; None where every text may."""
+    longest: int | None = getattr(decoder, "alone_above", None)
+    return longest
+
+
+def must_be_alone(decoder: Decoder, tokens: int) -> bool:
+    """Say whether a text of this length must be computed alone, since its states depend on those beside it; warn so."""
+    longest = alone_above(decoder)
+    if longest is None or tokens <= longest:
+        return False
+    warnings.warn(
+        f"above {longest:,} tokens, this model's numbers depend on the longest text of a forward pass; each longer "
+        "text is computed alone",
+        stacklevel=3,
+    )
+    return True
 
 
 @dataclass(slots=True)
