@@ -35,7 +35,9 @@ class ProbeMetric:
     A target of several tokens has the rank of its first token (1 is the likeliest) and the probability of all
     of them, a space before the word included. Over the n probes, with p the probability of the whole target:
 
-    reciprocal_rank = Σ 1/rank / n, from 0 to 1. top1, top10: share of probes of rank 1, and of 10 or better.
+    reciprocal_rank = Σ 1/rank / n, from 0 to 1. top1, top10: share of probes of rank 1, and of 10 or better. A token
+    that is exactly as likely as others shares their places: it counts the mean of 1/place and the share of the places
+    that are good enough, which is what an order at random gives, and its rank is their mean. tied counts such probes.
     probability = Σ p / n. target_perplexity = exp(−Σ ln p / Σ tokens): of a target of one token it is 1/p.
     tokens_per_target = Σ tokens / n. Of these only `probability` is comparable between tokenizers: where
     words break into many tokens, the rank is that of a small piece, at worst of the space before the word,
@@ -66,15 +68,17 @@ class ProbeMetric:
         answer = answers[0]
         if answer.rank < 1 or answer.tokens < 1:
             raise PluginError(f"probe {row.id!r}: rank {answer.rank} of {answer.tokens} tokens; both start at 1")
+        places = range(answer.rank, answer.rank + answer.tied + 1)
         values = {
-            "rank": float(answer.rank),
+            "rank": answer.rank + answer.tied / 2,
+            "tied": float(answer.tied > 0),
             "logprob": answer.logprob,
             "tokens": float(answer.tokens),
             "probability": math.exp(answer.logprob),
             "perplexity": _exp(-answer.logprob / answer.tokens),
             "nats": -answer.logprob,
-            "reciprocal_rank": 1 / answer.rank,
-            **{name: float(answer.rank <= best) for name, best in _TOP.items()},
+            "reciprocal_rank": math.fsum(1 / place for place in places) / len(places),
+            **{name: len(range(places.start, min(places.stop, best + 1))) / len(places) for name, best in _TOP.items()},
             "probes": 1.0,
         }
         return ItemScore(row.id, row.cluster, values)
@@ -85,7 +89,9 @@ class ProbeMetric:
             return {}
         values = ratio_values(scores, _RATIOS)
         values["target_perplexity"] = power_value(values["target_perplexity"], math.e, "perplexity/token")
-        return values | {name: share_value(scores, name, "higher") for name in _TOP}
+        values |= {name: share_value(scores, name, "higher") for name in _TOP}
+        tied = math.fsum(score.values["tied"] for score in scores)
+        return {**values, "tied": Value(value=tied, n=len(scores), unit="probes", direction="none")}
 
 
 def _exp(nats: float) -> float:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tilbench.errors import CheckpointError
-from tilbench.scoring.chunked import cross_entropy, token_logprobs
+from tilbench.scoring.chunked import cross_entropy, target_ranks, token_logprobs
 
 VOCABULARY, WIDTH, ROWS = 97, 8, 40
 CHUNKS = [1, 97 * 8 * 7, 2**20]  # one row, seven rows, everything
@@ -174,7 +174,7 @@ def test_shapes_are_checked() -> None:
 MEMORY = """
 import resource, sys, torch
 from torch import nn
-from tilbench.scoring.chunked import cross_entropy, token_logprobs
+from tilbench.scoring.chunked import cross_entropy, target_ranks, token_logprobs
 torch.set_num_threads(1)
 project = nn.Linear(8, 262_144, bias=False)
 hidden, targets = torch.randn(2048, 8, requires_grad=True), torch.randint(262_144, (2048,))
@@ -206,3 +206,10 @@ def test_a_probability_that_is_no_number_is_refused() -> None:
     token_logprobs(project, hidden[:-1], targets[:-1])
     with pytest.raises(CheckpointError, match="not numbers"):
         token_logprobs(project, hidden, targets)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 1 << 20])
+def test_ranks_and_ties_by_hand(chunk_bytes: int) -> None:
+    logits = torch.tensor([[3.0, 1.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0], [1.0, 2.0, 3.0, 4.0]])
+    ranks, tied = target_ranks(lambda states: states, logits, torch.tensor([2, 1, 0]), chunk_bytes=chunk_bytes)
+    assert (ranks.tolist(), tied.tolist()) == ([1, 1, 4], [1, 3, 0])

@@ -234,7 +234,7 @@ def test_sharing_changes_nothing(opened: Opened, tokens: int, threads: int, sequ
     for one, other, ids in zip(shared, alone, sequences, strict=True):
         assert one.logprob == pytest.approx(other.logprob, abs=1e-5)
         assert one.logprob == pytest.approx(plain(opened, ids[:1], ids[1:]), abs=1e-5)
-        assert (one.rank, one.greedy) == (other.rank, other.greedy)
+        assert (one.rank, one.tied, one.greedy) == (other.rank, other.tied, other.greedy)
 
 
 @pytest.mark.parametrize("states_of", [tree_states, row_states])

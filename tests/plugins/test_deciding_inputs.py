@@ -137,7 +137,7 @@ def other_languages(language: Language) -> Iterator[tuple[str, Language]]:
         new = old[::-1] if cue.name == "letters" else f"{old}х"
         yield f"cues.{cue.name}", replace(language, cues=replace(language.cues, **{cue.name: new}))
     card = CardWords(
-        **{field.name: "x" for field in fields(CardWords)},  # type: ignore[arg-type]
+        **{field.name: "x" for field in fields(CardWords)},
     )
     changes: Mapping[str, Any] = {
         "name": "Other",

@@ -169,6 +169,7 @@ def test_likelihoods_equal_whole_logits(tmp_path: Path, name: str) -> None:
         last = model(torch.tensor([context_ids])).logits[0, -1]
     target = tokenizer.encode(word.context + " кітап")[len(context_ids)]
     assert ranked.rank == int((last > last[target]).sum()) + 1
+    assert ranked.tied == int((last == last[target]).sum()) - 1
 
 
 @pytest.mark.filterwarnings("ignore:.*computed again for every token")

@@ -61,6 +61,7 @@ def test_several_tokens_share_the_probability() -> None:
     assert values == pytest.approx(
         {
             "rank": 3,
+            "tied": 0,
             "logprob": math.log(0.125),
             "tokens": 3,
             "probability": 0.125,
@@ -85,13 +86,31 @@ def test_values_by_hand() -> None:
             "probability": 0.53 / 3,
             "target_perplexity": (0.5 * 0.01 * 0.02) ** (-1 / 4),
             "tokens_per_target": 4 / 3,
+            "tied": 0,
         }
     )
     assert {name: value.direction for name, value in values.items() if value.direction != "higher"} == {
         "target_perplexity": "lower",
         "tokens_per_target": "none",
+        "tied": "none",
     }
-    assert all(value.low is not None and value.n == 3 for value in values.values())
+    assert all(value.low is not None and value.n == 3 for name, value in values.items() if name != "tied")
+
+
+def test_tied_tokens_share_their_places() -> None:
+    """Places 9 to 12 are four tokens'; two of the four are among the first ten."""
+    values = metric().score(REPORTED[0][0], [Ranked(9, -1.0, 1, tied=3)]).values
+    assert values["reciprocal_rank"] == pytest.approx((1 / 9 + 1 / 10 + 1 / 11 + 1 / 12) / 4)
+    assert (values["rank"], values["top1"], values["top10"], values["tied"]) == (10.5, 0, 0.5, 1)
+
+
+def test_a_model_to_which_all_words_are_equal_knows_none() -> None:
+    """Its target had rank 1, and so reciprocal_rank and top1 were 1."""
+    values = metric().aggregate(scores([Ranked(1, -math.log(1000), 1, tied=999)] * 4))
+    assert values["top1"].value == pytest.approx(1 / 1000)
+    assert values["top10"].value == pytest.approx(10 / 1000)
+    assert values["reciprocal_rank"].value == pytest.approx(sum(1 / place for place in range(1, 1001)) / 1000)
+    assert values["tied"].value == 4
 
 
 def test_one_probe_has_no_interval_and_none_has_no_values() -> None:

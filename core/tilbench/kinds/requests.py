@@ -233,7 +233,8 @@ class Generated:
 class Ranked:
     """Rank (1 is the likeliest) of the target's first token, and log-probability of all its `tokens`.
 
-    lost, lost_context, cut, dropped: as in `Likelihood`.
+    tied: how many other tokens are exactly as likely as the target's first; it shares the places `rank` … `rank + tied`
+    with them. lost, lost_context, cut, dropped: as in `Likelihood`.
     """
 
     rank: int
@@ -243,6 +244,7 @@ class Ranked:
     lost_context: int = 0
     cut: int = 0
     dropped: int = 0
+    tied: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,17 +70,24 @@ def token_logprobs(
 
 
 @torch.no_grad()
-def target_ranks(project: Project, hidden: Tensor, targets: Tensor, *, chunk_bytes: int = CHUNK_BYTES) -> Tensor:
-    """Return the rank of each target among all V, int64 [N]: 1 is the likeliest, and equal logits share a rank.
+def target_ranks(
+    project: Project, hidden: Tensor, targets: Tensor, *, chunk_bytes: int = CHUNK_BYTES
+) -> tuple[Tensor, Tensor]:
+    """Return the rank of each target among all V, and how many others are equal to it, both int64 [N].
+
+    1 is the likeliest. Equal logits share the first of their places as a rank.
 
     project: states [n, D] → logits [n, V]. hidden: [N, D]. targets: int64 [N]. chunk_bytes: bound on the temporaries.
     """
     _check(hidden, targets)
     ranks = torch.empty(len(targets), dtype=torch.int64, device=hidden.device)
+    equals = torch.empty_like(ranks)
     for start, stop in _chunks(project, hidden, chunk_bytes):
         logits = project(hidden[start:stop])
-        ranks[start:stop] = 1 + (logits > logits.gather(1, targets[start:stop, None])).sum(-1)
-    return ranks
+        own = logits.gather(1, targets[start:stop, None])
+        ranks[start:stop] = 1 + (logits > own).sum(-1)
+        equals[start:stop] = (logits == own).sum(-1) - 1
+    return ranks, equals
 
 
 def cross_entropy(

@@ -203,7 +203,8 @@ class TorchLanguageModel:
         logprob = sum(each.logprob for each in scored) - charged
         how = {name: getattr(planned, name) for name in ("lost", "lost_context", "cut", "dropped")}
         if isinstance(planned.request, NextWord):
-            return Ranked(self.vocabulary if planned.lost else scored[0].rank, logprob, planned.tokens, **how)
+            rank, tied = (self.vocabulary, 0) if planned.lost else (scored[0].rank, scored[0].tied)
+            return Ranked(rank, logprob, planned.tokens, tied=tied, **how)
         greedy = not charged and all(each.greedy for each in scored)
         return Likelihood(logprob, planned.tokens, greedy, **how, windows=max(1, len(planned.segments)))
 

@@ -46,11 +46,15 @@ class Segment:
 
 @dataclass(slots=True)
 class Scored:
-    """Of one segment: the sum of log-probabilities in nats, whether all are greedy, the rank of the first (or 0)."""
+    """Of one segment: the sum of log-probabilities in nats, whether all are greedy, the rank of the first (or 0).
+
+    tied: how many other tokens are as likely as the first.
+    """
 
     logprob: float
     greedy: bool
     rank: int = 0
+    tied: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +140,9 @@ class SegmentScorer:
                 scored[owner].logprob += logprob
                 scored[owner].greedy &= best
             asked, rows = firsts.at(places)
-            ranks = target_ranks(project, states[self._tensor(rows)], self._tensor(firsts.targets[asked]))
-            for owner, rank in zip(firsts.owners[asked], ranks.tolist(), strict=True):
-                scored[owner].rank = rank
+            ranks, equals = target_ranks(project, states[self._tensor(rows)], self._tensor(firsts.targets[asked]))
+            for owner, rank, tied in zip(firsts.owners[asked], ranks.tolist(), equals.tolist(), strict=True):
+                scored[owner].rank, scored[owner].tied = rank, tied
         return scored
 
     def _tensor(self, array: Ids) -> Tensor:
