@@ -255,6 +255,11 @@ def test_a_lost_byte_costs_eight_bits_more_than_its_tokens(models_of: Any, token
     assert lossy.logprob == pytest.approx(plain - lossy.lost * 8 * BITS, abs=1e-4)
 
 
+def test_a_text_that_leaves_no_token_costs_its_bytes_and_is_not_greedy(models_of: Any) -> None:
+    (answer,) = ask(models_of("no vowels"), Document("аоа"))
+    assert answer == Likelihood(-6 * 8 * BITS, 0, greedy=False, lost=6)
+
+
 def test_a_lost_target_has_the_last_rank(models_of: Any) -> None:
     model = models_of("five words")
     known = ask(model, *(NextWord("бір", word) for word in ("бір", "екі", "үш", "төрт", "бес")))
@@ -344,16 +349,16 @@ def test_lm_eval_gets_the_charge_and_no_number_of_another_text(folders: Any) -> 
     from tilbench_lm_eval.model import TilbenchLM
 
     def asked(task: str, *texts: str) -> list[Any]:
-        return [SimpleNamespace(args=("бір", text), task_name=task) for text in texts]
+        return [SimpleNamespace(args=("", text), task_name=task) for text in texts]
 
     model = TilbenchLM(checkpoint=str(folders("lower case")), device="cpu")
     long = " екі үш" * 40
     with pytest.warns(UserWarning, match=r"on long: 0\.\d% of the scored bytes are not in the model's tokens"):
-        (small, _), (first, greedy) = model.loglikelihood(asked("long", f" б{long}", f" Б{long}"))
+        (small, _), (first, greedy) = model.loglikelihood(asked("long", f"б{long}", f"Б{long}"))
     assert first == pytest.approx(small - 2 * 8 * BITS, abs=1e-4)
     assert greedy is False
     with pytest.raises(Unsupported, match=r"lower-case has no value on upper: .* do not reproduce 85\.7%"):
-        model.loglikelihood([*asked("long", f" б{long}"), *asked("upper", " БІР")])
+        model.loglikelihood([*asked("long", f"б{long}"), *asked("upper", " БІР")])
 
 
 def test_registered_tokenizers_lose_no_byte_of_the_sample_texts(host: Host) -> None:

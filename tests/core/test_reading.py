@@ -23,7 +23,7 @@ from tilbench.kinds.requests import (
     answer_from_json,
     answer_to_json,
 )
-from tilbench.results.reading import metric_scores, read_row, reading_of, unanswered_row
+from tilbench.results.reading import metric_scores, read_row, reading_of, too_lossy, unanswered_row
 
 Tilbench = Callable[..., Any]
 
@@ -140,6 +140,14 @@ def test_bytes_are_counted_of_what_was_scored_and_of_each_context_once() -> None
     assert (reading.lost_bytes, reading.context_bytes, reading.lost_context_bytes) == (3, 10 + 2 + 2, 5)
     assert (reading.cut_rows, reading.cut_tokens, reading.dropped_rows, reading.dropped_examples) == (1, 7, 1, 2)
     assert reading.lost_share == 3 / reading.scored_bytes
+
+
+@pytest.mark.parametrize(
+    ("lost", "scored", "usable"), [(0, 0, True), (10, 1000, True), (11, 1000, False), (5, 5, False)]
+)
+def test_one_percent_of_the_scored_bytes_may_be_lost(lost: int, scored: int, usable: bool) -> None:
+    assert bool(too_lossy(lost, scored)) is not usable
+    assert usable or f"{lost / scored:.1%}" in too_lossy(lost, scored)
 
 
 def test_a_metric_sees_neither_unanswered_rows_nor_counts_that_are_not_its_own() -> None:

@@ -39,7 +39,7 @@ from tilbench.loader import Host
 from tilbench.scoring.engine import TorchLanguageModel
 from tilbench.scoring.generate import Job
 from tilbench.scoring.journal import ENGINE_VERSION, Journal
-from tilbench.scoring.likelihood import Segment, SegmentScorer
+from tilbench.scoring.likelihood import Scored, Segment, SegmentScorer
 from tilbench.scoring.prefix import Prefix
 from tilbench.scoring.states import Budget, row_states, tree_states
 from tilbench.scoring.trie import Trie, as_ids
@@ -259,6 +259,18 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
             found = [each.logprob for each in scorer.score_by(states_of, segments, trie)]
     assert found == pytest.approx(wanted, abs=1e-5)
     assert scorer.budget.tokens < 64
+
+
+@pytest.mark.parametrize(
+    ("windows_greedy", "greedy"), [((True, True), True), ((True, False), False), ((False, True), False)]
+)
+def test_a_text_is_greedy_if_all_of_its_windows_are(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, windows_greedy: tuple[bool, bool], greedy: bool
+) -> None:
+    scored = [Scored(-1.0, each, 1) for each in windows_greedy]
+    monkeypatch.setattr(type(opened.model._scorer), "score", lambda _, segments: scored[: len(segments)])
+    request = Document("ab" * 40)
+    assert opened.answers([request])[request] == Likelihood(-2.0, 80, greedy)
 
 
 def test_a_rank_counts_the_tokens_that_are_likelier(opened: Opened) -> None:
