@@ -103,11 +103,23 @@ def test_accuracy_on_real_text(tag: str, data_dir: Path) -> None:
     name, column = REAL[tag]
     with gzip.open(data_dir / f"{name}.jsonl.gz", "rt", encoding="utf-8") as file:
         text = " ".join(json.loads(line)[column] for line in file)
-    # what is undecided counts as wrong; the Russian text is of a manual with much Latin in it
-    assert accuracy(tag, text, 20, 200) >= 0.75
-    assert accuracy(tag, text, 50, 200) >= 0.93
-    assert accuracy(tag, text, 100, 100) >= 0.96
-    assert accuracy(tag, text, 200, 100) >= 0.98
+    # what is undecided counts as wrong
+    assert accuracy(tag, text, 20, 200) >= 0.87
+    assert accuracy(tag, text, 50, 200) >= 0.97
+    assert accuracy(tag, text, 100, 200) >= 0.98
+    assert accuracy(tag, text, 200, 200) >= 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tag", sorted(REAL))
+def test_real_text_in_a_task_of_its_language_and_of_others(tag: str, data_dir: Path) -> None:
+    """Of the task's own text nearly nothing is said to be in another language, of any other nearly all of it."""
+    task = [each for each in LANGUAGES if each.tag == tag]
+    for spoken, (name, column) in REAL.items():
+        with gzip.open(data_dir / f"{name}.jsonl.gz", "rt", encoding="utf-8") as file:
+            some = pieces(" ".join(json.loads(line)[column] for line in file), 100, 200)
+        elsewhere = sum(identify(piece, task) not in (tag, None) for piece in some) / len(some)
+        assert elsewhere <= 0.01 if spoken == tag else elsewhere >= 0.95, spoken
 
 
 @pytest.mark.parametrize("text", ["", "  ", "123 + 4", "Сәлем!"])

@@ -114,7 +114,8 @@ def segments(text: str, candidates: Sequence[Candidate]) -> list[Segment]:
 
 
 def _profiles(candidates: Sequence[Candidate]) -> list[Profile]:
-    return [profile_of(each.tag, each.profile) for each in candidates if not untold(each)]
+    there = [profile_of(each.tag, each.profile) for each in candidates if each.profile and not each.domain]
+    return [profile for profile in there if letters_in(profile) >= LEAST_PROFILE]
 
 
 def _most(letters: Sequence[str], script: str) -> bool:
