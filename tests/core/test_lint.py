@@ -395,9 +395,9 @@ def test_cues_of_another_language(tmp_path: Path, found: Callable[..., list[Find
 
 def test_letters_that_the_language_has_not(tmp_path: Path, found: Callable[..., list[Finding]]) -> None:
     test = exam(tmp_path / "a.jsonl", [replace(row, question=f"Che cosa è {row.id}?") for row in questions()])
-    (finding,) = found(
-        task("a", test, language="ru-Cyrl", settings={"cues": {"answer": "Сұрау"}}),
-    )
+    every = found(task("a", test, language="ru-Cyrl", settings={"cues": {"answer": "Сұрау"}}))
+    assert rules(every) == ["prompt-language", "foreign-letters"]  # its options are Kazakh
+    finding = every[0]
     assert "'Сұрау' has ұ, which Russian has not" in finding.message
 
 

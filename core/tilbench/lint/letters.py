@@ -6,16 +6,18 @@ Kazakh's among them.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection, Iterable
 from functools import cache
 
 import regex
 
+from tilbench.data.fold import fold
 from tilbench.kinds.language import Language
 
-__all__ = ["disguised", "mixed", "script_of", "spelled", "words_of"]
+__all__ = ["as_read", "disguised", "mixed", "script_of", "spelled", "words_of"]
 
-_PAIRS = "AА BВ CС EЕ HН IІ JЈ KК MМ OО PР SЅ TТ XХ YУ ƏӘ aа cс eе hһ iі jј kк oо pр sѕ xх yу əә"
+_PAIRS = "AА BВ CС EЕ HН IІ JЈ KК MМ OО PР SЅ TТ XХ YУ ƏӘ ƟӨ aа cс eе hһ iі jј kк oо pр sѕ xх yу əә ɵө"
 _TO_CYRILLIC = {pair[0]: pair[1] for pair in _PAIRS.split()}
 _TO_LATIN = {cyrillic: latin for latin, cyrillic in _TO_CYRILLIC.items()}
 _LOOK_ALIKES = {"Latn": _TO_CYRILLIC, "Cyrl": _TO_LATIN}
@@ -23,6 +25,7 @@ _LOOK_ALIKES = {"Latn": _TO_CYRILLIC, "Cyrl": _TO_LATIN}
 _OTHER = {"Latn": "Cyrl", "Cyrl": "Latn"}
 _NAMES = {"Latn": "Latin", "Cyrl": "Cyrillic"}
 _WORD = regex.compile(r"\p{L}[\p{L}\p{M}]*")
+_LONG_WORD = regex.compile(r"\p{L}{4,}")
 _SCRIPTS = {code: regex.compile(rf"\p{{Script={code}}}") for code in ("Latn", "Cyrl", "Grek")}
 
 
@@ -30,6 +33,15 @@ def words_of(text: str) -> list[str]:
     """Return the runs of letters; hyphens, digits and signs part them, so CO2 and IT-маман are of one script each."""
     words: list[str] = _WORD.findall(text)
     return words
+
+
+def as_read(text: str, language: Language | None) -> str:
+    """Return a text as a reader takes it: spaces, invisible characters and kinds of apostrophes make no difference.
+
+    Case makes none either (`tilbench.data.fold`), except where it may be all that differs: genes, symbols, formulas.
+    """
+    plain = " ".join(text.split())
+    return fold(plain, language) if _LONG_WORD.search(plain) else unicodedata.normalize("NFC", plain)
 
 
 @cache

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from statistics import fmean
 
 from tilbench.data.rows import Question
+from tilbench.kinds.language import Language
 from tilbench.lint.finding import Fault, share
+from tilbench.lint.letters import as_read
 from tilbench.lint.source import option_columns
 from tilbench.lint.subjects import DatasetSubject
 
 __all__ = ["answer_alike", "answer_repeated", "no_text", "options_added", "options_repeated", "options_shared"]
 
-_WORD = re.compile(r"[^\W\d_]{4,}")
 _NO_TEXT = frozenset({"none", "nan", "null", "n/a", "<na>", "undefined"})
-_QUOTES = '"«»“”„ '
+_QUOTES = "\"«»“”„'’ "
 _SHARED = 1 / 4
 """Share of a question's options that also belong to the next one, from which on they were mixed."""
 
@@ -42,21 +42,18 @@ def answer_repeated(subject: DatasetSubject) -> Iterator[Fault]:
         )
 
 
-def _plain(text: str) -> str:
-    """Return an option without what nobody reads: kinds of spaces and quotes, a full stop at the end.
-
-    Case is kept where it may be all that differs: genes, symbols, formulas.
-    """
-    plain = " ".join(unicodedata.normalize("NFC", text).split()).lstrip(_QUOTES).rstrip(f"{_QUOTES}.;, ")
-    return plain.casefold() if _WORD.search(plain) else plain
+def _plain(text: str, language: Language | None) -> str:
+    """Return an option as it is read, without quotes around it and a full stop at its end."""
+    return as_read(as_read(text, language).lstrip(_QUOTES).rstrip(f"{_QUOTES}.;, "), language)
 
 
 def answer_alike(subject: DatasetSubject) -> Iterator[Fault]:
     """A wrong option that differs from the right one in case, spaces, quotes or its full stop only."""
+    plain = partial(_plain, language=subject.language)
     bad: list[str] = []
     for question in subject.questions:
         answer = question.choices[question.answer]
-        alike = [choice for choice in _others(question) if _plain(choice) == _plain(answer)]
+        alike = [choice for choice in _others(question) if plain(choice) == plain(answer)]
         if any(choice.strip() != answer.strip() for choice in alike):
             bad.append(question.id)
     if bad:

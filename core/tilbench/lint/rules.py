@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from tilbench.errors import UnknownName
-from tilbench.lint import answers, options, suites, tasks, texts
+from tilbench.lint import answers, options, suites, tasks, texts, writing
 from tilbench.lint.finding import Rule
 from tilbench.lint.subjects import DatasetSubject, SuiteSubject, TaskSubject
 
@@ -30,10 +30,15 @@ DATASET_RULES: tuple[Rule[DatasetSubject], ...] = (
     Rule("length-gives-away", "warning", answers.length_gives_away),
     Rule("homoglyphs", "warning", texts.homoglyphs),
     Rule("other-script", "warning", texts.other_script),
+    Rule("foreign-letters", "warning", writing.foreign_letters),
+    Rule("letters-missing", "warning", writing.letters_missing),
+    Rule("invisible", "warning", writing.invisible),
+    Rule("not-composed", "warning", writing.not_composed),
     Rule("too-short", "warning", texts.too_short),
     Rule("ends-in-space", "warning", texts.ends_in_space),
     Rule("options-vary", "note", answers.options_vary),
     Rule("double-spaces", "note", texts.double_spaces),
+    Rule("apostrophes-vary", "note", writing.apostrophes_vary),
 )
 TASK_RULES: tuple[Rule[TaskSubject], ...] = (
     Rule("examples-scored", "error", tasks.examples_from_scored_split),

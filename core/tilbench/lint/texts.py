@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from tilbench.data.rows import Probe, Prompt, Question, Row
 from tilbench.data.scripts import letters_of
+from tilbench.kinds.language import Language
 from tilbench.lint.finding import Fault, listed, share
-from tilbench.lint.letters import disguised, mixed, spelled, words_of
+from tilbench.lint.letters import as_read, disguised, mixed, spelled, words_of
 from tilbench.lint.subjects import DatasetSubject, texts_of
 
 __all__ = [
@@ -23,26 +24,29 @@ __all__ = [
 ]
 
 _SPACES = re.compile(r"\S  +\S")
+_RUNNING_WORDS, _RUNNING_SHARE = 3, 1 / 20
+"""Words with look-alikes, and their share, from which on a document has them."""
 _SHORT = 3
 """Letters and digits below which a text says nothing."""
 
 
-def _content(row: Row) -> tuple[object, ...]:
-    """Return all that is asked and answered, whatever the order of the options."""
+def _content(row: Row, language: Language | None) -> tuple[object, ...]:
+    """Return all that is asked and answered as it is read, whatever the order of the options."""
     if isinstance(row, Question):
-        choices = sorted(" ".join(choice.split()) for choice in row.choices)
-        return (*_asked(row), *choices, " ".join(row.choices[row.answer].split()))
-    return tuple(" ".join(text.split()) for _, text in texts_of(row))
+        return (*_asked(row, language), as_read(row.choices[row.answer], language))
+    return tuple(as_read(text, language) for _, text in texts_of(row))
 
 
-def _asked(row: Question) -> tuple[str, str]:
-    return " ".join(row.passage.split()), " ".join(row.question.split())
+def _asked(row: Question, language: Language | None) -> tuple[str, ...]:
+    """Return passage, question and options, these in any order."""
+    options = sorted(as_read(choice, language) for choice in row.choices)
+    return as_read(row.passage, language), as_read(row.question, language), *options
 
 
 def duplicates(subject: DatasetSubject) -> Iterator[Fault]:
     """Rows that are there twice count twice, and are not independent."""
     first: dict[tuple[object, ...], str] = {}
-    again = [row.id for row in subject.rows if first.setdefault(_content(row), row.id) != row.id]
+    again = [row.id for row in subject.rows if first.setdefault(_content(row, subject.language), row.id) != row.id]
     if again:
         yield Fault(
             f"{share(len(again), len(subject.rows))} rows repeat an earlier row word for word",
@@ -53,10 +57,10 @@ def duplicates(subject: DatasetSubject) -> Iterator[Fault]:
 
 def contradictions(subject: DatasetSubject) -> Iterator[Fault]:
     """The same question with the same options, and another answer."""
-    answers: defaultdict[tuple[object, ...], dict[str, str]] = defaultdict(dict)
+    answers: defaultdict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
     for question in subject.questions:
-        options = sorted(choice.strip() for choice in question.choices)
-        answers[(*_asked(question), *options)].setdefault(question.choices[question.answer].strip(), question.id)
+        answer = as_read(question.choices[question.answer], subject.language)
+        answers[_asked(question, subject.language)].setdefault(answer, question.id)
     bad = [row for ids in answers.values() if len(ids) > 1 for row in ids.values()]
     if bad:
         yield Fault(
@@ -114,25 +118,33 @@ def double_spaces(subject: DatasetSubject) -> Iterator[Fault]:
 
 
 def homoglyphs(subject: DatasetSubject) -> Iterator[Fault]:
-    """Words of questions, options and prompts in letters of two scripts, or in look-alikes of the other one.
+    """Words in letters of two scripts, or in look-alikes of the other one.
 
-    Running text is taken as it was written.
+    Running text is taken as it was written, unless a twentieth of a document's words, three at least, have them.
     """
     if subject.language is not None and subject.language.domain:
         return
-    rows = [(row, {word for _, text in texts_of(row) for word in words_of(text)}) for row in subject.rows]
-    rows = [(row, words) for row, words in rows if row.kind not in ("documents", "pairs")]
-    every = {word for _, words in rows for word in words}
-    wrong = {word for word in every if mixed(word, subject.language)} | set(disguised(every, subject.language))
-    counts = Counter(word for _, words in rows for word in words & wrong)
-    if counts:
-        bad = [row.id for row, words in rows if words & wrong]
+    rows = [
+        (row, [word for _, text in texts_of(row) for word in words_of(text)])
+        for row in subject.rows
+        if row.kind != "pairs"
+    ]
+    every = {word for row, words in rows if row.kind != "documents" for word in words}
+    wrong = {word for _, words in rows for word in set(words) if mixed(word, subject.language)}
+    wrong |= set(disguised(every, subject.language))
+    found: list[tuple[str, set[str]]] = []
+    for row, words in rows:
+        many = sum(word in wrong for word in words)
+        if many and (row.kind != "documents" or many >= max(_RUNNING_WORDS, _RUNNING_SHARE * len(words))):
+            found.append((row.id, wrong.intersection(words)))
+    if found:
+        counts = Counter(word for _, words in found for word in words)
         named = sorted(counts, key=lambda word: (-counts[word], word))
         yield Fault(
-            f"{share(len(bad), len(rows))} rows have words with look-alike letters of another script: "
+            f"{share(len(found), len(rows))} rows have words with look-alike letters of another script: "
             f"{listed([spelled(word, subject.language) for word in named])}",
             "write each word in one script: to a tokenizer these are other letters",
-            bad,
+            [row for row, _ in found],
         )
 
 
