@@ -415,8 +415,9 @@ def test_prompts_that_a_task_ends_in_a_space_or_doubles_spaces_in(
 
     whole = Prompts.context
 
-    def spaced(self: Any, *rows: Any) -> str:
-        return f"{whole(self, *rows)} "
+    def spaced(self: Any, *rows: Any) -> Any:
+        prompt = whole(self, *rows)
+        return replace(prompt, text=f"{prompt.text} ")
 
     test = exam(tmp_path / "a.jsonl", questions())
     double = found(task("a", test, settings={"instruction": "Жауапты  таңдаңыз."}))

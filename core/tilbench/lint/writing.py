@@ -116,7 +116,9 @@ def _was_utf8(word: str, own: set[str]) -> bool:
     if word.isascii():
         return False
     others = {_decoded(word, *pages) for pages in _CODE_PAGES if pages[0] == "utf-8"} - {word}
-    return any(not other.isascii() and own.issuperset(filter(str.isalpha, other.lower())) for other in others)
+    return any(
+        not other.isascii() and all(letter in own for letter in other.lower() if letter.isalpha()) for other in others
+    )
 
 
 def _cause(texts: Sequence[str], own: set[str]) -> tuple[str, str] | None:
