@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tilbench.checkpoints.generation import chat_template, end_tokens, generation_config
 from tilbench.errors import CheckpointError, Unsupported
@@ -139,5 +139,14 @@ def _card(source: Source, prefix: Prefix, options: OpenOptions) -> ModelCard:
         tokenizer=options.load_tokenizer(str(source.tokenizer)).fingerprint,
         max_length=context_length(model.config),
         lineage=lineage,
-        details={"class": type(model).__name__},
+        details=_details(source, model, options),
     )
+
+
+def _details(source: Source, model: Any, options: OpenOptions) -> dict[str, str]:
+    """Return what a record says of the libraries' part: the class, and where they read the tokenizer differently."""
+    from tilbench_huggingface.auto_tokenizer import differences, open_auto
+
+    tokenizer = open_auto(source.tokenizer, trust_remote_code=options.trust_remote_code)
+    said = differences(tokenizer, source.tokenizer)
+    return {"class": type(model).__name__, **({"tokenizer": said} if said else {})}

@@ -8,12 +8,9 @@ from typing import Any
 
 from tilbench.errors import CheckpointError, ConfigError
 from tilbench.scoring.prefix import Prefix
-from tilbench_huggingface.library import faults, quiet
+from tilbench_huggingface.auto_tokenizer import added_before, open_auto
 
 __all__ = ["read_prefix"]
-
-_PROBE = "a"
-
 
 def read_prefix(
     folder: Path, config: Mapping[str, Any], override: str = "", *, trust_remote_code: bool = False
@@ -25,17 +22,11 @@ def read_prefix(
     in lm-evaluation-harness. override: bos, eos or none; it then stands before contexts as well.
     Raises CheckpointError where the files contradict each other or do not say.
     """
-    from transformers import AutoTokenizer
-
-    with quiet(), faults(f"{folder}: its tokenizer cannot be loaded"):
-        tokenizer: Any = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=trust_remote_code
-        )
-        added = _added(tokenizer)
+    tokenizer = open_auto(folder, trust_remote_code=trust_remote_code)
     known: dict[str, int | None] = {"bos": tokenizer.bos_token_id, "eos": tokenizer.eos_token_id}
 
     def policy(token: int, contexts: bool) -> Prefix:
-        return Prefix(token, contexts, f"{tokenizer.convert_ids_to_tokens(token)} ({token})")
+        return Prefix(token, contexts, f"{_name(tokenizer, token, folder, config)} ({token})")
 
     if override == "none":
         return Prefix(None, False, "none")
@@ -47,6 +38,7 @@ def read_prefix(
             raise CheckpointError(f"{folder}: its tokenizer defines no {override} token; use --prefix none")
         return policy(token, True)
     _agree(folder, config, known["bos"])
+    added = added_before(tokenizer, folder)
     if len(added) > 1:
         raise CheckpointError(
             f"{folder}: its tokenizer puts {len(added)} tokens {added} before a text; "
@@ -63,14 +55,17 @@ def read_prefix(
     )
 
 
-def _added(tokenizer: Any) -> list[int]:
-    """Return the ids that the tokenizer itself puts before a text."""
-    bare = tokenizer(_PROBE, add_special_tokens=False)["input_ids"]
-    full = tokenizer(_PROBE, add_special_tokens=True)["input_ids"]
-    for start in range(len(full) - len(bare) + 1):
-        if full[start : start + len(bare)] == bare:
-            return [int(token) for token in full[:start]]
-    return []
+def _name(tokenizer: Any, token: int, folder: Path, config: Mapping[str, Any]) -> str:
+    """Return the text of a special token. Raises CheckpointError for an id that tokenizer or model does not have."""
+    name = tokenizer.convert_ids_to_tokens(token) if 0 <= token < len(tokenizer) else None
+    size = config.get("vocab_size", (config.get("text_config") or {}).get("vocab_size"))
+    if name is None or (isinstance(size, int) and token >= size):
+        there = f"its vocabulary has {len(tokenizer):,}" if name is None else f"the model's embedding has {size:,} rows"
+        raise CheckpointError(
+            f"{folder}: its tokenizer puts id {token} before a text, and {there}; correct the post_processor of "
+            "tokenizer.json, or choose with --prefix bos, eos or none"
+        )
+    return str(name)
 
 
 def _agree(folder: Path, config: Mapping[str, Any], bos: int | None) -> None:

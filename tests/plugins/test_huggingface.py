@@ -740,3 +740,44 @@ def test_memory_is_bounded_for_a_large_vocabulary(tmp_path: Path) -> None:
     tokens, extra = map(int, done.stdout.split())
     assert tokens > 1900
     assert extra < 256 * 1024, f"{extra / 1024:.0f} MiB more than the weights"
+
+
+KAZAKH = "мектеп үлкен кітап көп бала оқиды"
+
+
+def kazakh_tokenizer(folder: Path, bos: int = 0, **config: Any) -> int:
+    """Save a BPE of Kazakh letters alone, without an unknown token, that puts a token before every text."""
+    fast = Fast(models.BPE())
+    fast.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
+    fast.train_from_iterator(
+        [KAZAKH], trainers.BpeTrainer(vocab_size=60, special_tokens=["<s>", "</s>"], show_progress=False)
+    )
+    fast.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", bos)])
+    PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=fast, bos_token="<s>", eos_token="</s>"
+    ).save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **config}))
+    return fast.get_vocab_size()
+
+
+def test_a_token_before_texts_is_seen_whatever_the_vocabulary(tmp_path: Path) -> None:
+    make_model(tmp_path, "llama", kazakh_tokenizer(tmp_path))
+    assert HuggingFace().load(str(tmp_path)).encode("a") == []
+    assert HuggingFaceLoader().card(str(tmp_path), options()).prefix == "<s> (0)"
+
+
+def test_a_token_before_texts_that_no_vocabulary_has_is_one_line(tmp_path: Path) -> None:
+    make_model(tmp_path, "llama", kazakh_tokenizer(tmp_path, bos=999))
+    with pytest.raises(CheckpointError, match=r"puts id 999 before a text, and its vocabulary has \d+; .*--prefix"):
+        HuggingFaceLoader().card(str(tmp_path), options())
+    assert HuggingFaceLoader().card(str(tmp_path), options(prefix="bos")).prefix == "<s> (0)"
+
+
+def test_a_record_says_where_transformers_reads_a_tokenizer_differently(tmp_path: Path) -> None:
+    make(tmp_path, "llama")
+    assert "tokenizer" not in HuggingFaceLoader().card(str(tmp_path), options()).details
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_class": "Qwen2Tokenizer"}))
+    said = HuggingFaceLoader().card(str(tmp_path), options()).details["tokenizer"]
+    assert "(Qwen2Tokenizer) replaces the normalizer and the pre_tokenizer of tokenizer.json" in said
