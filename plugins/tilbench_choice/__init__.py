@@ -1,4 +1,4 @@
-"""Metrics of choosing between texts: multiple-choice questions and minimal pairs."""
+"""Metrics of choosing between texts: multiple-choice questions, minimal pairs, labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tilbench.hookspecs import Register
 
 @hookimpl
 def register_metrics(register: Register) -> None:
-    """Accuracy on multiple-choice questions, by letter or by text, and on pairs of sentences."""
+    """Accuracy on multiple-choice questions and on pairs of sentences; accuracy and F1 of labels."""
     register(
         "choice",
         "tilbench_choice.choice:Choice",
@@ -18,4 +18,9 @@ def register_metrics(register: Register) -> None:
         "minimal_pairs",
         "tilbench_choice.minimal_pairs:MinimalPairs",
         summary="how often the good one of two sentences is likelier",
+    )
+    register(
+        "classification",
+        "tilbench_choice.classification:Classification",
+        summary="macro F1 and accuracy of labels, by the likeliest label word",
     )

@@ -44,6 +44,7 @@ SETTINGS: Mapping[tuple[str, str], Mapping[str, Any]] = {
             "config": {**_LLAMA, "intermediate_size": 48},
         }
     },
+    ("metrics", "classification"): {"settings": {"labels": {"even": "жұп", "odd": "тақ"}}},
     # documented: the morpheme mark is an instruction; white space is lost
 }
 
