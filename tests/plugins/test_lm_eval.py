@@ -224,7 +224,7 @@ def test_examples_are_those_of_the_harness(
 
 
 def test_requests_say_what_the_harness_put_before_a_question(host: Host, tmp_path: Path) -> None:
-    bound = bind(host, tmp_path, "capitals-5shot")
+    bound = bind(host, tmp_path, {"task": "capitals", "shots": 5})
     (row, *_) = bound.rows.rows
     asked = [each for each in bound.metric.requests(row) if isinstance(each, Continuation) and each.context]
     for each in asked:

@@ -9,6 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tilbench.errors import TilbenchError
+from tilbench.results.reading import reading_notes
+from tilbench.run.models import ModelSource
 from tilbench.run.plan import PlannedTask
 from tilbench.run.suite import SuiteRun
 
@@ -21,12 +24,43 @@ _NAME = "DATASET"
 
 
 def describe(run: SuiteRun) -> dict[str, Any]:
-    """Return the plan as plain data."""
+    """Return the plan as plain data. Cards and tokenizers of the models are opened, and no weights.
+
+    reading: of each model, the tasks of which it will not read everything as it is, with what it will not. failed: why
+    a model cannot be run, or a task of it.
+    """
+    reading: dict[str, dict[str, Any]] = {}
+    failed: dict[str, str] = {}
+    for source in run.sources:
+        try:
+            reading[source.name] = _reading(source, run)
+        except TilbenchError as error:
+            failed[source.name] = str(error)
     return {
         "suite": run.suite.name,
         "models": [source.name for source in run.sources],
         "tasks": [_task(task) for task in run.tasks],
+        "reading": reading,
+        "failed": failed,
         "out": str(run.out),
+    }
+
+
+def _reading(source: ModelSource, run: SuiteRun) -> dict[str, Any]:
+    """Return what a model will not read of each task; nothing for one that is still to be trained."""
+    if source.on_demand:
+        return {}
+    source.check(run.options)
+    if (reader := source.reader(run.options)) is None:
+        return {}
+    from tilbench.run.fit import foresee, refuse_truncation
+
+    found = [(task, foresee(reader, task)) for task in run.tasks if not task.missing]
+    refuse_truncation(source.name, reader.length, found)
+    return {
+        task.used.name: {**reading.model_dump(exclude_defaults=True), "said": said}
+        for task, reading in found
+        if reading and (said := reading_notes(reading))
     }
 
 
@@ -62,6 +96,16 @@ def _missing(tasks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"not run: {', '.join(task['task'] for task in those)}: {said.pop() if len(said) == 1 else reason}"
 
 
+def _not_read(reading: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for each thing that a model will not read, with the tasks that it is of."""
+    for model, tasks in reading.items():
+        groups: dict[str, list[str]] = {}
+        for task, found in tasks.items():
+            for said in found["said"]:
+                groups.setdefault(said, []).append(task)
+        yield from (f"{model}, {', '.join(where)}: {said}" for said, where in groups.items())
+
+
 def print_plan(plan: dict[str, Any], console: Console) -> None:
     """Print the plan for people."""
     table = Table(title=f"{plan['suite']}: what would run", title_justify="left")
@@ -89,4 +133,8 @@ def print_plan(plan: dict[str, Any], console: Console) -> None:
                         f"{field}: {text[:_SHOWN]!r}{more}" if field == "continuation" else f"{text[:_SHOWN]}{more}"
                     )
     console.print(f"models: {', '.join(plan['models'])}")
+    for line in _not_read(plan["reading"]):
+        console.print(line)
+    for model, why in plan["failed"].items():
+        console.print(f"cannot be run: {why if why.startswith(model) else f'{model}: {why}'}")
     console.print("nothing was computed")

@@ -86,6 +86,8 @@ def run(
 
         described = describe(planned)
         print_json(described) if as_json else print_plan(described, console())
+        if described["failed"]:
+            click.get_current_context().exit(1)
         return
     from tilbench.cli.progress import RunProgress
 

@@ -37,6 +37,8 @@ class Task(Schema):
     """Solved examples shown before each question."""
     examples: str | Dataset | None = None
     """Where the solved examples come from; never the dataset that is scored."""
+    truncation: Literal["allow", "error"] = "allow"
+    """Prompts that do not fit a model lose examples, then text, and the record says how many. error: the run stops."""
     version: int = Field(default=1, ge=1)
     """Raised when the task changes, so that old and new results do not mix."""
     summary: str = ""

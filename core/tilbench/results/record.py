@@ -74,6 +74,8 @@ class TaskUsed(Schema):
     shots: int = 0
     examples: str = ""
     """Digest of the example rows."""
+    truncation: Literal["allow", "error"] = "allow"
+    """error: no row may lose examples, text or room for its answer."""
     seed: int
     machine: str = ""
     """Processor, threads and precision, where answers depend on them, as timings do; such a task is another on another

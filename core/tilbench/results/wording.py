@@ -69,6 +69,7 @@ def _facts(task: TaskUsed) -> dict[str, object]:
         "rows before the limit": data.total,
         "shots": task.shots,
         "example rows": task.examples[:12],
+        "truncation": task.truncation,
         "seed": task.seed,
         "machine": task.machine,
         **{f"setting {name}": value for name, value in sorted(task.settings.items())},

@@ -88,6 +88,8 @@ def run_model(
     known = dict(journal.known(card.fingerprint, wanted))
     missing = [request for request in wanted if request not in known]
     timing = _Timing()
+    if strict := [task for task in open_tasks if task.used.truncation == "error"]:
+        _refuse_truncation(source, card, strict, options)
     model = source.open(options) if missing else None  # before anything is written: its files may not fit together
     for blank in blanks:
         store.write(blank, [])
@@ -102,6 +104,16 @@ def run_model(
     share.made = len(open_tasks) + len(blanks)
     share.scored = len(missing)
     return share
+
+
+def _refuse_truncation(
+    source: ModelSource, card: ModelCard, tasks: Sequence[PlannedTask], options: OpenOptions
+) -> None:
+    """Raise DataError where rows do not fit whose task asks for an error then; no weight is loaded for this."""
+    if reader := source.reader(options):
+        from tilbench.run.fit import foresee, refuse_truncation
+
+        refuse_truncation(card.name, reader.length, [(task, foresee(reader, task)) for task in tasks])
 
 
 def _ask(

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tilbench.checkpoints.folder import find_checkpoint, is_checkpoint, is_run
 from tilbench.config.references import SpecReference, is_path, parse_spec, split_step
@@ -18,6 +19,9 @@ from tilbench.kinds.language_model import LanguageModel, Loader, ModelCard, Open
 from tilbench.registry import Registry
 from tilbench.run.checkpoint_loader import CheckpointLoader
 from tilbench.run.specs import load_spec
+
+if TYPE_CHECKING:
+    from tilbench.scoring.reader import Reader
 
 __all__ = ["ModelSource", "Train", "Untrained", "find_model", "run_folder"]
 
@@ -46,9 +50,20 @@ class ModelSource:
         """Open the model."""
         return self.loader.open(self.reference, options)
 
+    @property
+    def on_demand(self) -> bool:
+        """Whether the model is trained when it is first asked for, so that nothing is known of it before."""
+        return isinstance(self.loader, TrainedOnDemand)
+
+    def reader(self, options: OpenOptions) -> Reader | None:
+        """Return how the model reads text, without its weights; None where it reads no tokens."""
+        make = getattr(self.loader, "reader", None)
+        reader: Reader | None = make(self.reference, options) if make else None
+        return reader
+
     def check(self, options: OpenOptions) -> None:
         """Raise now what describing the model would raise later; one that is still to be trained is left alone."""
-        if not isinstance(self.loader, TrainedOnDemand):
+        if not self.on_demand:
             with contextlib.suppress(MissingDataset):  # its tasks will read "not run"
                 self.card(options)
 
@@ -126,6 +141,10 @@ class TrainedOnDemand:
     def open(self, reference: str, options: OpenOptions) -> LanguageModel:
         """Open the checkpoint."""
         return self._checkpoints.open(self._found(), options)
+
+    def reader(self, reference: str, options: OpenOptions) -> Reader:
+        """Return how the checkpoint reads text."""
+        return self._checkpoints.reader(self._found(), options)
 
     def _found(self) -> str:
         return str(find_checkpoint(self._folder, self._asked.step))

@@ -206,6 +206,8 @@ def _used(
     }
     if deciding:  # a metric without such inputs keeps the fingerprints of its records
         decisive["deciding"] = deciding
+    if task.truncation != "allow":
+        decisive["truncation"] = task.truncation
     return TaskUsed(
         suite=suite.name,
         suite_version=suite.version,
@@ -218,6 +220,7 @@ def _used(
         settings=decisive["settings"],
         shots=task.shots,
         examples=decisive["examples"],
+        truncation=task.truncation,
         seed=suite.seed,
         dataset=dataset,
         fingerprint=hashlib.sha256(json.dumps(decisive, sort_keys=True, ensure_ascii=False).encode()).hexdigest(),

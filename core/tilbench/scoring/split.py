@@ -51,15 +51,13 @@ class Split:
     """The ids of a question, without a prefix: contexts and targets, one of each for a continuation.
 
     The contexts are ids of one text, and as many; only a tokenizer without pre-tokenizer may give that text other ids
-    where something else follows. apart: the targets were encoded alone. losses: lost bytes of target and context, of a
-    conversation.
+    where something else follows. losses: lost bytes of target and context, of a conversation.
     """
 
     text: str
     scored: Sequence[str]
     contexts: Sequence[Ids]
     targets: Sequence[Ids]
-    apart: bool = False
     losses: tuple[int, int] | None = None
 
     @property
@@ -82,8 +80,6 @@ class Split:
         text, context, targets = self.scored[place], self.contexts[place], self.targets[place]
         if self.losses is not None:
             return self.losses[0]
-        if self.apart:
-            return lost_bytes(tokenizer, text, targets)
         return lost_after(tokenizer, text, context + targets, len(context))
 
     def lost_context(self, tokenizer: Tokenizer) -> int:
@@ -120,7 +116,7 @@ def split_texts(tokenizer: Tokenizer, text: str, scored: Sequence[str], ids: Map
     ):
         return Split(text, scored, contexts, [whole[size:] for whole in wholes])
     targets = [_alone(tokenizer, before, *pair) for pair in zip(scored, wholes, strict=True)]
-    return Split(text, scored, [before] * len(scored), targets, apart=True)
+    return Split(text, scored, [before] * len(scored), targets)
 
 
 def _alone(tokenizer: Tokenizer, before: Ids, text: str, whole: Ids) -> Ids:
