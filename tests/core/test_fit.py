@@ -51,7 +51,8 @@ def save(folder: Path, fast: Fast, *, length: int = LENGTH, bos: bool = True, en
     model: Any = LlamaForCausalLM(
         config(vocab_size=fast.get_vocab_size(), **sizes, max_position_embeddings=length, **tokens)
     )
-    model.generation_config = GenerationConfig(bos_token_id=0, eos_token_id=ends)
+    generation: Any = GenerationConfig
+    model.generation_config = generation(bos_token_id=0, eos_token_id=ends)
     model.save_pretrained(folder)
     return folder
 
