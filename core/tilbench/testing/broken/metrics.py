@@ -72,6 +72,27 @@ class NotInInterval(ToyMetric):
         return {name: replace(value, low=value.value + 1, high=value.value + 2) for name, value in values.items()}
 
 
+class OfOthers(ToyMetric):
+    """Says that its value is a ratio of numbers that no item has."""
+
+    def aggregate(self, scores: Sequence[ItemScore]) -> Mapping[str, Value]:
+        """Return a value that no two models could be paired by."""
+        values = super().aggregate(scores)
+        return {name: replace(value, of=("bits", "documents")) for name, value in values.items()}
+
+
+class OfSums(ToyMetric):
+    """Says that its value is a mean, and returns twice as much."""
+
+    def aggregate(self, scores: Sequence[ItemScore]) -> Mapping[str, Value]:
+        """Return what is not the ratio that it is said to be."""
+        values = super().aggregate(scores)
+        return {
+            name: replace(value, value=2 * value.value, high=None, low=None, of=("bits", ""))
+            for name, value in values.items()
+        }
+
+
 class NotANumber(ToyMetric):
     """Divides nothing by nothing."""
 
@@ -98,6 +119,8 @@ METRICS: Mapping[str, tuple[Any, set[str]]] = {
     "state in aggregate": (Remembers, {"item_scores_suffice"}),
     "no headline": (NoHeadline, {"headline_is_a_value"}),
     "outside its interval": (NotInInterval, {"values_are_sound"}),
+    "of numbers that items lack": (OfOthers, {"values_are_what_they_say_they_are_of"}),
+    "not the ratio it names": (OfSums, {"values_are_what_they_say_they_are_of"}),
     "not a number": (NotANumber, {"values_are_sound"}),
     "open settings": (OpenSettings, {"interface"}),
 }

@@ -1,0 +1,84 @@
+"""The mean of a value over tasks: its weights, its standard error and its interval, by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import scipy.stats
+
+from tilbench.results.macro import macro_items, macro_score
+from tilbench.results.record import Score
+from tilbench.results.statistics import mean_interval, proportion_interval
+from tilbench.results.store import Items
+from tilbench.testing.records import record
+
+
+def parts(*scores: Score) -> Items:
+    return macro_items([record(task=f"t{place}", value=score) for place, score in enumerate(scores)], "bpb")
+
+
+def mean_of(values: list[float], unit: str = "bits/byte") -> Score:
+    names = [str(place) for place in range(len(values))]
+    interval = (proportion_interval if unit == "fraction" else mean_interval)(values, names)
+    assert interval is not None
+    mean = sum(values) / len(values)
+    return Score(
+        value=mean,
+        n=len(values),
+        unit=unit,
+        direction="lower",
+        stderr=interval.stderr,
+        low=interval.low,
+        high=interval.high,
+    )
+
+
+ONE, TWO = [1.0, 1.5, 1.2, 1.9, 1.4], [2.0, 2.2, 2.9, 2.1, 2.5, 2.3, 2.6, 2.8]
+
+
+def test_every_task_counts_once_with_welchs_interval() -> None:
+    """The mean of two means is half their sum, whose interval is Welch's (scipy, on one sample turned round)."""
+    found = macro_score(parts(mean_of(ONE), mean_of(TWO)), "bits/byte", "lower")
+    welch = scipy.stats.ttest_ind(ONE, [-each for each in TWO], equal_var=False)
+    bounds = welch.confidence_interval(0.95)
+    assert found.value == pytest.approx((sum(ONE) / 5 + sum(TWO) / 8) / 2)
+    assert (found.low, found.high) == pytest.approx((bounds.low / 2, bounds.high / 2))
+    assert found.stderr == pytest.approx(math.hypot(scipy.stats.sem(ONE), scipy.stats.sem(TWO)) / 2)
+    assert (found.n, found.unit, found.direction) == (13, "bits/byte", "lower")
+
+
+def test_by_rows_a_task_counts_as_often_as_it_has_rows() -> None:
+    found = macro_score(parts(mean_of(ONE), mean_of(TWO)), "bits/byte", "lower", "row")
+    assert found.value == pytest.approx((sum(ONE) + sum(TWO)) / 13)
+    error = math.hypot(5 / 13 * float(scipy.stats.sem(ONE)), 8 / 13 * float(scipy.stats.sem(TWO)))
+    assert found.stderr == pytest.approx(error)
+
+
+def test_one_task_keeps_its_interval() -> None:
+    alone = mean_of(ONE)
+    found = macro_score(parts(alone), "bits/byte", "lower")
+    assert (found.value, found.low, found.high, found.stderr) == pytest.approx(
+        (alone.value, alone.low, alone.high, alone.stderr)
+    )
+
+
+def test_a_task_with_every_answer_right_still_adds_doubt() -> None:
+    """Its standard error is 0, and its interval is not."""
+    right, half = mean_of([1.0] * 20, "fraction"), mean_of([1.0, 0.0] * 10, "fraction")
+    assert right.stderr == 0
+    found = macro_score(parts(right, half), "fraction", "higher")
+    certain = macro_score(parts(right.model_copy(update={"low": 1.0}), half), "fraction", "higher")
+    assert found.low is not None
+    assert found.high is not None
+    assert certain.low is not None
+    assert found.low < certain.low
+    assert found.high <= 1
+
+
+def test_no_interval_where_a_task_has_none() -> None:
+    found = macro_score(
+        parts(mean_of(ONE), Score(value=2, n=1, unit="bits/byte", direction="lower")), "bits/byte", "lower"
+    )
+    assert (found.stderr, found.low, found.high) == (None, None, None)
+    assert found.value == pytest.approx((1.4 + 2) / 2)
