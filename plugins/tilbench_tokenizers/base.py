@@ -48,6 +48,8 @@ class BaseTokenizer(ABC):
     fallback_ids: frozenset[int] = frozenset()
     """Ids that stand for one byte of a character which no token covered."""
     unknown_ids: frozenset[int] = frozenset()
+    pre_tokenizer: str = "not stated"
+    """How a text is split before tokens are formed, in words: it bounds what a token can be."""
 
     @abstractmethod
     def _encode_batch(self, texts: Sequence[str]) -> list[list[int]]:

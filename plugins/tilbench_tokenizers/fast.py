@@ -13,6 +13,7 @@ from tokenizers import Tokenizer as RustTokenizer
 from tilbench.errors import CheckpointError
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench_tokenizers.base import BaseTokenizer, digest, read_json
+from tilbench_tokenizers.splitting import described
 
 __all__ = ["ROLES", "FastTokenizer", "byte_alphabet", "read_content"]
 
@@ -69,6 +70,7 @@ class FastTokenizer(BaseTokenizer):
         self.special = SpecialTokens(**{role: self._id(role, ids) for role in ROLES}, named=named)
         self.unknown_ids = _unknown_ids(content["model"], ids)
         self.fallback_ids = _fallback_ids(content, vocabulary) - {int(token["id"]) for token in added}
+        self.pre_tokenizer = described(content.get("pre_tokenizer"))
         decisive = {key: content.get(key) for key in _DECISIVE}
         self.fingerprint = digest([decisive, {role: getattr(self.special, role) for role in ROLES}])
 

@@ -54,6 +54,7 @@ class TekkenTokenizer(BaseTokenizer):
         ids = {role: tekken.get_special_token(n) for role, n in names.items() if not defined or n in defined}
         self.special = SpecialTokens(ids.get("bos"), ids.get("eos"), ids.get("pad"), ids.get("unk"))
         self.fallback_ids = frozenset(self._offset + rank for rank in self._pairs.high_bytes)
+        self.pre_tokenizer = f"pattern {self._pattern!r}"
         self._names = [str(tekken.id_to_piece(number)) for number in range(self._offset)]
         self.fingerprint = digest(["tekken", hashlib.sha256(self._data).hexdigest()])
 

@@ -41,6 +41,7 @@ class PieceTokenizer(BaseTokenizer):
         self.unknown_ids = frozenset(i for i in ids if processor.is_unknown(i))
         self.fallback_ids = frozenset(i for i in ids if processor.is_byte(i))
         self._hidden = self.unknown_ids | {i for i in ids if processor.is_control(i)}
+        self.pre_tokenizer = "SentencePiece's own rules"
         self.fingerprint = digest(["sentencepiece", hashlib.sha256(data).hexdigest()])
 
     def _encode_batch(self, texts: Sequence[str]) -> list[list[int]]:

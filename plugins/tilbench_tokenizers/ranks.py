@@ -69,6 +69,7 @@ class TiktokenTokenizer(BaseTokenizer):
         self.size = max(top, *special.values()) + 1
         self.special = SpecialTokens(eos=special["<|endoftext|>"])
         self.fallback_ids = self._pairs.high_bytes
+        self.pre_tokenizer = f"pattern of {self.scheme}"
         self.fingerprint = digest([hashlib.sha256(data).hexdigest(), chosen.pattern, special])
 
     def _encode_batch(self, texts: Sequence[str]) -> list[list[int]]:

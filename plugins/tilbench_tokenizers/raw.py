@@ -21,6 +21,7 @@ class ByteTokenizer(BaseTokenizer):
     special = SpecialTokens(bos=257, eos=258, pad=256)
     # every byte of a longer character is used because no token covers that character
     fallback_ids = frozenset(range(0x80, 0x100))
+    pre_tokenizer = "none"
 
     def __init__(self) -> None:
         self.fingerprint = digest(["utf-8 bytes", self.size])

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
@@ -20,6 +20,7 @@ from tilbench.errors import ConfigError, Unsupported
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench_tokenizers.base import checked, saved_marker, verified
 from tilbench_tokenizers.fast import ROLES, FastTokenizer, byte_alphabet, read_content
+from tilbench_tokenizers.splitting import PATTERNS, byte_level, checked_pattern
 from tilbench_tokenizers.spool import twice
 from tilbench_tokenizers.unigram import train_pieces
 
@@ -30,7 +31,7 @@ MORPHEME_MARK = "\x1f"
 
 
 class TrainingOptions(BaseModel):
-    """Options of byte-level BPE, and the start of everyone else's."""
+    """Options that every family has."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,7 +47,15 @@ class TrainingOptions(BaseModel):
         return [self.pad, self.bos, self.eos, *self.special_tokens]
 
 
-class UnigramOptions(TrainingOptions):
+class ByteLevelOptions(TrainingOptions):
+    """Options of byte-level BPE, and the start of unigram's and Til's."""
+
+    pattern: Annotated[str, AfterValidator(checked_pattern)] = Field(
+        default="gpt2", min_length=1, description="how texts are split: gpt2, words, or a regular expression"
+    )
+
+
+class UnigramOptions(ByteLevelOptions):
     """Options of the unigram model."""
 
     min_frequency: int = Field(default=1, ge=1, description="how often a pre-token must occur to be trained on")
@@ -67,7 +76,7 @@ class WordPieceOptions(TrainingOptions):
         return [self.pad, self.unk, self.bos, self.eos, *self.special_tokens]
 
 
-class TilOptions(TrainingOptions):
+class TilOptions(ByteLevelOptions):
     """Options of Til: the published layout at full size, the same ids with fewer reserved slots below it."""
 
     vocab_size: int = Field(default=131_072, gt=0)
@@ -104,7 +113,7 @@ class TrainedFamily(ABC):
     """What else helps where vocab_size is too small."""
 
     @abstractmethod
-    def pre_tokenizer(self) -> pre_tokenizers.PreTokenizer:
+    def pre_tokenizer(self, options: Any) -> pre_tokenizers.PreTokenizer:
         """Return what splits a text into the stretches that tokens do not cross."""
 
     @abstractmethod
@@ -125,7 +134,7 @@ class TrainedFamily(ABC):
     def train(self, texts: Iterable[str], options: Mapping[str, Any]) -> Tokenizer:
         """Train on `texts`, read once. Raises ConfigError for bad options, Unsupported without text."""
         settings = checked(self.Options, options)
-        self._check_names(settings.layout())
+        self._check_names(settings)
         seen = _Seen(texts)
         tokenizer = self.fit(seen, settings)
         if not seen.characters:
@@ -136,14 +145,18 @@ class TrainedFamily(ABC):
         names = {role: getattr(settings, role, None) for role in ROLES}
         return FastTokenizer(self.name, content, names)
 
-    def _check_names(self, names: Sequence[str]) -> None:
-        splitter = self.pre_tokenizer()
-        for name, count in Counter(names).items():
+    def _check_names(self, options: TrainingOptions) -> None:
+        splitter = self.pre_tokenizer(options)
+        for name, count in Counter(options.layout()).items():
             if count > 1:
                 raise ConfigError(f"special token {name!r} is named {count} times; give each its own spelling")
             if len(splitter.pre_tokenize_str(name)) < 2:
                 # a text could then spell it in one piece, and the model would return the special id
-                raise ConfigError(f"special token {name!r} could be an ordinary word; write it like '<{name}>'")
+                pattern = getattr(options, "pattern", "")
+                raise ConfigError(
+                    f"special token {name!r} could be an ordinary word; write it like '<{name}>'"
+                    + ("" if pattern in ("", *PATTERNS) else f", or split letters from signs in pattern {pattern!r}")
+                )
 
     def _room(self, options: TrainingOptions, alphabet: int) -> int:
         """Return the entries left for learned pieces; raise ConfigError where not even the alphabet fits."""
@@ -160,16 +173,17 @@ class ByteLevelBPE(TrainedFamily):
     """Byte-level BPE with all 256 bytes in its alphabet (GPT-2's scheme): any text round-trips."""
 
     name: ClassVar[str] = "bpe"
+    Options: ClassVar[type[Any]] = ByteLevelOptions
 
-    def pre_tokenizer(self) -> pre_tokenizers.PreTokenizer:
-        """Split as GPT-2 does, the space in front of a word kept with it."""
-        return pre_tokenizers.ByteLevel(add_prefix_space=False)
+    def pre_tokenizer(self, options: ByteLevelOptions) -> pre_tokenizers.PreTokenizer:
+        """Split by the options' pattern."""
+        return byte_level(options.pattern)
 
-    def fit(self, texts: Iterable[str], options: TrainingOptions) -> RustTokenizer:
+    def fit(self, texts: Iterable[str], options: Any) -> RustTokenizer:
         """Learn merges from pair counts."""
         self._room(options, 0x100)
         tokenizer = RustTokenizer(models.BPE())
-        tokenizer.pre_tokenizer = self.pre_tokenizer()
+        tokenizer.pre_tokenizer = self.pre_tokenizer(options)
         tokenizer.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
             vocab_size=options.vocab_size,
@@ -193,12 +207,12 @@ class Til(ByteLevelBPE):
     Options: ClassVar[type[Any]] = TilOptions
     smaller: ClassVar[str] = ", or lower 'reserved'"
 
-    def pre_tokenizer(self) -> pre_tokenizers.PreTokenizer:
-        """Split at the morpheme mark, then every digit alone, then as GPT-2 does."""
+    def pre_tokenizer(self, options: Any) -> pre_tokenizers.PreTokenizer:
+        """Split at the morpheme mark, then every digit alone, then by the options' pattern."""
         steps = [
             pre_tokenizers.Split(MORPHEME_MARK, behavior="removed"),
             pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
+            byte_level(options.pattern),
         ]
         return pre_tokenizers.Sequence(steps)
 
@@ -209,14 +223,14 @@ class Unigram(TrainedFamily):
     name: ClassVar[str] = "unigram"
     Options: ClassVar[type[Any]] = UnigramOptions
 
-    def pre_tokenizer(self) -> pre_tokenizers.PreTokenizer:
-        """Split as GPT-2 does, the space in front of a word kept with it."""
-        return pre_tokenizers.ByteLevel(add_prefix_space=False)
+    def pre_tokenizer(self, options: ByteLevelOptions) -> pre_tokenizers.PreTokenizer:
+        """Split by the options' pattern."""
+        return byte_level(options.pattern)
 
-    def fit(self, texts: Iterable[str], options: TrainingOptions) -> RustTokenizer:
+    def fit(self, texts: Iterable[str], options: Any) -> RustTokenizer:
         """Learn pieces by expectation maximisation and pruning."""
         room = self._room(options, 0x100)
-        splitter = self.pre_tokenizer()
+        splitter = self.pre_tokenizer(options)
         counts = Counter(word for text in texts for word, _ in splitter.pre_tokenize_str(text))
         kept = {word: count for word, count in counts.items() if count >= options.min_frequency}
         special = [(name, 0.0) for name in options.layout()]
@@ -234,14 +248,14 @@ class WordPiece(TrainedFamily):
     Options: ClassVar[type[Any]] = WordPieceOptions
     smaller: ClassVar[str] = ", or lower 'alphabet'"
 
-    def pre_tokenizer(self) -> pre_tokenizers.PreTokenizer:
+    def pre_tokenizer(self, options: Any) -> pre_tokenizers.PreTokenizer:
         """Split at white space and around punctuation."""
         return pre_tokenizers.BertPreTokenizer()
 
     def fit(self, texts: Iterable[str], options: WordPieceOptions) -> RustTokenizer:
         """Learn merges from pair counts, over characters and continuing characters."""
         tokenizer = RustTokenizer(models.WordPiece(unk_token=options.unk, continuing_subword_prefix=options.prefix))
-        tokenizer.pre_tokenizer = self.pre_tokenizer()
+        tokenizer.pre_tokenizer = self.pre_tokenizer(options)
         tokenizer.decoder = decoders.WordPiece(prefix=options.prefix, cleanup=False)
         with twice(texts) as spooled:
             counts = Counter[str]()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tilbench.errors import ConfigError
 from tilbench.run.tokenizer_report import report_on
-from tilbench_tokenizers.trained import Unigram
+from tilbench_tokenizers.trained import ByteLevelBPE, Til, TrainedFamily, Unigram, WordPiece
 
 
 @pytest.mark.parametrize(
@@ -27,6 +30,71 @@ def test_long_runs_do_not_slow_unigram_training() -> None:
     tokenizer = Unigram().train(rules * 3, {"vocab_size": 600})
     assert time.perf_counter() - started < 10
     assert [tokenizer.decode(ids) for ids in tokenizer.encode_batch(rules)] == rules
+
+
+APOSTROPHES = "Bugün Ankara'da İzmir'den Van'dan Bursa’ya, Oʻzbekistonda oʻquvchi sanʼati. "
+
+
+@pytest.mark.parametrize("family", [ByteLevelBPE, Unigram, Til])
+def test_a_pattern_keeps_apostrophes_inside_words(family: type[TrainedFamily]) -> None:
+    texts = [APOSTROPHES] * 30
+    usual = family().train(texts, {"vocab_size": 700})
+    words = family().train(texts, {"vocab_size": 700, "pattern": "words"})
+    for word in ("Ankara'da", "İzmir'den", "Bursa’ya", "Oʻzbekistonda", "oʻquvchi", "sanʼati"):
+        assert len(words.encode(f" {word}")) == 1, word
+    assert len(usual.encode(" Ankara'da")) == 3
+    assert words.fingerprint != usual.fingerprint
+
+
+@pytest.mark.parametrize("pattern", ["words", r"\p{L}+", "x*"])
+@pytest.mark.parametrize("family", [ByteLevelBPE, Unigram, Til])
+def test_whatever_the_pattern_texts_come_back(family: type[TrainedFamily], pattern: str, tmp_path: Path) -> None:
+    text = APOSTROPHES + "x  xx\n\t3,14 😀 ' '' a' 'b ﷺ"
+    tokenizer = family().train([text] * 3, {"vocab_size": 600, "pattern": pattern})
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    tokenizer.save(tmp_path)
+    loaded = family().load(str(tmp_path))
+    assert (loaded.encode(text), loaded.fingerprint) == (tokenizer.encode(text), tokenizer.fingerprint)
+
+
+def test_the_named_gpt2_pattern_is_the_default() -> None:
+    trained = [
+        ByteLevelBPE().train([APOSTROPHES] * 9, {"vocab_size": 400, **more}) for more in ({}, {"pattern": "gpt2"})
+    ]
+    assert trained[0].fingerprint == trained[1].fingerprint
+
+
+def test_a_pattern_that_is_none_is_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"'\(\[' is no regular expression .* nor one of gpt2, words") as raised:
+        ByteLevelBPE().train(["a"], {"pattern": "(["})
+    assert "\n" not in str(raised.value)
+    with pytest.raises(ConfigError, match=r"'<pad>' could be .* split letters from signs in pattern '\\\\S\+'"):
+        ByteLevelBPE().train(["a"], {"pattern": r"\S+"})
+    with pytest.raises(ConfigError, match="pattern"):
+        WordPiece().train(["a"], {"pattern": "words"})
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "says"),
+    [
+        (ByteLevelBPE, {}, "GPT-2's pattern"),
+        (ByteLevelBPE, {"pattern": "words"}, "pattern words"),
+        (Unigram, {"pattern": r"\p{L}+"}, r"pattern '\\p{L}+'"),
+        (Til, {}, r"pattern '\x1f', Digits, GPT-2's pattern"),
+        (WordPiece, {}, "BertPreTokenizer"),
+    ],
+)
+def test_a_report_names_what_splits_texts(family: type[TrainedFamily], options: dict[str, str], says: str) -> None:
+    tokenizer = family().train([APOSTROPHES] * 9, {"vocab_size": 500, **options})
+    assert report_on(tokenizer, [APOSTROPHES]).pre_tokenizer == says
+
+
+def test_a_report_names_the_splitting_of_every_kind_of_reference(tilbench: Callable[..., Any], tmp_path: Path) -> None:
+    ByteLevelBPE().train([APOSTROPHES] * 9, {"vocab_size": 400, "pattern": "words"}).save(tmp_path)
+    told = tilbench("tokenizer", "report", tmp_path, "bytes", "mistral:v3", "--dataset", "text/tr/heldout").out
+    assert f"{tmp_path} splits texts by: pattern words" in told.replace("\n", "")
+    assert "bytes splits texts by: none" in told
+    assert "mistral:v3 splits texts by: SentencePiece's own rules" in told
 
 
 @pytest.mark.slow

@@ -182,6 +182,8 @@ def _print(rows: Sequence[dict[str, Any]], ratios: Sequence[dict[str, Any]]) -> 
         cells = {title: row[field] for title, field in shown.items()}
         table.add_row(*(_cell(value, share=title in shares) for title, value in cells.items()))
     console().print(table)
+    for name, splits in {row["tokenizer"]: row["pre_tokenizer"] for row in rows}.items():
+        console().print(f"{name} splits texts by: {splits}", markup=False, highlight=False)
     for ratio in ratios:
         console().print(
             f"parity of {ratio['tokenizer']} on {ratio['dataset']}: the target takes "

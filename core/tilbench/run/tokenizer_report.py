@@ -31,6 +31,8 @@ class TokenizerReport:
     fingerprint: str
     """The tokenizer's."""
     size: int
+    pre_tokenizer: str
+    """How the tokenizer splits a text before it forms tokens, in its own words: no token crosses a split."""
     documents: int
     bytes: int
     """Of the documents in UTF-8."""
@@ -94,6 +96,7 @@ def report_on(tokenizer: Tokenizer, documents: Iterable[str]) -> TokenizerReport
     return TokenizerReport(
         fingerprint=tokenizer.fingerprint,
         size=tokenizer.size,
+        pre_tokenizer=getattr(tokenizer, "pre_tokenizer", "not stated"),
         documents=len(tokens_of),
         bytes=size_bytes,
         characters=characters,
