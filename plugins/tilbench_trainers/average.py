@@ -14,7 +14,12 @@ __all__ = ["Average"]
 
 
 class Average:
-    """average ← decay · average + (1 - decay) · weights after each step; a decay of 0 keeps none."""
+    """average ← d · average + (1 - d) · weights after update t, with d = min(decay, (1 + t) / (10 + t)).
+
+    The average begins with the weights before the first update, and with the decay alone it would stay near them: after
+    60 updates, a decay of 0.999 leaves 94% of it random weights. So the decay is warmed up as in TensorFlow
+    (`tf.train.ExponentialMovingAverage`, num_updates). A decay of 0 keeps no average.
+    """
 
     def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
         self._decay = decay
@@ -27,10 +32,11 @@ class Average:
         return bool(self._decay)
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Take in the weights as they are."""
+    def update(self, step: int) -> None:
+        """Take in the weights as they are after update `step`, counted from 1."""
         if self:
-            torch._foreach_lerp_(self._values, self._parameters, 1 - self._decay)
+            decay = min(self._decay, (1 + step) / (10 + step))
+            torch._foreach_lerp_(self._values, self._parameters, 1 - decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

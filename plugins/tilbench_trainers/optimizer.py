@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from tilbench.config.model import Optimizer
 from tilbench.errors import ConfigError
+from tilbench.kinds.parts import Slot
+from tilbench_trainers.muon import PartedMuon, outer, part_rows
 from tilbench_trainers.parallel import is_shard
 
 __all__ = ["Joint", "adamw", "clip", "make_optimizer", "muon", "trainable"]
@@ -26,10 +28,15 @@ def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     return found
 
 
-def make_optimizer(module: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
-    """Return the optimizer that the recipe names. The loop sets the learning rate of each group before each step."""
+def make_optimizer(module: nn.Module, settings: Optimizer, slots: Sequence[Slot] = ()) -> torch.optim.Optimizer:
+    """Return the optimizer that the recipe names. The loop sets the learning rate of each group before each step.
+
+    slots: what the module's weights are made of, where its architecture says so.
+    """
+    if settings.name == "adamw":
+        return adamw(module, settings)
     # A Joint has all of an optimizer that a loop and a gradient scaler ask for.
-    return cast("torch.optim.Optimizer", muon(module, settings)) if settings.name == "muon" else adamw(module, settings)
+    return cast("torch.optim.Optimizer", muon(module, settings, slots))
 
 
 def adamw(module: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
@@ -41,28 +48,24 @@ def adamw(module: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
     return _adamw(list(trainable(module).values()), settings)
 
 
-def muon(module: nn.Module, settings: Optimizer) -> Joint:
-    """Return Muon (Jordan et al., 2024; `torch.optim.Muon`) for the hidden matrices and AdamW for all else.
+def muon(module: nn.Module, settings: Optimizer, slots: Sequence[Slot] = ()) -> Joint:
+    """Return Muon (Jordan et al., 2024; `PartedMuon`) for the hidden matrices and AdamW for all else.
 
     Hidden are the matrices that are neither an embedding nor a projection to the vocabulary. Their updates are scaled
     to the root mean square of AdamW's (Liu et al., Muon is Scalable for LLM Training, 2025), so that one learning
     rate and one weight decay serve both. Raises ConfigError where there is no such matrix.
     """
-    parameters = trainable(module).values()
-    outer = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
-    hidden = [
-        each
-        for each in parameters
-        if each.ndim == 2 and id(each) not in outer and len(each) != getattr(module, "vocab_size", None)
-    ]
+    named = trainable(module)
+    parameters, apart = named.values(), outer(module, slots)
+    hidden = [each for each in parameters if each.ndim == 2 and id(each) not in apart]
     if not hidden:
         raise ConfigError("optimizer 'muon' is for hidden matrices, and no trainable parameter is one; use 'adamw'")
-    matrices = torch.optim.Muon(
+    matrices = PartedMuon(
         hidden,
+        {id(named[name]): rows for name, rows in part_rows(slots, named).items()},
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
         momentum=settings.momentum,
-        adjust_lr_fn="match_rms_adamw",
     )
     ours = {id(each) for each in hidden}
     rest = [each for each in parameters if id(each) not in ours]

@@ -23,6 +23,7 @@ from tilbench.config.model import Recipe
 from tilbench.data.batch import Batches, rank_rows
 from tilbench.data.packing import key_of
 from tilbench.kinds.architecture import Decoder
+from tilbench.kinds.parts import Slot
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.kinds.trainer import Stopped, TrainingJob
 from tilbench.scoring.prefix import Prefix
@@ -38,7 +39,7 @@ from tilbench_trainers.interrupts import StopRequests
 from tilbench_trainers.optimizer import clip, make_optimizer, trainable
 from tilbench_trainers.parallel import Whole
 from tilbench_trainers.prefix import prefix_rule
-from tilbench_trainers.record import claim, run_record
+from tilbench_trainers.record import claim, resolved_architecture, run_record
 from tilbench_trainers.schedule import learning_rate
 from tilbench_trainers.state import State, clean, last_checkpoint, restore, save, write_model
 from tilbench_trainers.telemetry import LOG, Log, peak_memory_bytes
@@ -101,7 +102,7 @@ class _Loop:
         self.state = State(
             module=self.module,
             whole=self.whole,
-            optimizer=make_optimizer(self.module, recipe.optimizer),
+            optimizer=make_optimizer(self.module, recipe.optimizer, _slots(job)),
             average=Average(self.parameters, recipe.ema),
             scaler=torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16"),
             device=device,
@@ -195,7 +196,7 @@ class _Loop:
             group["lr"] = lr
         scaler.step(optimizer)
         scaler.update()
-        self.state.average.update()
+        self.state.average.update(step)
         optimizer.zero_grad(set_to_none=True)
         return mean, size, stopped > 0
 
@@ -220,3 +221,13 @@ class _Loop:
         """
         used = replace(self.job.hardware, count=self.ranks.world)
         return used.mfu(self.flops_per_token * tokens_per_second, self.recipe.precision)
+
+
+def _slots(job: TrainingJob) -> Sequence[Slot]:
+    """Return what the module's weights are made of, where the architecture says so."""
+    if not hasattr(job.architecture, "parts"):
+        return ()
+    slots: Sequence[Slot] = job.architecture.parts(
+        job.architecture.Config.model_validate(resolved_architecture(job).config)
+    )
+    return slots

@@ -252,7 +252,7 @@ def test_it_is_the_masked_loss_that_the_trainer_reports(tokenizer: Tokenizer, na
     model, module = decoder(tokenizer, Prefix(bos, contexts and bos is not None, "bos"))
     encoder = Encoder(tokenizer, Chat.model_validate({"template": name}), prefix=bos if contexts else None, length=4096)
     examples = encoder.encode(rows).found
-    trained = ChatValidator(module, torch.device("cpu"), {"rows": examples}).measure()["rows"]["loss"]
+    trained = ChatValidator(module, torch.device("cpu"), {"rows": examples}, {"rows": 0.0}).measure()["rows"]["loss"]
     scores = asked(model, name, rows)
     learned = sum(int(example.learned[1:].sum()) for example in examples)
     assert sum(score.values["tokens_with_end"] for score in scores) == learned

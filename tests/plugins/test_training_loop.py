@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,14 @@ from tilbench.data.batch import Batch
 from tilbench.data.rows import Document
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
 from tilbench.kinds.hardware import HardwareProfile
+from tilbench.kinds.parts import Part, Slot
 from tilbench.kinds.trainer import Source, TrainingJob
+from tilbench.loader import load_plugins
 from tilbench.testing.toys import ToyTokenizer, toy_texts
 from tilbench_decoders.llama import Llama
 from tilbench_trainers.average import Average
 from tilbench_trainers.forward import Forward
+from tilbench_trainers.muon import PartedMuon, part_rows
 from tilbench_trainers.optimizer import make_optimizer, muon
 from tilbench_trainers.pretrain import Pretrain
 from tilbench_trainers.schedule import learning_rate
@@ -45,6 +48,16 @@ SIZES = {
     "num_heads": 2,
     "intermediate_size": 32,
 }
+
+REGISTRY = load_plugins().registry
+_LATENT = {"kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 8}
+DECODERS: list[tuple[str, dict[str, Any]]] = [
+    ("llama", SIZES | {"num_kv_heads": 1}),
+    ("gpt2", SIZES),
+    ("alibi", SIZES),
+    ("mla", SIZES | _LATENT),
+    ("mla", SIZES | _LATENT | {"q_lora_rank": 6}),
+]
 
 
 def make_module(seed: int = 0, **changes: Any) -> nn.Module:
@@ -150,6 +163,11 @@ def test_the_sqrt_tail_is_one_minus_the_root() -> None:
 # Optimizers
 
 
+def torch_muon(parameters: Iterable[nn.Parameter], **settings_: Any) -> Any:
+    make: Any = torch.optim.Muon
+    return make(parameters, adjust_lr_fn="match_rms_adamw", **settings_)
+
+
 def test_muon_has_the_hidden_matrices_and_adamw_the_rest() -> None:
     module = make_module(tie_embeddings=False)
     joint = muon(module, Optimizer(name="muon", learning_rate=1e-3, weight_decay=0.1))
@@ -173,6 +191,92 @@ def test_a_step_of_muon_is_orthogonal_and_as_large_as_adamws() -> None:
     assert step.square().mean().sqrt() == pytest.approx(1.0, abs=0.2)
     values = torch.linalg.svdvals(step) / math.sqrt(len(matrix))
     assert 0.6 < values.min() <= values.max() < 1.3
+
+
+def test_a_whole_matrix_is_updated_as_torch_updates_it() -> None:
+    torch.manual_seed(0)
+    ours = nn.Parameter(torch.randn(12, 7))
+    theirs = nn.Parameter(ours.detach().clone())
+    settings_: dict[str, Any] = {"lr": 0.02, "weight_decay": 0.1, "momentum": 0.9}
+    one = PartedMuon([ours], {}, **settings_)
+    other = torch_muon([theirs], **settings_)
+    for _ in range(4):
+        ours.grad = torch.randn_like(ours)
+        theirs.grad = ours.grad.clone()
+        one.step()
+        other.step()
+    assert torch.equal(ours, theirs)
+
+
+def test_a_fused_model_is_updated_as_the_equal_unfused_one() -> None:
+    """The one of Transformers holds q, k, v, gate and up as matrices of their own."""
+    config = Llama.Config.model_validate(SIZES | {"num_kv_heads": 1, "tie_embeddings": False})
+    ours = Llama().build(config)
+    state = Llama().to_transformers(config, ours.state_dict())
+    names = [name for name in state if name.endswith("proj.weight")]
+    theirs = {name: nn.Parameter(state[name].clone()) for name in names}
+    assert len(theirs) == 7 * SIZES["num_layers"]
+    settings_ = Optimizer(name="muon", learning_rate=1e-2, weight_decay=0.1)
+    one = make_optimizer(ours, settings_, Llama().parts(config))
+    other = torch_muon(theirs.values(), lr=1e-2, weight_decay=0.1, momentum=0.95)
+    for _ in range(3):
+        for parameter in ours.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        gradients_ = {name: each.grad for name, each in ours.named_parameters() if each.grad is not None}
+        moved = Llama().to_transformers(config, gradients_)
+        for name, parameter in theirs.items():
+            parameter.grad = moved[name].clone()
+        one.step()
+        other.step()
+    after = Llama().to_transformers(config, ours.state_dict())
+    for name, parameter in theirs.items():
+        # In bf16, a row that stands elsewhere in a matrix moves the last digits of its update.
+        torch.testing.assert_close(after[name], parameter.detach(), rtol=0, atol=2e-4, msg=name)
+
+
+@pytest.mark.parametrize(("name", "config"), DECODERS, ids=lambda each: each if isinstance(each, str) else "")
+def test_every_part_of_every_decoder_is_a_matrix_of_its_own(name: str, config: dict[str, Any]) -> None:
+    architecture = REGISTRY.get("architectures", name)
+    settings_ = architecture.Config(**config)
+    module = architecture.build(settings_)
+    named = dict(module.named_parameters())
+    found = part_rows(architecture.parts(settings_), named)
+    assert any("attention" in each for each in found)
+    for weight, parts in found.items():
+        assert len(parts) > 1
+        assert torch.equal(torch.cat(parts).sort().values, torch.arange(len(named[weight]))), weight
+    optimizer = make_optimizer(module, Optimizer(name="muon", learning_rate=1e-2), architecture.parts(settings_))
+    before = {each: parameter.detach().clone() for each, parameter in named.items()}
+    for parameter in named.values():
+        parameter.grad = torch.randn_like(parameter)
+    optimizer.step()
+    for weight, parts in found.items():
+        for rows in parts:
+            part = nn.Parameter(before[weight][rows])
+            gradient = named[weight].grad
+            assert gradient is not None
+            part.grad = gradient[rows]
+            torch_muon([part], lr=1e-2, weight_decay=0.1).step()
+            torch.testing.assert_close(named[weight].detach()[rows], part.detach(), msg=weight)
+
+
+def test_a_part_of_every_head_is_taken_from_every_head() -> None:
+    slot = Slot("a.*.weight", (Part("k_b", 4, 2), Part("v_b", 6, 2)), 3, by_head=True)
+    rows = part_rows([slot], ["a.0.weight", "a.11.weight", "b.0.weight"])
+    assert sorted(rows) == ["a.0.weight", "a.11.weight"]
+    assert all([each.tolist() for each in parts] == [[0, 1, 5, 6], [2, 3, 4, 7, 8, 9]] for parts in rows.values())
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_matrix_is_what_it_is_used_for_and_not_what_its_size_is(tied: bool) -> None:
+    """The feed-forward layer has as many rows as there are tokens, and is no output layer for that."""
+    module = make_module(intermediate_size=SIZES["vocab_size"], tie_embeddings=tied)
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    for slots in ((), Llama().parts(Llama.Config.model_validate(SIZES | {"tie_embeddings": tied}))):
+        joint = muon(module, Optimizer(name="muon", learning_rate=1e-3), slots)
+        hidden, matrices = ({names[id(each)] for each in group["params"]} for group in joint.param_groups[:2])
+        assert hidden == {name for name in names.values() if name.endswith("proj.weight")}
+        assert matrices == {"embedding.weight"} | (set() if tied else {"lm_head.weight"})
 
 
 def test_muon_without_a_hidden_matrix_is_refused() -> None:
@@ -215,13 +319,42 @@ def test_every_kind_of_run_resumes_to_the_bit(tmp_path: Path, recipe: dict[str, 
 def test_an_average_is_the_geometric_sum() -> None:
     parameter = nn.Parameter(torch.tensor([1.0, 2.0]))
     average = Average([parameter], 0.75)
-    for value in (3.0, 5.0):
+    for step, value in ((1001, 3.0), (1002, 5.0)):  # long after the warm-up of the decay
         parameter.data.fill_(value)
-        average.update()
+        average.update(step)
     with average.in_place():
         start = torch.tensor([1.0, 2.0])
         torch.testing.assert_close(parameter.detach(), 0.75 * (0.75 * start + 0.25 * 3.0) + 0.25 * 5.0)
     assert parameter.tolist() == [5.0, 5.0]
+
+
+def test_the_decay_of_an_average_is_warmed_up() -> None:
+    parameter = nn.Parameter(torch.tensor([7.0]))
+    average, by_hand = Average([parameter], 0.999), 7.0
+    for step in range(1, 61):
+        value = math.sin(step)
+        parameter.data.fill_(value)
+        average.update(step)
+        decay = min(0.999, (1 + step) / (10 + step))
+        by_hand = decay * by_hand + (1 - decay) * value
+    with average.in_place():
+        assert parameter.tolist() == pytest.approx([by_hand], abs=1e-6)
+    # Of the weights that it began with, nothing is left: the product of the 60 decays.
+    assert math.prod((1 + step) / (10 + step) for step in range(1, 61)) < 1e-9
+
+
+def test_a_slow_average_of_a_short_run_is_a_trained_model(tmp_path: Path) -> None:
+    """With the decay alone, 94% of it would be the random weights: about as bad as before the first step."""
+
+    def measured(name: str, **recipe: Any) -> float:
+        often = {"steps": 60, "checkpoint_every": 0, "validate_every": 60}
+        fit(make_job(tmp_path / name, **often, **recipe))
+        validations = [line["validation"]["toy"]["loss"] for line in log(tmp_path / name) if "validation" in line]
+        return float(validations[-1])
+
+    trained, averaged = measured("plain"), measured("averaged", ema=0.999)
+    untrained = math.log(SIZES["vocab_size"])
+    assert averaged - trained < 0.2 * (untrained - trained)
 
 
 def test_what_is_saved_and_validated_is_the_average(tmp_path: Path) -> None:

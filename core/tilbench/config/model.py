@@ -199,7 +199,8 @@ class Recipe(Schema):
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """How the processes of torchrun share a step: each with all weights, or each with a part (FSDP2)."""
     ema: float = Field(default=0.0, ge=0, lt=1)
-    """Decay of a moving average of the weights, which is then what is validated and saved; 0 keeps none."""
+    """Decay of a moving average of the weights, which is then what is validated and saved; 0 keeps none. After update t
+    the decay is at most (1 + t) / (10 + t), so that the average soon forgets the weights it began with."""
     seed: int = 0
     mixing: Literal["weighted", "source_balanced", "interleaved"] = "weighted"
     packing: Literal["packed", "windows"] = "packed"
