@@ -11,6 +11,8 @@ from tilbench.scoring.prefix import Prefix
 from tilbench_huggingface.auto_tokenizer import added_before, open_auto
 
 __all__ = ["read_prefix"]
+_CHARGED = "the first token of a text costs log2(vocabulary size) bits"
+
 
 def read_prefix(
     folder: Path, config: Mapping[str, Any], override: str = "", *, trust_remote_code: bool = False
@@ -35,7 +37,11 @@ def read_prefix(
             raise ConfigError(f"prefix {override!r}: write bos, eos or none")
         token = known[override]
         if token is None:
-            raise CheckpointError(f"{folder}: its tokenizer defines no {override} token; use --prefix none")
+            others = [name for name, found in known.items() if found is not None]
+            raise CheckpointError(
+                f"{folder}: its tokenizer defines no {override} token; choose --prefix {' or '.join([*others, 'none'])}"
+                + ("" if others else f", with which {_CHARGED}")
+            )
         return policy(token, True)
     _agree(folder, config, known["bos"])
     added = added_before(tokenizer, folder)
@@ -50,8 +56,8 @@ def read_prefix(
         if token is not None:
             return policy(token, False)
     raise CheckpointError(
-        f"{folder}: its tokenizer defines neither bos nor eos, so nothing conditions the first token of a "
-        "document; say so with --prefix none"
+        f"{folder}: its tokenizer defines neither bos nor eos, so nothing stands before the first token of a document; "
+        f"name the token in tokenizer_config.json, or choose --prefix none, with which {_CHARGED}"
     )
 
 

@@ -426,7 +426,7 @@ def test_greedy_generation_equals_generate(tmp_path: Path, name: str) -> None:
         ({"add_bos": True}, "", "<s> (0)"),
         ({}, "", "<s> (0), before whole documents only"),
         ({"bos": False}, "", "</s> (0), before whole documents only"),
-        ({}, "none", "none, before whole documents only"),
+        ({}, "none", "none"),
         ({}, "eos", "</s> (1)"),
         ({}, "bos", "<s> (0)"),
     ],
@@ -439,8 +439,9 @@ def test_prefix_policies(tmp_path: Path, tokenizer: dict[str, bool], override: s
 def test_ambiguous_prefixes_are_refused(tmp_path: Path) -> None:
     loader = HuggingFaceLoader()
     make(tmp_path / "neither", "llama", bos=False, eos=False)
-    with pytest.raises(CheckpointError, match="--prefix none"):
-        loader.card(str(tmp_path / "neither"), options())
+    for asked in ("", "bos", "eos"):
+        with pytest.raises(CheckpointError, match="--prefix none, with which the first token of a text costs log2"):
+            loader.card(str(tmp_path / "neither"), options(prefix=asked))
     assert loader.card(str(tmp_path / "neither"), options(prefix="none")).prefix.startswith("none")
     make_model(tmp_path / "contrary", "llama", make_tokenizer(tmp_path / "contrary"), bos_token_id=7)
     with pytest.raises(CheckpointError, match="bos is token 7, the tokenizer says 0"):

@@ -280,4 +280,7 @@ def _prefix(tokenizer: Tokenizer, asked: str, sidecar: CheckpointInfo | None) ->
     for token in known.values():
         if token is not None:
             return token, False
-    raise CheckpointError("the tokenizer has neither bos nor eos; say so with --prefix none")
+    raise CheckpointError(
+        "the tokenizer has neither bos nor eos; choose --prefix none, with which the first token of a text costs "
+        "log2(vocabulary size) bits"
+    )
