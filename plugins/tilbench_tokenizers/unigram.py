@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from tilbench.errors import MissingDependency
 from tilbench_tokenizers.fast import byte_alphabet
@@ -17,6 +17,8 @@ __all__ = ["train_pieces"]
 
 _THREADS = 4
 """Fixed, not the machine's: the threads' sums are added in order, so their number decides the digits."""
+_MARK = "\ue000"
+"""A character that no byte-level text has."""
 _LONGEST = 128
 """Bytes in a piece: 32 letters of any script, 64 of Cyrillic.
 
@@ -55,14 +57,13 @@ def _train(words: Mapping[str, int], size: int) -> list[tuple[str, float]]:
         import sentencepiece
     except ModuleNotFoundError:
         raise MissingDependency("sentencepiece", "hf", "training a unigram tokenizer") from None
-    counted = (f"{word}\t{words[word]}" for word in sorted(words, key=lambda w: (-words[w], w)))
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=counted,
+        sentence_iterator=_lines(words),
         model_writer=model,
         input_format="tsv",
         model_type="unigram",
-        vocab_size=size + 1,  # and <unk>, which is dropped: every byte has a piece
+        vocab_size=size + 2,  # and <unk>, which is dropped because every byte has a piece, and the mark
         hard_vocab_limit=False,
         character_coverage=1.0,
         normalization_rule_name="identity",
@@ -81,4 +82,17 @@ def _train(words: Mapping[str, int], size: int) -> list[tuple[str, float]]:
         minloglevel=2,
     )
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    return [(processor.id_to_piece(i), processor.get_score(i)) for i in range(1, processor.vocab_size())]
+    pieces = [(processor.id_to_piece(i), processor.get_score(i)) for i in range(1, processor.vocab_size())]
+    return [(piece, score) for piece, score in pieces if _MARK not in piece]
+
+
+def _lines(words: Mapping[str, int]) -> Iterator[str]:
+    """Yield words and counts, and words that occur again once more with a mark at their end.
+
+    SentencePiece takes as candidates what is followed by different characters. Its own input is running text; here a
+    word always ends its line, and without the mark it would be no candidate unless it also begins a longer word.
+    """
+    for word in sorted(words, key=lambda w: (-words[w], w)):
+        yield f"{word}\t{words[word]}"
+        if words[word] > 1:
+            yield f"{word}{_MARK}\t1"

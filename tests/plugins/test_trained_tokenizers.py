@@ -20,8 +20,9 @@ from tilbench_tokenizers.trained import ByteLevelBPE, Til, TrainedFamily, Unigra
     "word", ["internationalization", "ынтымақтастығымыздың", "გამარჯვებულებისთვის", "国际化国际化国际化"]
 )
 def test_a_unigram_vocabulary_with_room_has_whole_words_of_any_script(word: str) -> None:
-    tokenizer = Unigram().train([f"{word} {word}, {word}."] * 20, {"vocab_size": 1000})
+    tokenizer = Unigram().train([f"a {word}."] * 20, {"vocab_size": 1000})
     assert len(tokenizer.encode(f" {word}")) == 1
+    assert not any("\ue000" in tokenizer.decode([i]) for i in range(tokenizer.size))
 
 
 def test_long_runs_do_not_slow_unigram_training() -> None:
@@ -104,5 +105,5 @@ def test_unigram_fertility_of_real_kazakh(data_dir: Path) -> None:
             return [json.loads(line)["text"] for line in lines]
 
     tokenizer = Unigram().train(texts("train")[:600], {"vocab_size": 8000})
-    # with pieces of 16 bytes, 8 letters of Cyrillic, it was 2.145
-    assert report_on(tokenizer, texts("heldout")).tokens_per_word == pytest.approx(2.0885, abs=5e-4)
+    # 2.145 with pieces of at most 16 bytes, 8 letters of Cyrillic; 2.089 where whole words were no candidates
+    assert report_on(tokenizer, texts("heldout")).tokens_per_word == pytest.approx(1.997, abs=2e-3)
