@@ -1,4 +1,5 @@
-"""Public test data by id: exams, reading comprehension, minimal pairs, named entities, reviews, translations.
+"""Public test data by id: exams, reading comprehension, minimal pairs, labelled texts, named entities, reviews,
+translations.
 
 Two kinds of source. Where a public dataset on the Hub has columns that can be mapped surely, it is the source, and a
 data directory with the same id takes its place. Where it has not, the dataset lives in a data directory only, and its
@@ -13,6 +14,7 @@ from tilbench.hookspecs import Register
 from tilbench_tasks.causes import cause_datasets
 from tilbench_tasks.exams import exam_datasets
 from tilbench_tasks.kazakh_exams import kazakh_exam_datasets
+from tilbench_tasks.labelled import labelled_datasets
 from tilbench_tasks.sentences import sentence_pair_datasets
 from tilbench_tasks.texts import text_datasets
 
@@ -20,6 +22,13 @@ from tilbench_tasks.texts import text_datasets
 @hookimpl
 def register_datasets(register: Register) -> None:
     """Register every dataset of this package."""
-    sources = (exam_datasets, kazakh_exam_datasets, cause_datasets, sentence_pair_datasets, text_datasets)
+    sources = (
+        exam_datasets,
+        kazakh_exam_datasets,
+        cause_datasets,
+        sentence_pair_datasets,
+        labelled_datasets,
+        text_datasets,
+    )
     for name, dataset in (each for source in sources for each in source()):
         register(name, dataset, summary=dataset.summary)
