@@ -326,6 +326,14 @@ def test_a_task_whose_text_a_model_cannot_read_is_not_applicable(
         share = record["reading"]["lost_bytes"] / record["reading"]["scored_bytes"]
         assert f"do not reproduce {share:.1%}" in record["reason"]
         assert share > 0.5
+    assert tilbench("records", "verify", tmp_path / "out").status == 0
+    (path,) = (tmp_path / "out").glob("small/text/*.json")
+    value = {"value": 0.2, "n": 4, "unit": "bits/byte", "direction": "lower"}
+    edited = json.loads(path.read_text(encoding="utf-8")) | {"status": "done", "reason": "", "values": {"bpb": value}}
+    path.write_text(json.dumps(edited), encoding="utf-8")
+    outcome = tilbench("records", "verify", path)
+    assert outcome.status == 1
+    assert "has values, although the model's tokens do not reproduce" in outcome.out
 
 
 def test_a_small_share_is_charged_and_shown(tmp_path: Path, tilbench: Any, folders: Any) -> None:

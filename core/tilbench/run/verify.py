@@ -13,7 +13,7 @@ from tilbench.kinds.metric import Metric, TaskContext
 from tilbench.paths import file_digest
 from tilbench.registry import Registry
 from tilbench.results.macro import macro_score
-from tilbench.results.reading import metric_scores, reading_of
+from tilbench.results.reading import metric_scores, reading_of, too_lossy
 from tilbench.results.record import Reading, Record, Score
 from tilbench.results.store import Items, RecordStore
 from tilbench.run.contamination import clean_values
@@ -48,8 +48,10 @@ def verify_records(path: Path, registry: Registry) -> Iterator[Verdict]:
 
 def _fault(store: RecordStore, path: Path, registry: Registry) -> str:
     record = store.read(path)
-    if record.status != "done" or record.source == "reported":
-        return f"status {record.status!r} goes with no values" if record.values and record.status != "done" else ""
+    if record.status != "done" and record.values:
+        return f"status {record.status!r} goes with no values"
+    if record.source == "reported" or (record.status != "done" and not record.items):
+        return ""
     if not record.items:
         return "no digest of items; a measured value without its items cannot be checked"
     file = path.with_suffix(".parquet")
@@ -61,6 +63,10 @@ def _fault(store: RecordStore, path: Path, registry: Registry) -> str:
     reading = reading_of([values for _, _, values in items], texts)
     if reading != record.reading:
         return f"'reading' is {_shown(record.reading)}, and its items give {_shown(reading)}"
+    if record.status != "done":
+        return ""
+    if reading and (reason := too_lossy(reading.lost_bytes, reading.scored_bytes)):
+        return f"has values, although {reason}"
     computed = _recompute(record, items, texts, registry)
     recorded = _recorded(record)
     if set(computed) != set(recorded):
