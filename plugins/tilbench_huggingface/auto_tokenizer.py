@@ -73,10 +73,8 @@ def differences(tokenizer: Any, folder: Path) -> str:
     changed = [part for part in _PARTS if _content(getattr(backend, part)) != _content(getattr(own, part))]
     if not changed:
         return ""
-    return (
-        f"AutoTokenizer of Transformers {__version__} ({type(tokenizer).__name__}) replaces the {' and the '.join(changed)} "
-        "of tokenizer.json; texts are encoded as tokenizer.json says"
-    )
+    by = f"AutoTokenizer of Transformers {__version__} ({type(tokenizer).__name__})"
+    return f"{by} replaces the {' and the '.join(changed)} of tokenizer.json; texts are encoded as tokenizer.json says"
 
 
 def _content(part: Any) -> bytes | None:

@@ -214,7 +214,9 @@ class HuggingFaceDecoder(nn.Module):
         logits = self(ids)
         name = type(self.inner).__name__
         if not close(logits[0, :-1], logits[1, :-1]):
-            raise Unsupported(f"{name} looks at the tokens to the right: it is no causal language model")
+            raise Unsupported(
+                f"as {name} it looks at the tokens to the right, so it is no causal language model; name another"
+            )
         try:
             right = bool(self._head) and close(self.project(self.hidden(ids)), logits)
         except FAULTS:

@@ -70,7 +70,10 @@ class HuggingFaceLoader:
         )
         if source.adapter:
             model = load_adapter(model, source.adapter)
-        decoder = HuggingFaceDecoder(model).eval()
+        try:
+            decoder = HuggingFaceDecoder(model).eval()
+        except Unsupported as error:
+            raise Unsupported(f"{source.base}: {error}") from error
         tokenizer = options.load_tokenizer(str(source.tokenizer))
         return TorchLanguageModel(card, decoder, tokenizer, prefix, options, end_tokens(source.base))
 
@@ -96,7 +99,11 @@ def _source(reference: str, options: OpenOptions) -> Source:
     from tilbench_huggingface.library import require
 
     require("transformers", reference)
+    from tilbench_huggingface.examine import examine, examine_kind
+
     source = resolve(reference, code=options.trust_remote_code)
+    examine(source.base, source.tokenizer)
+    examine_kind(source.base, source.config)
     if source.config.get("auto_map") and not options.trust_remote_code and not _known(source):
         raise CheckpointError(f"{reference} runs Python of its own; read it, then allow it with --trust-remote-code")
     return source

@@ -102,12 +102,14 @@ def resolve_base(adapter: Path, *, code: bool = False) -> Path:
     if not isinstance(name, str) or not name:
         raise CheckpointError(f"{adapter / ADAPTER} names no base_model_name_or_path; write the base's folder there")
     if (folder := local_base(adapter)) is None:
+        seen = "no folder, seen from the adapter's, from those around it, and from the working directory"
+        fault = f"{adapter / ADAPTER}: the base {name!r} is {seen}"
         if not _HUB_ID.fullmatch(name):
-            raise CheckpointError(
-                f"{adapter / ADAPTER}: the base {name!r} is no folder, seen from the adapter or from here; "
-                "write where its weights are"
-            )
-        folder = _download(name, content.get("revision"), code)
+            raise CheckpointError(f"{fault}; write where its weights are")
+        try:
+            folder = _download(name, content.get("revision"), code)
+        except TilbenchError as error:
+            raise CheckpointError(f"{fault}; and {error}") from None
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"{folder}, the base of the adapter {adapter}, has no {CONFIG}")
     return folder

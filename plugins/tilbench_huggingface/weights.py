@@ -13,6 +13,7 @@ from torch import nn
 from tilbench.checkpoints.folder import read_json
 from tilbench.checkpoints.optional import load_optional
 from tilbench.errors import CheckpointError, Unsupported
+from tilbench_huggingface.examine import examine_weights, refuse_not_finite
 from tilbench_huggingface.library import faults, quiet
 from tilbench_huggingface.source import CONFIG
 
@@ -90,9 +91,11 @@ def load_model(
         )
     misshapen = [f"{name} {_shape(stored)} for {_shape(wanted)}" for name, stored, wanted in info["mismatched_keys"]]
     _refuse(folder, info["missing_keys"], info["unexpected_keys"], misshapen)
+    refuse_not_finite(folder, model)
     if getattr(model, "is_quantized", False):
         _keep_layout(model)
         return model
+    examine_weights(folder, model)
     return model.to(device)
 
 
@@ -133,6 +136,7 @@ def load_adapter(base: Any, folder: Path, *, trainable: bool = False) -> Any:
             )
         wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
     _refuse(folder, wanted.keys() - stored.keys(), stored.keys() - wanted.keys(), [])
+    refuse_not_finite(folder, model)
     model.eval()
     return model
 

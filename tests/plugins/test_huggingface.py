@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import subprocess
 import sys
 import warnings
@@ -749,7 +750,7 @@ KAZAKH = "мектеп үлкен кітап көп бала оқиды"
 def kazakh_tokenizer(folder: Path, bos: int = 0, **config: Any) -> int:
     """Save a BPE of Kazakh letters alone, without an unknown token, that puts a token before every text."""
     fast = Fast(models.BPE())
-    fast.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
+    fast.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     fast.train_from_iterator(
         [KAZAKH], trainers.BpeTrainer(vocab_size=60, special_tokens=["<s>", "</s>"], show_progress=False)
     )
@@ -782,3 +783,21 @@ def test_a_record_says_where_transformers_reads_a_tokenizer_differently(tmp_path
     path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_class": "Qwen2Tokenizer"}))
     said = HuggingFaceLoader().card(str(tmp_path), options()).details["tokenizer"]
     assert "(Qwen2Tokenizer) replaces the normalizer and the pre_tokenizer of tokenizer.json" in said
+
+
+@pytest.mark.parametrize("at", ["adapter", "around", "here"])
+def test_a_relative_base_is_found_where_the_docs_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    adapter, here = tmp_path / "project" / "runs" / "lora", tmp_path / "here"
+    _adapted(adapter)
+    here.mkdir()
+    monkeypatch.chdir(here)
+    content = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps({**content, "base_model_name_or_path": "models/base"}))
+    place = {"adapter": adapter, "around": tmp_path / "project", "here": here}[at] / "models" / "base"
+    shutil.copytree(adapter / "base", place)
+    assert resolve(str(adapter)).base.resolve() == place
+    shutil.rmtree(place)
+    with pytest.raises(
+        CheckpointError, match=r"lora/adapter_config\.json: the base 'models/base' is no folder, seen from"
+    ):
+        HuggingFaceLoader().card(str(adapter), options())

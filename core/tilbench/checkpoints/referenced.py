@@ -38,12 +38,15 @@ def adapter_base(folder: Path) -> Path | None:
 def local_base(folder: Path) -> Path | None:
     """Return the folder that `base_model_name_or_path` names; None where it names none.
 
-    It is absolute, relative to the adapter's own folder, or relative to the working directory, as peft writes it.
+    It is absolute or relative: to the adapter's own folder, to one of the folders around it from the nearest on, or to
+    the working directory. peft writes it relative to the directory that the training ran in. The first that is there
+    counts.
     """
     name = _json(folder / ADAPTER).get("base_model_name_or_path")
     if not isinstance(name, str) or not name:
         return None
-    places = (folder / name, Path(name).expanduser())
+    around = (folder, *folder.resolve().parents)
+    places = (*(place / name for place in around), Path(name).expanduser())
     return next((place for place in places if place.is_dir()), None)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from tilbench.checkpoints.weights import damaged, plain_names, torch_weights
 from tilbench.errors import CheckpointError
 
-__all__ = ["SUFFIXES", "StoredWeights"]
+__all__ = ["SUFFIXES", "StoredWeights", "weight_files"]
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 """How the names of files end that can be read."""
@@ -34,7 +34,7 @@ class StoredWeights(Mapping[str, Tensor]):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.files = _files(path)
+        self.files = weight_files(path)
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.dtypes: dict[str, torch.dtype] = {}
         self.used: set[str] = set()
@@ -88,7 +88,11 @@ class StoredWeights(Mapping[str, Tensor]):
         return len(self.shapes)
 
 
-def _files(path: Path) -> list[Path]:
+def weight_files(path: Path) -> list[Path]:
+    """Return the files of weights of a path: itself, or those of a Transformers folder.
+
+    Raises CheckpointError where there are none, and for an index that names files which are not beside it.
+    """
     if path.is_file():
         if path.suffix not in SUFFIXES:
             raise CheckpointError(f"{path}: weights are read from files that end in {', '.join(SUFFIXES)}")

@@ -17,6 +17,7 @@ from tilbench.errors import CheckpointError
 if TYPE_CHECKING:
     from tilbench.registry import Registry
     from tilbench.results.record import Record
+    from tilbench.run.failures import Failure
     from tilbench.run.suite import SuiteRun
 
 __all__ = ["run"]
@@ -71,7 +72,8 @@ def run(
 ) -> None:
     """Score models on SUITE (a name or a YAML file) and record the results.
 
-    What is recorded already is not scored again; a run that was killed goes on where it was.
+    What is recorded already is not scored again; a run that was killed goes on where it was. A model that cannot be
+    scored is reported and the others go on; the status is then 1, and 2 where no model could be scored.
 
     \b
     Example:
@@ -80,11 +82,12 @@ def run(
     from tilbench.run.suite import run_suite
 
     registry = app.host.registry
-    planned = _plan(registry, suite, names(models), names(tasks), out, options)
+    planned, failures = _plan(registry, suite, names(models), names(tasks), out, options)
     if dry_run:
         from tilbench.cli.dry_run import describe, print_plan
 
         described = describe(planned)
+        described["failed"] |= {failure.name: _line(failure) for failure in failures}
         print_json(described) if as_json else print_plan(described, console())
         if described["failed"]:
             click.get_current_context().exit(1)
@@ -100,15 +103,17 @@ def run(
             click.echo(line, err=True)
     records: list[Record] = []
     made = reused = scored = 0
-    for source in planned.sources:
-        source.check(planned.options)
     with RunProgress(len(planned.sources)) as progress:
-        for share in run_suite(planned, registry.get("executors", executor), progress.update):
+        for share in run_suite(planned, registry.get("executors", executor), progress.update, failures.append):
             records += share.records
             made, reused, scored = made + share.made, reused + share.found, scored + share.scored
             progress.finished(share.source.name)
-    _report(planned, records, as_json)
-    click.echo(f"{made} results new, {reused} already there; {scored} requests answered; records in {out}", err=True)
+    if records:
+        _report(planned, records, as_json)
+        click.echo(
+            f"{made} results new, {reused} already there; {scored} requests answered; records in {out}", err=True
+        )
+    _finish(failures, bool(records))
 
 
 def _plan(
@@ -118,29 +123,53 @@ def _plan(
     tasks: Sequence[str],
     out: Path,
     given: dict[str, Any],
-) -> SuiteRun:
-    """Resolve everything; nothing is computed or written, so that a mistake costs nothing."""
-    from tilbench.run.models import Untrained
+) -> tuple[SuiteRun, list[Failure]]:
+    """Resolve everything, and return the models that cannot be opened beside the plan of the others.
+
+    Nothing is computed or written, so that a mistake costs nothing.
+    """
     from tilbench.run.prepare import OPENING, prepare
     from tilbench.run.suites import find_suite
 
     suite = find_suite(reference, registry, given["overrides"])
-    try:
-        return prepare(
-            suite,
-            registry,
-            [*(models or suite.models), *suite.baselines],
-            out=out,
-            data_dir=given["data_dir"],
-            runs=given["runs"],
-            tasks=tasks,
-            limit=given["limit"],
-            train=(given["train"] or suite.train) == "auto",
-            opening={name: given[name] for name in OPENING},
-            command=shlex.join(["tilbench", *sys.argv[1:]]),
-        )
-    except Untrained as error:
-        raise CheckpointError(f"{error}, or pass --train auto") from None
+    named = models or suite.models
+    failures: list[Failure] = []
+    planned = prepare(
+        suite,
+        registry,
+        [*named, *suite.baselines],
+        out=out,
+        data_dir=given["data_dir"],
+        runs=given["runs"],
+        tasks=tasks,
+        limit=given["limit"],
+        train=(given["train"] or suite.train) == "auto",
+        opening={name: given[name] for name in OPENING},
+        command=shlex.join(["tilbench", *sys.argv[1:]]),
+        failures=failures,
+    )
+    if {failure.name for failure in failures} >= {name.rstrip("/") for name in named}:
+        _finish(failures, False)  # baselines alone are not what was asked for
+    return planned, failures
+
+
+def _finish(failures: Sequence[Failure], any_done: bool) -> None:
+    """Report the models that could not be scored, and end with status 1; with 2 where no other model could be."""
+    if not failures:
+        return
+    *others, last = map(_line, failures)
+    for line in others:
+        click.echo(f"error: {line}", err=True)
+    if not any_done:
+        raise CheckpointError(last)
+    click.echo(f"error: {last}", err=True)
+    click.get_current_context().exit(1)
+
+
+def _line(failure: Failure) -> str:
+    from tilbench.run.models import Untrained
+
+    return f"{failure}, or pass --train auto" if isinstance(failure.error, Untrained) else str(failure)
 
 
 def _report(planned: SuiteRun, records: Sequence[Record], as_json: bool) -> None:

@@ -86,11 +86,33 @@ def find_model(reference: str, registry: Registry, runs: Path, train: Train | No
         if loader.recognises(reference):
             return ModelSource(reference.rstrip("/"), reference, loader)
     if is_path(reference):
-        kinds = "a checkpoint of ours (tilbench.json) nor a Transformers model (config.json)"
-        raise CheckpointError(
-            f"{reference}: neither {kinds}" if Path(reference).exists() else f"{reference}: no such folder"
-        )
+        raise CheckpointError(f"{reference}: {_no_model(Path(reference).expanduser())}")
     return _spec(reference, registry, runs, train)
+
+
+def _no_model(path: Path) -> str:
+    """Say what there is at a path that no loader opens, and what to do."""
+    from tilbench.checkpoints.stored import SUFFIXES
+
+    if not path.exists():
+        return "no such folder"
+    files = [path] if path.is_file() else sorted(each for each in path.iterdir() if each.is_file())
+    if any(each.suffix == ".gguf" for each in files):
+        return (
+            "GGUF is llama.cpp's format, which is not read; name the Transformers folder that it was made from "
+            "(config.json with safetensors)"
+        )
+    if path.is_dir() and (path / "config.json").is_file():
+        return (
+            "its config.json has no model_type, which says what kind of model it is; take the model's own config.json"
+        )
+    weights = [each.name for each in files if each.suffix in SUFFIXES]
+    if weights:
+        file = path if path.is_file() else path / weights[0]
+        return (
+            f"weights without a config.json; make a checkpoint of them with 'tilbench import {file}' (docs/import.md)"
+        )
+    return "neither a checkpoint of ours (tilbench.json) nor a Transformers model (config.json)"
 
 
 def _folder_and_step(reference: str) -> tuple[Path | None, int | None]:

@@ -13,7 +13,7 @@ from tilbench.errors import ConfigError
 from tilbench.registry import Registry
 from tilbench.results.store import RecordStore
 from tilbench.run.environment import describe_environment, machine_name
-from tilbench.run.models import find_model
+from tilbench.run.failures import Failure, findable, openable
 from tilbench.run.options import open_options, thread_count
 from tilbench.run.plan import on_machine, plan_tasks, select_tasks
 from tilbench.run.suite import SuiteRun
@@ -41,19 +41,26 @@ def prepare(
     train: bool = False,
     opening: Mapping[str, Any] = OPENING,
     command: str = "",
+    failures: list[Failure] | None = None,
 ) -> SuiteRun:
     """Resolve everything that a run of `suite` over `models` needs. train: specs without a checkpoint are trained.
 
-    Raises ConfigError where no model is named, UnknownName, MissingDataset, CheckpointError.
+    failures: is given the models that cannot be found or described, and the plan is of the others. None: the first one
+    raises its error. Raises ConfigError where no model is named, UnknownName, MissingDataset, CheckpointError.
     """
     RecordStore(out)
     suite = expand_suite(suite, registry, trust_remote_code=opening["trust_remote_code"])
     if not models:
         raise ConfigError(f"suite {suite.name} names no models; name some with --models")
     trainer = partial(train_if_needed, registry=registry, data_dir=data_dir) if train else None
-    sources = [find_model(model, registry, runs, trainer) for model in dict.fromkeys(models)]
+    sources, lost = findable(models, registry, runs, trainer)
+    if lost and failures is None:
+        raise lost[0].error
     planned = plan_tasks(suite, select_tasks(suite, tasks), registry, data_dir, limit)
     options = open_options(registry, suite, {**opening, "data_dir": data_dir})
+    if failures is not None:
+        sources, closed = openable(sources, options)
+        failures += [*lost, *closed]
     profile = registry.get("hardware", "cuda" if options.device.startswith("cuda") else "cpu")
     machine = machine_name(options.device, options.dtype, thread_count())
     planned = [on_machine(task, machine) for task in planned]

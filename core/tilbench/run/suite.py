@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import overload
 
 from tilbench.config.suite import Suite
+from tilbench.errors import PluginError, TilbenchError
 from tilbench.kinds.executor import Executor
 from tilbench.kinds.language_model import OpenOptions
 from tilbench.registry import Registry
@@ -17,14 +18,18 @@ from tilbench.results.store import RecordStore
 from tilbench.run.contamination import ContaminationCheck, with_contamination
 from tilbench.run.datasets import documents
 from tilbench.run.execute import Progress, Share, run_model
+from tilbench.run.failures import Failure
 from tilbench.run.macros import record_macros
 from tilbench.run.models import ModelSource
 from tilbench.run.plan import PlannedTask
 from tilbench.scoring.journal import Journal
 
-__all__ = ["JOURNAL", "ReferenceText", "SuiteRun", "run_suite"]
+__all__ = ["JOURNAL", "Failed", "ReferenceText", "SuiteRun", "run_suite"]
 
 JOURNAL = "journal.sqlite"
+
+
+Failed = Callable[[Failure], object]
 
 
 class ReferenceText(Sequence[str]):
@@ -68,8 +73,11 @@ class SuiteRun:
     contamination: ContaminationCheck | None = None
 
 
-def run_suite(run: SuiteRun, executor: Executor, progress: Progress) -> Iterator[Share]:
-    """Score every model, and yield its share of the run as it is done."""
+def run_suite(run: SuiteRun, executor: Executor, progress: Progress, failed: Failed | None = None) -> Iterator[Share]:
+    """Score every model, and yield its share of the run as it is done.
+
+    failed: told of a model that cannot be scored, after which the others go on. None: its TilbenchError is raised.
+    """
     store = RecordStore(run.out)
     with Journal(run.out / JOURNAL) as journal:
         work = partial(
@@ -82,7 +90,12 @@ def run_suite(run: SuiteRun, executor: Executor, progress: Progress) -> Iterator
             progress=progress,
             command=run.command,
         )
-        for share in executor.map(work, run.sources):
+        for share in executor.map(partial(_attempt, work), run.sources):
+            if isinstance(share, Failure):
+                if failed is None:
+                    raise share.error
+                failed(share)
+                continue
             if run.contamination is not None:
                 share.records = [
                     with_contamination(record, task, run.contamination, store)
@@ -91,3 +104,13 @@ def run_suite(run: SuiteRun, executor: Executor, progress: Progress) -> Iterator
             share.found = len(share.records) - share.made
             share.records += record_macros(run.suite, share.records, store)
             yield share
+
+
+def _attempt(work: Callable[[ModelSource], Share], source: ModelSource) -> Share | Failure:
+    """Return a model's share, or what its user can mend."""
+    try:
+        return work(source)
+    except PluginError:  # a metric's own bug concerns every model
+        raise
+    except TilbenchError as error:
+        return Failure(source.name, error)
