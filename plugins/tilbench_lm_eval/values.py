@@ -12,7 +12,7 @@ from typing import Any
 
 from tilbench.errors import DataError
 from tilbench.kinds.metric import Direction, ItemScore, Value
-from tilbench.results.statistics import Ratio, mean_interval, proportion_interval, ratio_values, student_interval
+from tilbench.results.statistics import Ratio, Spread, mean_interval, proportion_interval, ratio_values
 from tilbench.results.values import mean_of, power_value
 from tilbench_lm_eval.library import quiet
 from tilbench_lm_eval.settings import MetricUse
@@ -92,7 +92,7 @@ def value_of(key: str, use: MetricUse, function: Aggregate, scores: Sequence[Ite
     plain = Value(value=number, n=len(results), unit=unit, direction=direction)
     if stderr is None or not math.isfinite(stderr):
         return plain
-    found = student_interval(number, stderr, len(results) - 1)
+    found = Spread(stderr, len(results) - 1).interval(number)
     return replace(plain, stderr=stderr, low=found.low, high=found.high)
 
 

@@ -316,3 +316,11 @@ def test_labels_are_short_whatever_the_fingerprint_and_longer_only_while_ambiguo
 )
 def test_values_read_well(value: Score, text: str) -> None:
     assert format_value(value) == text
+
+
+def test_no_value_on_too_few_rows_is_marked_as_best() -> None:
+    """`compare` names no winner there either."""
+    for rows, marks in ((5, ["", ""]), (6, ["best", ""])):
+        made = [record(name, value=score(value, 0.01, n=rows)) for name, value in (("alpha", 1.0), ("beta", 2.0))]
+        board = make_board(entries(*made))
+        assert [cell.mark for row in board.rows for cell in row.cells.values()] == marks

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from tilbench.results.record import Record, Score, TaskUsed
+from tilbench.results.wording import FEWEST
 
 __all__ = [
     "ARROWS",
@@ -151,12 +152,17 @@ def make_cell(column: Column, entries: Sequence[Entry]) -> Cell:
 
 
 def mark_column(column: Column, rows: Collection[dict[str, Cell]]) -> None:
-    """Mark the best of two or more cells, and those whose interval overlaps the best one's."""
+    """Mark the best of two or more cells, and those whose interval overlaps the best one's.
+
+    Of measured values on too few rows for `compare` to name a winner, none is marked.
+    """
     done = [(row, cell) for row in rows if (cell := row.get(column.key)) and cell.value is not None]
     if column.direction == "none" or len(done) < 2:
         return
     pick = min if column.direction == "lower" else max
     top = pick(cell.value for _, cell in done if cell.value is not None)
+    if not column.reported and any(cell.score.n < FEWEST for _, cell in done if cell.score and cell.value == top):
+        return
     bests = [cell.score for _, cell in done if cell.value == top and cell.score]
     for row, cell in done:
         if cell.value == top:

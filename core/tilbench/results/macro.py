@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from scipy.special import stdtridf
 
 from tilbench.kinds.metric import Direction
 from tilbench.results.record import Record, Score
-from tilbench.results.statistics import LEVEL, estimate, satterthwaite, student_interval, student_quantile
+from tilbench.results.statistics import LEVEL, Interval, Spread, estimate, student_quantile, summed
 from tilbench.results.store import Items
 
 __all__ = ["macro_items", "macro_score"]
@@ -41,26 +41,25 @@ def macro_score(items: Items, unit: str, direction: Direction, weight: str = "ta
     interval = None
     if all("stderr" in part for part in parts):
         shares = [each / total for each in weights]
-        errors, dfs = zip(*map(_error, parts), strict=True)
-        weighted = [error * share for error, share in zip(errors, shares, strict=True)]
-        found = student_interval(mean, math.hypot(*weighted), satterthwaite(weighted, dfs))
+        found = summed([_spread(part, share) for part, share in zip(parts, shares, strict=True)]).interval(mean)
         stderr = math.hypot(*(part["stderr"] * share for part, share in zip(parts, shares, strict=True)))
-        interval = replace(found, stderr=stderr)
+        interval = Interval(found.low, found.high, stderr)
     n = int(sum(part["n"] for part in parts))
     return Score.model_validate(asdict(estimate(mean, interval, n, unit, direction)))
 
 
-def _error(part: Mapping[str, float]) -> tuple[float, float]:
-    """Return the standard error of a part and its degrees of freedom, for which its interval is t(df) errors wide.
+def _spread(part: Mapping[str, float], share: float) -> Spread:
+    """Return the spread of a part, `share` of the mean, with the degrees of freedom that its interval shows.
 
-    A share of 0 or 1 has no error of its own, but its interval says how far off it may be.
+    The narrower side of an interval is t(df) errors wide, unless it ends where the value cannot go on. A share of 0 or
+    1 has no error of its own, but its interval says how far off it may be.
     """
-    stderr = part["stderr"]
+    stderr, normal = part["stderr"], student_quantile(math.inf)
     if "low" not in part or "high" not in part:
-        return stderr, math.inf
-    half, normal = max(part["high"] - part["value"], part["value"] - part["low"]), student_quantile(math.inf)
+        return Spread(stderr * share, math.inf)
+    sides = sorted([part["high"] - part["value"], part["value"] - part["low"]])
     if stderr == 0:
-        return half / normal, math.inf
-    if half <= normal * stderr:
-        return stderr, math.inf
-    return stderr, max(1.0, float(stdtridf(0.5 + LEVEL / 2, half / stderr)))
+        return Spread(sides[1] / normal * share, math.inf)
+    widths = [side / stderr for side in sides if side > normal * stderr]
+    df = max(1.0, float(stdtridf(0.5 + LEVEL / 2, widths[0]))) if widths else math.inf
+    return Spread(stderr * share, df)

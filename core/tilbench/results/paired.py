@@ -15,30 +15,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from tilbench.results.statistics import (
     Floats,
     Interval,
+    Spread,
     cluster_sums,
     degrees_of_freedom,
-    jackknife_error,
+    jackknife,
     leave_one_out,
-    satterthwaite,
-    student_interval,
-    student_p,
     student_quantile,
+    summed,
 )
+from tilbench.results.wording import FEWEST
 
-__all__ = ["ALPHA", "FEWEST", "POWER", "Paired", "Side", "detectable", "holm", "mcnemar", "pair", "pool", "smallest_p"]
+__all__ = ["ALPHA", "POWER", "Paired", "Side", "detectable", "holm", "mcnemar", "pair", "pool", "smallest_p"]
 
 ALPHA = 0.05
 """A p below it is called a difference."""
 POWER = 0.8
-FEWEST = 6
-"""Independent rows that a claim needs: with five, all of one sign, the sign test has p = 2/2⁵ > 0.05."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +146,10 @@ def pair(a: Side, b: Side, clusters: Sequence[str]) -> Paired | None:
         return None
     changes = first - second
     df = degrees_of_freedom(of_a[:, 1] / of_a[:, 1].sum() + of_b[:, 1] / of_b[:, 1].sum())
-    stderr, difference = jackknife_error(changes), a.ratio - b.ratio
-    interval, p, test, size = student_interval(difference, stderr, df), student_p(difference, stderr, df), "t", stderr
+    spread, difference = jackknife(changes, df), a.ratio - b.ratio
+    interval, p, test, size = spread.interval(difference), spread.p(difference), "t", spread.stderr
     if only_a is not None and only_b is not None:
-        interval, p = _right_or_wrong(of_a, of_b, stderr)
+        interval, p = _right_or_wrong(of_a, of_b, spread.stderr)
         if groups == n:
             p, test, size, df = mcnemar(only_a, only_b), "McNemar", math.sqrt(only_a + only_b) / n, math.inf
     p = max(p, smallest_p(groups))
@@ -171,9 +169,9 @@ def _right_or_wrong(of_a: Floats, of_b: Floats, stderr: float) -> tuple[Interval
     changes = leave_one_out(more)
     assert changes is not None
     centre = float(more[:, 0].sum() / more[:, 1].sum())
-    error, df = jackknife_error(changes), degrees_of_freedom(more[:, 1])
-    found = student_interval(centre, error, df)
-    return Interval(max(-1.0, found.low), min(1.0, found.high), stderr), student_p(centre, error, df)
+    spread = replace(jackknife(changes, degrees_of_freedom(more[:, 1])), skewness=0.0)  # no tail beyond −1 and 1
+    found = spread.interval(centre).within(-1.0, 1.0)
+    return Interval(found.low, found.high, stderr), spread.p(centre)
 
 
 def _agreeing(interval: Interval, p: float) -> Interval:
@@ -198,10 +196,13 @@ def pool(tasks: Sequence[tuple[str, Paired]]) -> Paired:
     if all(part.identical for part in parts):
         return Paired(0.0, Interval(0.0, 0.0, 0.0), 1.0, "identical", n, groups, 0.0, True)
     difference = math.fsum(part.difference for part in parts) / len(parts)
-    errors = [jackknife_error(np.sum([part.changes for part in group], axis=0)) for group in same.values()]
-    dfs = [max(1.0, min(group[0].clusters - 1, *(part.df for part in group))) for group in same.values()]
-    stderr = math.sqrt(math.fsum(error**2 for error in errors)) / len(parts)
-    df = satterthwaite(errors, dfs)
-    p = max(student_p(difference, stderr, df), smallest_p(groups))
-    interval = _agreeing(student_interval(difference, stderr, df), p)
-    return Paired(difference, interval, p, "t", n, groups, detectable(stderr, df), df=df)
+    spread = summed([_together(group, len(parts)) for group in same.values()])
+    p = max(spread.p(difference), smallest_p(groups))
+    interval, found = _agreeing(spread.interval(difference), p), detectable(spread.stderr, spread.df)
+    return Paired(difference, interval, p, "t", n, groups, found, df=spread.df)
+
+
+def _together(tasks: Sequence[Paired], count: int) -> Spread:
+    """Return the spread of the sum of differences on the same rows, as a part of the mean of `count`."""
+    changes = np.sum([task.changes for task in tasks], axis=0) / count
+    return jackknife(changes, max(1.0, min(tasks[0].clusters - 1, *(task.df for task in tasks))))

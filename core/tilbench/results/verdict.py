@@ -7,10 +7,10 @@ from typing import Any
 
 from tilbench.results.compare import Comparison, PooledTasks, TaskComparison, Winner
 from tilbench.results.conditions import conditions
-from tilbench.results.paired import FEWEST, Paired, smallest_p
+from tilbench.results.paired import Paired, smallest_p
 from tilbench.results.reading import reading_notes
 from tilbench.results.record import Score
-from tilbench.results.wording import format_interval, format_number, format_p, format_value
+from tilbench.results.wording import FEWEST, format_interval, format_number, format_p, format_value
 
 __all__ = ["caveats", "comparison_data", "pooled_verdict", "scores_in_words", "verdict"]
 

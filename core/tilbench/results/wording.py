@@ -6,7 +6,10 @@ import math
 
 from tilbench.results.record import Score, TaskUsed
 
-__all__ = ["differences", "format_interval", "format_number", "format_value"]
+__all__ = ["FEWEST", "differences", "format_interval", "format_number", "format_value"]
+
+FEWEST = 6
+"""Independent rows that a winner needs: with five, all of one sign, the sign test has p = 2/2⁵ > 0.05."""
 
 _NARROWEST = 1e-6  # an interval below this is a point, its width the rounding of a sum
 

@@ -21,7 +21,8 @@ from tilbench.kinds.language_model import ModelCard, OpenOptions
 from tilbench.kinds.metric import ItemScore, Metric, Value
 from tilbench.kinds.requests import Answer, Generated, Request, RequestKind
 from tilbench.registry import Registry
-from tilbench.results.paired import ALPHA, FEWEST, Paired, Side, pair
+from tilbench.results.paired import ALPHA, Paired, Side, pair
+from tilbench.results.wording import FEWEST
 from tilbench.run.faults import metric_faults
 from tilbench.run.models import ModelSource
 from tilbench.run.plan import PlannedTask, plan_tasks

@@ -20,7 +20,7 @@ from tilbench.run.contamination import clean_values
 from tilbench.run.execute import as_score
 from tilbench.run.macros import MACRO
 
-__all__ = ["Verdict", "verify_records"]
+__all__ = ["Verdict", "recomputed", "verify_records"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def _fault(store: RecordStore, path: Path, registry: Registry) -> str:
         return ""
     if reading and (reason := too_lossy(reading.lost_bytes, reading.scored_bytes)):
         return f"has values, although {reason}"
-    computed = _recompute(record, items, texts, registry)
+    computed = recomputed(record, items, texts, registry)
     recorded = _recorded(record)
     if set(computed) != set(recorded):
         return f"has the values {', '.join(sorted(recorded))}, and its items give {', '.join(sorted(computed))}"
@@ -88,9 +88,13 @@ def _recorded(record: Record) -> Mapping[str, Score]:
     return {**record.values, **{f"clean {name}": score for name, score in clean.items()}}
 
 
-def _recompute(
+def recomputed(
     record: Record, items: Items, texts: Sequence[Mapping[str, str]], registry: Registry
 ) -> Mapping[str, Score]:
+    """Return the values that the items of a record give with the installed metric, those of clean rows as "clean NAME".
+
+    Raises DataError where another version of the metric made the record.
+    """
     if record.task.metric == MACRO:
         name = record.task.headline
         stated = record.values[name]
