@@ -46,8 +46,8 @@ class LanguageModel(Protocol):
 
         A batch is journalled whole, and a killed run goes on with the requests it had not answered. A model whose
         last digits depend on what is computed together must form its batches in such a way that those of the
-        remaining requests are the ones that were still to come. Raises Unsupported for a kind outside
-        `card.supports`.
+        remaining requests are the ones that were still to come. A request that it cannot answer, of a kind that it
+        can, is answered by `Unanswered`. Raises Unsupported for a kind outside `card.supports`.
         """
 
 

@@ -25,10 +25,12 @@ from tilbench.kinds.requests import (
     Timing,
     TokenIds,
     Tokens,
+    Unanswered,
     answer_from_json,
     answer_to_json,
 )
 from tilbench.kinds.tokenizer import Tokenizer
+from tilbench.scoring.lost import LOST_NATS
 from tilbench.testing.base import Conformance, NotApplicable, require
 from tilbench.testing.toys import ToyTokenizer, toy_texts
 
@@ -77,7 +79,10 @@ class LanguageModelConformance(Conformance):
         require(model.card.supports, "it supports no kind of request")
 
     def test_every_request_is_answered_once(self) -> None:
-        """Each request is answered once, by the answer of its kind; no request is made up."""
+        """Each request is answered once, by the answer of its kind; no request is made up.
+
+        A model may be unable to answer a request, but not to answer all of a kind that it supports.
+        """
         requests = self.requests()
         answered = [pair for batch in self.model().answer(requests) for pair in batch]
         counts = Counter(request for request, _ in answered)
@@ -88,7 +93,11 @@ class LanguageModelConformance(Conformance):
         require(set(counts) == set(requests), "it answers requests that were not put to it")
         for request, answer in answered:
             wanted = _ANSWERS[request.kind]
-            require(isinstance(answer, wanted), f"{request.kind} is answered by {type(answer).__name__}")
+            good = isinstance(answer, wanted | Unanswered)
+            require(good, f"{request.kind} is answered by {type(answer).__name__}")
+        able = {request.kind for request, answer in answered if not isinstance(answer, Unanswered)}
+        for request, answer in answered:
+            require(request.kind in able, f"it answers none of the {request.kind} requests: {answer}")
 
     def test_equal_requests_have_equal_answers(self) -> None:
         """A request has one answer: asked again, in another order, or alone. What is measured is left out."""
@@ -104,11 +113,13 @@ class LanguageModelConformance(Conformance):
                 require(self._same(answer, before), f"{request} asked {what}: {answer}, before {before}")
 
     def test_likelihoods_are_probabilities(self) -> None:
-        """A log-probability is finite and not above 0; ranks begin at 1; tokens are counted."""
+        """A log-probability is finite and not above 0, with 8 bits for each lost byte; ranks begin at 1."""
         for request, answer in self._ask(self.requests()).items():
             if isinstance(answer, Likelihood | Ranked):
                 good = math.isfinite(answer.logprob) and answer.logprob <= 1e-6
                 require(good, f"{request} has the log-probability {answer.logprob}")
+                charged = -answer.logprob >= answer.lost * LOST_NATS - 1e-6
+                require(charged, f"{request} lost {answer.lost} bytes, and its log-probability is {answer.logprob}")
                 count = answer.tokens
                 require(count is None or count >= 0, f"{request} is said to have {count} tokens")
             if isinstance(answer, Ranked):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from tilbench.kinds.language_model import ModelCard, OpenOptions
-from tilbench.kinds.requests import Answer, Likelihood, Request
+from tilbench.kinds.requests import Answer, Likelihood, Request, Unanswered
 from tilbench.testing.toys import ToyLanguageModel, ToyLoader
 
 __all__ = ["LANGUAGE_MODELS", "LOADERS"]
@@ -56,6 +56,23 @@ class Certain(ToyLanguageModel):
         return replace(answer, logprob=-answer.logprob) if isinstance(answer, Likelihood) else answer
 
 
+class Silent(ToyLanguageModel):
+    """Supports what it never answers."""
+
+    def one(self, request: Request) -> Answer:
+        """Answer nothing."""
+        return Unanswered("there is always a reason")
+
+
+class Cheap(ToyLanguageModel):
+    """Loses bytes and charges nothing for them."""
+
+    def one(self, request: Request) -> Answer:
+        """Answer with more lost bytes than the log-probability pays for."""
+        answer = super().one(request)
+        return replace(answer, lost=100) if isinstance(answer, Likelihood) else answer
+
+
 class Renamed(ToyLoader):
     """Describes another model than it opens."""
 
@@ -87,6 +104,8 @@ LANGUAGE_MODELS: Mapping[str, tuple[Any, set[str]]] = {
     "repeats": (Repeats(), {"every_request_is_answered_once"}),
     "moody": (Moody(), {"equal_requests_have_equal_answers"}),
     "above certainty": (Certain(), {"likelihoods_are_probabilities"}),
+    "never answers": (Silent(), {"every_request_is_answered_once"}),
+    "loses bytes for nothing": (Cheap(), {"likelihoods_are_probabilities"}),
 }
 """What is wrong → a broken model, and the checks that must fail."""
 
