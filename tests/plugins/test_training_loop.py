@@ -413,6 +413,20 @@ def test_autocast_accumulates_as_one_large_batch_does() -> None:
     assert any(not torch.equal(a, b) for a, b in zip(one, many, strict=True))
 
 
+def test_a_scaled_loss_trains_as_an_unscaled_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fp16 does on CUDA, with a power of two in fp32: gradients are unscaled before they are clipped."""
+    recipe = {"optimizer": {"learning_rate": 1e-2, "clip": 0.1}, "validate_every": 0, "checkpoint_every": 0}
+    fit(make_job(tmp_path / "plain", **recipe))
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda *_, **__: scaler)
+    fit(make_job(tmp_path / "scaled", **recipe))
+    plain, scaled = ([line for line in log(tmp_path / name) if "loss" in line] for name in ("plain", "scaled"))
+    for field in ("grad_norm", "loss"):
+        assert [line[field] for line in scaled] == pytest.approx([line[field] for line in plain], rel=1e-6)
+    assert min(line["grad_norm"] for line in plain) > 0.1  # so that clipping has something to do
+
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's compiler, of torch itself
 def test_a_compiled_run_is_the_same_run_with_the_same_names(tmp_path: Path) -> None:
