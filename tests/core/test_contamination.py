@@ -314,6 +314,24 @@ def test_a_record_says_what_was_found_and_scores_the_rest(
     assert tilbench("records", "verify", out).status == 0
 
 
+def test_a_row_that_is_found_in_part_is_not_clean(suite: Path, tmp_path: Path, tilbench: Callable[..., Any]) -> None:
+    rows = [json.loads(line) for line in (tmp_path / "exam.jsonl").read_text(encoding="utf-8").splitlines()]
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text(f"{_text(90, 'x')}\n{rows[4]['question']}\n{_text(90, 'y')}", encoding="utf-8")
+    out = tmp_path / "records"
+    asked = ("run", suite, "--models", "uniform-bytes", "--out", out, "--check-contamination", corpus)
+    assert tilbench(*asked).status == 0
+    store = RecordStore(out)
+    ((path, record),) = [(path, record) for path, record in store.records() if record.status == "done"]
+    shares = {item: values["contaminated"] for item, _, values in store.items(path)}
+    assert 0.5 < shares.pop("q4") < 1
+    assert set(shares.values()) == {0}
+    assert record.contamination is not None
+    assert (record.contamination.flagged, record.contamination.clean["acc_char"].n) == (1, 5)
+    (task,) = [json.loads(tilbench("contamination", suite, "--against", corpus, "--json").out)]
+    assert set(task[0]["rows"]) == {"q4"}
+
+
 def test_an_edited_clean_value_is_rejected(suite: Path, tmp_path: Path, tilbench: Callable[..., Any]) -> None:
     out = tmp_path / "records"
     tilbench("run", suite, "--models", "uniform-bytes", "--out", out, "--check-contamination", tmp_path / "corpus.txt")

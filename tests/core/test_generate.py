@@ -177,6 +177,20 @@ def test_penalties_are_those_of_transformers(penalty: float, ngram: int) -> None
     assert found.tolist() == wanted.argmax(-1).tolist()
 
 
+def test_a_penalty_makes_seen_ids_less_likely_whatever_their_sign() -> None:
+    """By definition: 2 / 1.5 < 1.5 among positive logits, and -1 · 1.5 < -1.2 among negative ones."""
+    logits = torch.tensor([[2.0, 1.5], [-1.0, -1.2]])
+    seen = torch.tensor([[0], [0]])
+    for penalty, expected in ((1.0, [0, 0]), (1.5, [1, 1])):
+        assert choose(logits, seen, Decoding(repetition_penalty=penalty), torch.zeros(2)).tolist() == expected
+
+
+@pytest.mark.parametrize(("ngram", "seen", "expected"), [(1, [2], 1), (2, [2, 2], 1), (2, [2], 2), (3, [2, 2], 2)])
+def test_the_shortest_text_that_holds_an_ngram_forbids_it(ngram: int, seen: list[int], expected: int) -> None:
+    logits = torch.tensor([[0.0, 1.0, 2.0]])
+    assert choose(logits, torch.tensor([seen]), Decoding(no_repeat_ngram=ngram), torch.zeros(1)).item() == expected
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [

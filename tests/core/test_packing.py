@@ -72,6 +72,18 @@ def test_what_an_epoch_leaves_out_changes() -> None:
     assert len(set(left_out)) > 20
 
 
+def test_every_epoch_has_a_shuffle_of_its_own() -> None:
+    order = stream({"a": 40}, rows=10)
+    offsets = [[place.offset for place in order.places(epoch)] for epoch in range(10)]
+    # where the cuts lie differs too; what follows what does not depend on that
+    assert len({tuple((offset - each[0]) % 40 for offset in each) for each in offsets}) == 10
+
+
+def test_the_remainder_of_an_epoch_is_no_row() -> None:
+    order = stream({"a": 43}, rows=10)
+    assert [place.epoch for step in range(3) for place in order.places(step)] == [0] * 10 + [1] * 10 + [2] * 10
+
+
 def test_the_first_document_follows_the_last_separator() -> None:
     first = min(rows_of(stream({"a": 40}, rows=10), 0).tolist(), key=lambda row: row[1])
     assert first == [39, 0, 1, 2, 3]
@@ -116,6 +128,22 @@ def test_each_source_keeps_its_epochs_whatever_the_mix(mixing: str) -> None:
         starts[order.places(step)[0].source].append(order.places(step)[0].offset)
     assert len(set(starts["a"][:10])) == 10
     assert len(set(starts["b"][:6])) == 6
+
+
+@pytest.mark.parametrize("mixing", MIXINGS)
+def test_a_source_is_read_from_its_first_row_and_none_is_left_out(mixing: str) -> None:
+    order = stream(
+        {"a": 48_000, "b": 48_000, "c": 48_000}, {"a": 0.4, "b": 0.35, "c": 0.25}, mixing=mixing, rows=30_000
+    )
+    epochs: dict[str, list[int]] = {"a": [], "b": [], "c": []}
+    for place in order.places(0):
+        epochs[place.source].append(place.epoch)
+    for found in epochs.values():  # 12,000 rows of 4 targets are an epoch, and later blocks go on from earlier ones
+        assert found[:12_000] == [0] * min(12_000, len(found))
+    if mixing != "source_balanced":
+        assert {name: len(found) for name, found in epochs.items()} == {"a": 12_000, "b": 10_500, "c": 7_500}
+    alone = [place.offset for place in stream({"a": 48_000}, rows=5000).places(0)]
+    assert [place.offset for place in order.places(0) if place.source == "a"][:5000] == alone
 
 
 def test_weighted_shares_are_exact_by_block_and_shuffled() -> None:

@@ -426,7 +426,6 @@ def test_a_scaled_loss_trains_as_an_unscaled_one_does(tmp_path: Path, monkeypatc
     assert min(line["grad_norm"] for line in plain) > 0.1  # so that clipping has something to do
 
 
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's compiler, of torch itself
 def test_a_compiled_run_is_the_same_run_with_the_same_names(tmp_path: Path) -> None:
