@@ -23,7 +23,8 @@ from tilbench.kinds.requests import (
     answer_from_json,
     answer_to_json,
 )
-from tilbench.results.reading import metric_scores, read_row, reading_of, too_lossy, unanswered_row
+from tilbench.results.reading import metric_scores, read_row, reading_notes, reading_of, too_lossy, unanswered_row
+from tilbench.results.record import Reading
 
 Tilbench = Callable[..., Any]
 
@@ -148,6 +149,12 @@ def test_bytes_are_counted_of_what_was_scored_and_of_each_context_once() -> None
 def test_one_percent_of_the_scored_bytes_may_be_lost(lost: int, scored: int, usable: bool) -> None:
     assert bool(too_lossy(lost, scored)) is not usable
     assert usable or f"{lost / scored:.1%}" in too_lossy(lost, scored)
+
+
+def test_the_commonest_reasons_are_told() -> None:
+    reading = Reading(unanswered={"a": 1, "b": 5, "c": 2, "d": 3, "e": 1})
+    told = ["5 rows left out: b", "3 rows left out: d", "2 rows left out: c", "2 rows left out for 2 other reasons"]
+    assert reading_notes(reading) == told
 
 
 def test_a_metric_sees_neither_unanswered_rows_nor_counts_that_are_not_its_own() -> None:

@@ -31,6 +31,8 @@ LOST_LIMIT = 0.01
 
 _PREFIX = "reading."
 """Begins the names of the harness's own numbers and texts of an item."""
+_REASONS = 3
+"""Reasons that are told; a reason may name a number of its row."""
 UNANSWERED = f"{_PREFIX}unanswered"
 """Name, among the texts of an item, of why the model could not answer its row."""
 _Value = TypeVar("_Value", float, str)
@@ -137,7 +139,10 @@ def reading_notes(reading: Reading | None) -> list[str]:
         notes.append(
             f"{rows} did not fit: the prompt left fewer tokens than 'max_new_tokens', and the answer used them up"
         )
-    notes += [f"{_count(rows, 'row')} left out: {reason}" for reason, rows in reading.unanswered.items()]
+    reasons = sorted(reading.unanswered.items(), key=lambda each: -each[1])
+    notes += [f"{_count(rows, 'row')} left out: {reason}" for reason, rows in reasons[:_REASONS]]
+    if rest := reasons[_REASONS:]:
+        notes.append(f"{_count(sum(rows for _, rows in rest), 'row')} left out for {len(rest):,} other reasons")
     return notes
 
 

@@ -17,6 +17,7 @@ from tilbench.run.models import ModelSource
 from tilbench.scoring.chat import ChatEncoder
 from tilbench.scoring.engine import TorchLanguageModel
 from tilbench.scoring.generate import Job, fit
+from tilbench.scoring.reader import beyond
 
 __all__ = [
     "Settings",
@@ -186,7 +187,8 @@ class Writer:
         if self._chat is None:
             ((_, job),) = model.reader.jobs([request])
             if isinstance(job, Unanswered):
-                raise DataError(f"{job.reason}; give the model a prefix with --prefix")
+                fix = "" if prompt else "; give the model a prefix with --prefix"
+                raise DataError(f"the prompt {prompt[:40]!r} has no answer: {job.reason}{fix}")
         else:
             ids = chat_prompt(model, self._chat, [("user", prompt)])
             job = Job(request, ids, self._chat.ends, kept=len(ids[:1]))
@@ -200,9 +202,12 @@ class Writer:
 def chat_prompt(model: TorchLanguageModel, chat: ChatEncoder, turns: Sequence[tuple[str, str]]) -> list[int]:
     """Return the ids that a model reads before its next answer, as in fine-tuning: after one prefix token.
 
-    A prefix that stands before whole documents only is not for conversations.
+    A prefix that stands before whole documents only is not for conversations. Raises DataError for a turn with a token
+    that the model's embedding has no row for.
     """
     ids = chat.prompt(turns)
+    if reason := beyond(ids, model.reader.rows):
+        raise DataError(f"the model cannot read this turn: {reason}")
     head = [model.prefix.id] if model.prefix.contexts and model.prefix.id is not None else []
     return ids if ids[:1] == head else head + ids
 
