@@ -19,6 +19,7 @@ from tilbench.kinds.examples import ExamplePool
 from tilbench.kinds.language import Cues, Language
 from tilbench.kinds.metric import ItemScore, Metric, TaskContext
 from tilbench.kinds.requests import Continuation, Document, Likelihood, Request
+from tilbench.results.paired import Side, pair
 from tilbench_choice import prompt
 from tilbench_choice.choice import Choice, ChoiceSettings
 from tilbench_choice.minimal_pairs import MinimalPairs, MinimalPairsSettings
@@ -314,6 +315,19 @@ def test_a_model_that_knows_nothing_scores_chance_wherever_the_answers_stand() -
     assert (values["majority"].value, values["tied"].value) == (1, 30)
 
 
+def test_fractions_are_not_given_to_a_test_of_right_and_wrong() -> None:
+    """McNemar counts rows that one model alone has right; a half is neither."""
+    rows = [Question(f"q{index}", "?", ("a", "b"), 0) for index in range(20)]
+    knows = [metric().score(row, answers(-1.0, -2.0 if index % 3 else -1.0)) for index, row in enumerate(rows)]
+    guesses = [metric().score(row, answers(-1.0, -1.0)) for row in rows]
+    ones = [1.0] * 20
+    sides = [Side([score.values["acc"] for score in scores], ones) for scores in (knows, guesses)]
+    paired = pair(*sides, [row.id for row in rows])
+    assert paired is not None
+    assert (paired.test, paired.only_a) == ("t", None)
+    assert paired.difference == pytest.approx(13 / 20 / 2)
+
+
 @pytest.mark.parametrize("name", ["acc_char", "acc_byte", "acc_token"])
 def test_scores_that_only_rounding_tells_apart_are_tied(name: str) -> None:
     """A model of so many bits a unit of length: n·x/n and m·x/m differ in the last place."""
@@ -350,24 +364,25 @@ def test_items_keep_what_other_numbers_can_be_computed_from() -> None:
     assert [values[f"tokens_{place}"] for place in range(3)] == [2, 1, 3]
 
 
-def test_every_subject_has_its_accuracy_and_interval() -> None:
+def test_every_subject_has_its_accuracy_interval_and_chance() -> None:
+    options = {"тарих": 2, "физика": 4}
     rows = [
-        Question(f"{subject}-{index}", "?", tuple("abcd"), 0, subject=subject)
+        Question(f"{subject}-{index}", "?", tuple("abcd"[: options[subject]]), 0, subject=subject)
         for subject, count in (("тарих", 10), ("физика", 30))
         for index in range(count)
     ]
-    scores = [
-        metric().score(row, answers(*([-1, -2, -2, -2] if row.id.endswith("0") else [-2, -1, -2, -2]))) for row in rows
-    ]
+    scores = []
+    for row in rows:
+        likeliest = 0 if row.id.endswith("0") else 1
+        given = [-1.0 if place == likeliest else -2.0 for place in range(len(row.choices))]
+        scores.append(metric().score(row, answers(*given)))
     values = metric().aggregate(scores)
     for subject, hits, n in (("тарих", 1, 10), ("физика", 3, 30)):
         value = values[f"acc:{subject}"]
-        assert (value.value, value.n, value.chance, value.of) == (hits / n, n, 0.25, None)
-        for bound in (value.low, value.high):  # Wilson's, with Student's t
-            assert bound is not None
-            assert abs(bound - hits / n) == pytest.approx(
-                scipy.stats.t.ppf(0.975, n - 1) * math.sqrt(bound * (1 - bound) / n)
-            )
+        assert (value.value, value.n, value.chance, value.of) == (hits / n, n, 1 / options[subject], None)
+        alone = metric().aggregate([score for score in scores if score.texts["subject"] == subject])["acc"]
+        assert (value.low, value.high, value.stderr) == (alone.low, alone.high, alone.stderr)
+        assert value.low is not None
     assert metric().aggregate(scores[:10]).keys() == {name for name in values if ":" not in name}
     kept = [ItemScore(score.item, score.cluster, dict(score.values), dict(score.texts)) for score in scores]
     assert metric().aggregate(kept) == values
