@@ -82,8 +82,8 @@ def _words(folded: str) -> list[str]:
 
 
 def exact_match(answer: Sequence[str], accepted: Sequence[str]) -> float:
-    """Return 1 where two answers have the same words in the same order, else 0; no words match nothing."""
-    return float(bool(answer) and answer == accepted)
+    """Return 1 where two answers have the same words in the same order, else 0."""
+    return float(answer == accepted)
 
 
 def token_f1(answer: Sequence[str], accepted: Sequence[str]) -> float:

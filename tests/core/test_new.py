@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PathDistribution
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,15 @@ from tilbench.cli import cli
 from tilbench.cli.new import SCRIPTS, identifier, letters_of, placeholder_rows, read_tag
 from tilbench.data.language_classes import profile_text
 from tilbench.data.language_id import identify, untold
-from tilbench.data.rows import parse_row
-from tilbench.errors import ConfigError, DataError
+from tilbench.data.rows import Pair, parse_row
+from tilbench.errors import ConfigError, DataError, Refused
+from tilbench.kinds.language import Language
+from tilbench.kinds.metric import TaskContext, Value
+from tilbench.kinds.requests import Generated
 from tilbench.loader import Host, load_plugins
 from tilbench.testing import LanguageConformance, Outcome, conformance, toy_language
 from tilbench.testing.language import scripts_of
+from tilbench_translation.translation import Translation, TranslationSettings
 
 
 def new(*arguments: str) -> str:
@@ -51,6 +56,15 @@ def outcomes(kind: str, name: str, host: Host) -> list[Outcome]:
     return found
 
 
+def translated(language: Language, texts: Sequence[str]) -> Mapping[str, Value]:
+    """Return the values of texts as translations into a language."""
+    made = Translation(TranslationSettings(), TaskContext(language))
+    pairs = [Pair(str(number), "x", "?") for number in range(len(texts))]
+    return made.aggregate(
+        [made.score(pair, [Generated(text, 1, complete=True)]) for pair, text in zip(pairs, texts, strict=True)]
+    )
+
+
 def own_tests(folder: Path, site: Path) -> None:
     paths = [str(site), *sys.path]
     run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
@@ -74,7 +88,9 @@ def test_a_language_installs_and_passes(tmp_path: Path, monkeypatch: pytest.Monk
     language = host.registry.get("languages", "qab-Cyrl")
     assert found["profile"].status == "n/a"  # placeholders are no text to learn a language from
     assert "the least" in untold(language)
-    assert identify("Бұл сөйлем қазақ тілінде жазылған, оны бәрі түсінеді.", [language]) is None
+    kazakh = "Бұл сөйлем қазақ тілінде жазылған, оны бәрі түсінеді."
+    assert identify(kazakh, [language]) is None
+    assert "off_target_rate" not in translated(language, [kazakh] * 3)
 
 
 def test_the_sample_text_of_a_new_language_is_its_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,6 +110,10 @@ def test_the_sample_text_of_a_new_language_is_its_profile(tmp_path: Path, monkey
     own = "Pazarda bugün çok insan vardı. Satıcılar meyve ve sebzeleri dizmişti.".lower().translate(cipher)
     assert identify(own, [language]) == "qac-Latn"
     assert identify("There were many people at the market today.", [language]) not in ("qac-Latn", None)
+    english = ["There were many people at the market today, and it was warm."]
+    with pytest.raises(Refused, match="another language than qac-Latn"):
+        translated(language, english * 3)
+    assert translated(language, [own] * 3)["off_target_rate"].value == 0
 
 
 def test_a_metric_installs_and_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
