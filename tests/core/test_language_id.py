@@ -5,13 +5,16 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tilbench.data import language_classes, language_id
 from tilbench.data.language_classes import LEAST_PROFILE, profile_text
 from tilbench.data.language_id import deciding, identify, segments, untold
 from tilbench.errors import DataError
@@ -170,6 +173,26 @@ def test_what_two_languages_share_is_undecided() -> None:
     assert identify("Ата мен бала бар", kazakh) == "kk-Cyrl"
 
 
+@pytest.mark.parametrize(
+    ("found", "language"),
+    [
+        ({"kk-Cyrl": 0.2, "ky": 0.8}, "kk-Cyrl"),  # four times as likely, and not more
+        ({"kk-Cyrl": 0.19, "ky": 0.81}, "ky"),
+        ({"kk-Cyrl": 0.1, "ru-Cyrl": 0.2, "bg": 0.4, "mk": 0.3}, "ru-Cyrl"),
+        ({"kk-Cyrl": 0.3, "ru-Cyrl": 0.3, "bg": 0.4}, None),  # two candidates alike
+        ({"kk-Cyrl": 0.31, "ru-Cyrl": 0.3, "bg": 0.39}, "kk-Cyrl"),
+        ({"kk-Cyrl": 0.1, "ru-Cyrl": 0.1, "zxx": 0.8}, None),  # no language at all
+        ({"kk-Cyrl": 0.1, "en-Latn": 0.8, "bg": 0.1}, "en"),  # its letters are not Latin ones
+    ],
+)
+def test_the_rule_in_closed_form(
+    found: dict[str, float], language: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(language_id, "shares", lambda *_: {"ky": 0.0, **found})
+    candidates = [each for each in LANGUAGES if each.tag in found]
+    assert identify("Ата мен бала бар екен", candidates) == language
+
+
 def test_order_of_candidates_makes_no_difference() -> None:
     for text in SENTENCES.values():
         assert identify(text[:60], LANGUAGES) == identify(text[:60], LANGUAGES[::-1])
@@ -252,6 +275,30 @@ def test_a_language_that_the_library_lacks_is_learned_from_its_profile(script: s
         assert sum(identify(piece, candidates) == own.tag for piece in some) == 0
         assert identify(text, [own]) not in (own.tag, None)
         assert identify(text, candidates) == tag
+
+
+def test_a_learned_class_in_closed_form(shelf: Path) -> None:
+    """Its n-grams have the probabilities (count + 1000 · mean of the five nearest classes) / (counts + 1000)."""
+    text = profile_text(next(each for each in LANGUAGES if each.tag == "tr-Latn").profile).lower()
+    (shelf / "own.txt").write_text(text.translate(CIPHERS["Latn"][1]), encoding="utf-8")
+    profile = language_classes.profile_of("qab-Latn", f"{shelf.name}/own.txt")
+    plain, learned = language_classes._identifier(()), language_classes._identifier((profile,))
+    state, found = 0, Counter[int]()
+    for byte in profile_text(profile.file).encode():
+        state = plain.tk_nextmove[(plain.tk_row[state] << 8) + byte]
+        found[plain.tk_output[state]] += 1
+    del found[-1]
+    table = plain.nb_ptc.astype(float)
+    likely = [sum(count * table[gram, place] for gram, count in found.items()) for place in range(table.shape[1])]
+    nearest = sorted(range(len(likely)), key=likely.__getitem__)[-5:]
+    prior = np.exp(table[:, nearest]).mean(axis=1)
+    wanted = 1000 * prior / prior.sum()
+    for gram, count in found.items():
+        wanted[gram] += count
+    wanted /= found.total() + 1000
+    assert learned.nb_classes == [*plain.nb_classes, "qab-Latn"]
+    assert learned.nb_ptc[:, -1].astype(float) == pytest.approx(np.log(wanted), rel=2e-3)
+    assert wanted.sum() == pytest.approx(1)
 
 
 def test_a_profile_that_changes_is_learned_anew_and_decides(shelf: Path) -> None:

@@ -222,6 +222,12 @@ def test_a_word_more_does_not_take_right_corrections_away() -> None:
     assert [found[name].value for name in ("precision", "recall")] == pytest.approx([2 / 3, 1])
 
 
+def test_of_equal_alignments_the_one_counts_that_agrees_most_with_the_reference() -> None:
+    """What became of "x" or of "yy" is "z": the reference says which."""
+    found = values([("x yy", "z yy", "z")])
+    assert [found[name].value for name in ("precision", "recall")] == [0.5, 1]
+
+
 def test_a_right_word_at_the_wrong_place_is_wrong() -> None:
     assert values([("a a", "a b", "b a")])["precision"].value == 0
 

@@ -178,6 +178,8 @@ def test_a_model_that_is_silent_scores_nothing() -> None:
     )
     assert [silent[name].value for name in ("exact_match", "f1", "empty_rate")] == [0, 0, 1]
     assert [right[name].value for name in ("exact_match", "f1", "empty_rate")] == [1, 1, 0]
+    blank, sign = (reading.score(row, [Generated(text, 1, complete=True)]).values["empty"] for text in (" \n", " %"))
+    assert (blank, sign) == (1, 0)
 
 
 def test_questions_on_one_text_are_resampled_together() -> None:

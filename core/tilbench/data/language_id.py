@@ -26,7 +26,6 @@ OTHER = 4
 _NO_LANGUAGE = "zxx"  # py3langid's class of numbers, code and the like
 _LONG = 160  # characters of the longest segment
 
-_APOSTROPHES = regex.compile(r"[ʻʼ‘’`´]")
 _SENTENCE = regex.compile(r"(?<=[.!?…。؟۔][\"'»”’)]*)\s+|\n+")
 _PIECES = regex.compile(rf"(?s).{{1,{_LONG}}}(?:\s+|$)|.{{{_LONG}}}")
 
@@ -92,7 +91,7 @@ def identify(text: str, candidates: Sequence[Candidate]) -> str | None:
     profiles = _profiles(candidates)
     if not profiles or len(letters) < LEAST_LETTERS:
         return None
-    found = shares(_APOSTROPHES.sub("'", text), profiles)
+    found = shares(text, profiles)
     scripts = {each.tag: each.script for each in candidates}
     own = {tag: share for tag, share in found.items() if tag in scripts and _most(letters, scripts[tag])}
     other = max((label for label in found if label not in own), key=found.__getitem__)
