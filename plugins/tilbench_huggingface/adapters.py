@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from torch import nn
 from tilbench.checkpoints.adapters import base_weights, lora_settings, write_adapter
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
 from tilbench_huggingface.decoder import HuggingFaceDecoder
-from tilbench_huggingface.library import quiet
+from tilbench_huggingface.library import quiet, unbothered
 from tilbench_huggingface.source import ADAPTER, one_line, resolve_base
 from tilbench_huggingface.weights import load_adapter, load_model
 
@@ -42,9 +41,7 @@ def with_adapter(module: nn.Module, adapter: Adapter) -> HuggingFaceDecoder:
     model: Any = module.model
     if adapter.quantization != "none" and not getattr(model, "is_quantized", False):
         model = _quantised(model)
-    with quiet(), warnings.catch_warnings():
-        # peft sees by itself that GPT-2's layers hold their matrices the other way round, and warns that it did.
-        warnings.filterwarnings("ignore", message="fan_in_fan_out", category=UserWarning)
+    with quiet(), unbothered():
         try:
             adapted: Any = get_peft_model(model, settings)
         except (TypeError, ValueError) as error:
@@ -92,7 +89,7 @@ def save_merged(folder: Path, out: Path, dtype: torch.dtype) -> None:
     if getattr(base, "is_quantized", False):
         with quiet():
             base = base.dequantize().to(dtype)
-    with quiet():
+    with quiet(), unbothered():
         _save_plain(load_adapter(base, folder).merge_and_unload().to(dtype), out)
 
 

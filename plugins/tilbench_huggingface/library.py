@@ -13,13 +13,26 @@ from safetensors import SafetensorError
 from tilbench.errors import CheckpointError, MissingDependency, TilbenchError
 from tilbench_huggingface.source import one_line
 
-__all__ = ["faults", "quiet", "require"]
+__all__ = ["faults", "quiet", "require", "unbothered"]
 
 
 def require(package: str, purpose: str, extra: str = "hf") -> None:
     """Raise MissingDependency where an optional package is not installed."""
     if importlib.util.find_spec(package) is None:
         raise MissingDependency(package, extra, purpose)
+
+
+@contextlib.contextmanager
+def unbothered() -> Iterator[None]:
+    """Keep peft from warning of what is seen to here.
+
+    Missing keys are refused by name. GPT-2's layers hold their matrices the other way round, which peft notes by
+    itself. A module trained whole is no longer tied to its base's other end, and is saved and merged so.
+    """
+    with warnings.catch_warnings():
+        for message in ("Found missing adapter keys", "fan_in_fan_out", "Model has `tie_word", "Input and output emb"):
+            warnings.filterwarnings("ignore", message=message, category=UserWarning)
+        yield
 
 
 @contextlib.contextmanager

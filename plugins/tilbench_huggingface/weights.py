@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from tilbench.checkpoints.folder import read_json
 from tilbench.checkpoints.optional import load_optional
 from tilbench.errors import CheckpointError, Unsupported
 from tilbench_huggingface.examine import examine_weights, refuse_not_finite
-from tilbench_huggingface.library import faults, quiet
+from tilbench_huggingface.library import faults, quiet, unbothered
 from tilbench_huggingface.source import CONFIG
 
 __all__ = ["adapter_shapes", "count", "load_adapter", "load_model", "meta_model"]
@@ -127,8 +126,7 @@ def load_adapter(base: Any, folder: Path, *, trainable: bool = False) -> Any:
     from peft import PeftModel, get_peft_model_state_dict
 
     stored = adapter_shapes(folder)
-    with quiet(), faults(f"the adapter {folder} cannot be put on its base"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Found missing adapter keys", category=UserWarning)
+    with quiet(), faults(f"the adapter {folder} cannot be put on its base"), unbothered():
         model: Any = PeftModel.from_pretrained(base, str(folder), is_trainable=trainable)
         if model.active_peft_config.is_prompt_learning:
             raise Unsupported(

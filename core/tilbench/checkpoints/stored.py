@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor
 from tilbench.checkpoints.weights import damaged, plain_names, torch_weights
 from tilbench.errors import CheckpointError
 
-__all__ = ["SUFFIXES", "StoredWeights", "weight_files"]
+__all__ = ["SUFFIXES", "StoredWeights", "stored_parameters", "weight_files"]
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 """How the names of files end that can be read."""
@@ -86,6 +87,12 @@ class StoredWeights(Mapping[str, Tensor]):
     def __len__(self) -> int:
         """Return how many tensors there are."""
         return len(self.shapes)
+
+
+def stored_parameters(path: Path) -> int:
+    """Return how many parameters a file or folder of weights holds, tied ones once. Raises CheckpointError."""
+    stored = StoredWeights(path)
+    return sum(math.prod(shape) for name, shape in stored.shapes.items() if stored.dtypes[name].is_floating_point)
 
 
 def weight_files(path: Path) -> list[Path]:

@@ -25,6 +25,8 @@ def merge(reference: str, out: Path, registry: Registry, *, precision: str = "fp
     """
     import torch
 
+    from tilbench.checkpoints.stored import stored_parameters
+
     folder = find_checkpoint(*split_folder(reference))
     if out.exists():
         raise CheckpointError(f"{out} exists; name a folder that does not")
@@ -39,6 +41,6 @@ def merge(reference: str, out: Path, registry: Registry, *, precision: str = "fp
         architecture.merge(config, folder, aside, dtype=getattr(torch, _DTYPES[precision]))
         tokenizer.save(aside)
         lineage = (*info.lineage, checkpoint_fingerprint(folder))
-        count = architecture.parameters(config)
+        count = stored_parameters(aside)  # of a base whose sizes the spec leaves out, the config does not say
         write_info(aside, info.model_copy(update={"lineage": lineage, "parameters": count, "base_weights": ""}))
     return out
