@@ -12,6 +12,7 @@ from tokenizers import Tokenizer as RustTokenizer
 from tilbench.errors import Unsupported
 from tilbench.kinds.exporter import ExportJob
 from tilbench.kinds.tokenizer import Tokenizer
+from tilbench_exporters.chat_files import answer_end, chat_jinja
 from tilbench_exporters.weights import write_json
 
 __all__ = ["SAMPLES", "role_ids", "write_tokenizer"]
@@ -35,9 +36,9 @@ _CHUNK = 64
 
 
 def role_ids(job: ExportJob) -> dict[str, int | None]:
-    """Return the ids of bos (see `SpecialTokens.begun_by`), eos, pad and unk."""
+    """Return the ids of bos (see `SpecialTokens.begun_by`), eos (which ends an answer), pad and unk."""
     special = job.tokenizer.special.begun_by(job.info.prefix)
-    return {"bos": special.bos, "eos": special.eos, "pad": special.pad, "unk": special.unk}
+    return {"bos": special.bos, "eos": answer_end(job), "pad": special.pad, "unk": special.unk}
 
 
 def write_tokenizer(job: ExportJob, out: Path) -> None:
@@ -64,6 +65,7 @@ def write_tokenizer(job: ExportJob, out: Path) -> None:
         "model_max_length": job.config.max_length,
         "model_input_names": ["input_ids", "attention_mask"],
         **{f"{role}_token": _name(content, names, number) for role, number in roles.items()},
+        **({"chat_template": text} if (text := chat_jinja(job)) else {}),
     }
     write_json(out / "tokenizer_config.json", settings)
 

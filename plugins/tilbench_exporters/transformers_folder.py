@@ -16,10 +16,13 @@ from tilbench.kinds.exporter import ExportJob
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.run.decode_files import generation_config
 from tilbench.run.model_card import loading, model_card
+from tilbench_exporters.chat_files import write_chat_template
 from tilbench_exporters.tokenizer_files import role_ids, write_tokenizer
 from tilbench_exporters.weights import DTYPES, loaded, write_json
 
 __all__ = ["TransformersExporter"]
+
+_LIMITS = ("max_new_tokens", "max_length")
 
 
 class TransformersExporter:
@@ -32,6 +35,7 @@ class TransformersExporter:
         """
         code = _code(job)
         write_tokenizer(job, out)
+        write_chat_template(job, out)
         _write_model(job, loaded(job), out)
         for name, text in code.items():
             (out / name).write_text(text, encoding="utf-8")
@@ -72,19 +76,30 @@ def _write_model(job: ExportJob, module: nn.Module, out: Path) -> None:
 def _write_settings(job: ExportJob, out: Path) -> None:
     """Put the special tokens into config.json, and them and the spec's decoding into generation_config.json.
 
-    Special tokens that the model's own files name already are left: they may be several.
+    Special tokens that the model's own files name already are left: they may be several. Every token that ends an
+    answer or a text is named. No limit on new tokens is: Transformers puts it above the `max_length` of whoever
+    generates, so that a harness's own limit would have no effect.
     """
     ids = {f"{role}_token_id": number for role, number in role_ids(job).items() if role != "unk"}
     config = _read(out / "config.json")
     write_json(out / "config.json", {**config, **{name: _first(config.get(name), ids[name]) for name in ids}})
     decoding: Mapping[str, Any] = {}
     if job.generation is not None:
-        chosen = job.generation.model_dump()
-        limit = {"max_new_tokens": chosen.pop("max_new_tokens")}
-        decoding = generation_config(Preset.model_validate(chosen), limit, SpecialTokens())
+        chosen = job.generation.model_dump(exclude={"max_new_tokens"})
+        decoding = generation_config(Preset.model_validate(chosen), {}, SpecialTokens())
     known = {name: number for name, number in ids.items() if number is not None}
     path = out / "generation_config.json"
-    write_json(path, {**known, **(_read(path) if path.is_file() else {}), **decoding})
+    found = {name: value for name, value in (_read(path) if path.is_file() else {}).items() if name not in _LIMITS}
+    settings = {**known, **found, **decoding}
+    if ends := _ends(ids["eos_token_id"], job.tokenizer.special.eos if job.chat else None, found.get("eos_token_id")):
+        settings["eos_token_id"] = ends if len(ends) > 1 else ends[0]
+    write_json(path, settings)
+
+
+def _ends(*named: Any) -> list[int]:
+    """Return the ids that are named, one or several at a time, each once."""
+    every = [number for each in named for number in (each if isinstance(each, list) else [each])]
+    return list(dict.fromkeys(number for number in every if number is not None))
 
 
 def _first(*values: Any) -> Any:

@@ -129,6 +129,7 @@ def write_model(job: TrainingJob, recipe: Recipe, state: State, step: int, folde
         tokens=step * recipe.tokens_per_step,
         run=state.digest,
         lineage=state.lineage,
+        chat=recipe.chat.template if recipe.chat else "",
         base_weights=_base_weights(folder),
     )
     write_info(folder, info)

@@ -63,9 +63,8 @@ def published(folder: Path, model_type: str = "gpt2", *, begun: bool = False, se
     fast.save_pretrained(folder)
     torch.manual_seed(seed)
     ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-    config = AutoConfig.for_model(
-        model_type, vocab_size=tokenizer.size, initializer_range=0.4, **ids, **(SIZES[model_type] | sizes)
-    )
+    fields = {"initializer_range": 0.4, **SIZES[model_type], **sizes}
+    config = AutoConfig.for_model(model_type, vocab_size=tokenizer.size, **ids, **fields)
     make: Any = AutoModelForCausalLM.from_config
     make(config).save_pretrained(folder)
     return folder

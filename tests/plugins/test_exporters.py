@@ -192,7 +192,7 @@ def test_decoding_settings_and_card(host: Host, bpe: Any, tmp_path: Path) -> Non
     config = loaded(tmp_path / "out").generation_config
     assert config.do_sample
     assert (config.temperature, config.top_k, config.top_p) == (0.7, 0, 0.9)
-    assert (config.repetition_penalty, config.max_new_tokens) == (1.1, 80)
+    assert (config.repetition_penalty, config.max_new_tokens) == (1.1, None)
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     for said in ("a\\_model:tiny", "| training steps | 7 |", "| training tokens | 1,234 |", "| started from | def |"):
         assert said in card

@@ -19,8 +19,9 @@ class ExportJob:
 
     folder: the checkpoint, its adapter (if it had one) added into its weights already. info: what its `tilbench.json`
     says (`tilbench.checkpoints.folder.CheckpointInfo`). architecture: the registered object that loads it, by the
-    validated `config`. generation: decoding settings that the model's spec recommends, if any. precision: of the
-    written weights. allow_code: Python may be written beside them.
+    validated `config`. generation: decoding settings that the model's spec recommends, if any. chat: name of the chat
+    template that it was tuned with, if any. precision: of the written weights. allow_code: Python may be written beside
+    them.
 
     An architecture whose models Transformers can load says so: it has `to_transformers(config, state)`, the weights by
     Transformers' names, `transformers_config(config)`, the fields of its config.json, and, where Transformers has no
@@ -35,6 +36,7 @@ class ExportJob:
     config: Any
     tokenizer: Tokenizer
     generation: GenerationSettings | None = None
+    chat: str = ""
     precision: Precision = "fp32"
     allow_code: bool = False
 

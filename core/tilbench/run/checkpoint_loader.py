@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tilbench.checkpoints.folder import (
+    INFO,
     RUN,
     CheckpointInfo,
     changed_base,
@@ -98,14 +99,17 @@ class CheckpointLoader:
         folder = Path(reference)
         recorded = generation_config(folder)
         spec, origin = self._spec(folder)
+        chat = spec.recipe.chat if spec and spec.recipe else None
+        said = read_info(folder).chat
+        if said and not (chat and chat.template == said):  # a spec that it was tuned from with changes, or none
+            recorded = replace(recorded, template=said, template_origin=str(folder / INFO))
         if spec is None:
             return recorded
-        chat = spec.recipe.chat if spec.recipe else None
         known = WritingDefaults(
             generation=spec.generation,
             origin=f"the generation settings of {origin}",
-            template=chat.template if chat else "",
-            template_origin=f"the recipe of {origin}" if chat else "",
+            template=recorded.template or (chat.template if chat else ""),
+            template_origin=recorded.template_origin or (f"the recipe of {origin}" if chat else ""),
         )
         return known if spec.generation else replace(known, generation=recorded.generation, origin=recorded.origin)
 

@@ -46,6 +46,8 @@ def export_job(
     info = read_info(folder)
     architecture, config = checkpoint_architecture(info, folder, registry)
     tokenizer = registry.get("tokenizers", info.tokenizer).load(str(folder))
+    spec = run_spec(folder.parent) if (folder.parent / RUN).is_file() else None
+    chat = spec.recipe.chat if spec and spec.recipe else None  # of a run whose checkpoints did not say it yet
     with _merged(architecture, config, info, folder) as whole:
         yield ExportJob(
             folder=whole,
@@ -53,7 +55,8 @@ def export_job(
             architecture=architecture,
             config=config,
             tokenizer=tokenizer,
-            generation=run_spec(folder.parent).generation if (folder.parent / RUN).is_file() else None,
+            generation=spec.generation if spec else None,
+            chat=info.chat or (chat.template if chat else ""),
             precision=precision,
             allow_code=allow_code,
         )
