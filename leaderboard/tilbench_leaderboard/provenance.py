@@ -7,7 +7,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from tilbench.results.reading import reading_notes
 from tilbench.results.record import Contamination, Record
-from tilbench.results.table import Board, Cell, Column, Row, format_value
+from tilbench.results.table import Board, Cell, Column, Row, format_value, tied_mark
 from tilbench_leaderboard.view import chance_text, column_title, literal, majority_text
 
 __all__ = ["show"]
@@ -94,6 +94,7 @@ def _what(cell: Cell) -> dict[str, str]:
         "Standard error": "" if score is None or score.stderr is None else f"{score.stderr:.3g}",
         "Chance": chance_text(cell),
         "Commonest answer": majority_text(cell),
+        "Tied": "".join(tied_mark(cell.record)),
         "Seed": str(task.seed),
     }
 

@@ -45,6 +45,16 @@ def test_the_board_with_its_notes() -> None:
         assert part in text
 
 
+def test_ties_stand_with_their_value() -> None:
+    tied = score(12.0, None, unit="questions", direction="none")
+    some = record("a", "exam", accuracy(0.5), headline="acc")
+    more = record("b", "exam", accuracy(0.4), headline="acc")
+    text = shown(make_board(entries(some.model_copy(update={"values": {**some.values, "tied": tied}}), more)))
+    assert text.count("12 of 200 tied") == 1
+    assert "tied: several choices score best" in text
+    assert "tied" not in shown(make_board(entries(some, more)))
+
+
 def test_what_a_model_did_not_read_stands_with_its_value() -> None:
     reading = Reading(
         scored_bytes=1000, lost_bytes=8, context_bytes=50, dropped_rows=2, dropped_examples=3, cut_rows=1, cut_tokens=7
@@ -57,7 +67,7 @@ def test_what_a_model_did_not_read_stands_with_its_value() -> None:
         "4 rows left out",
         "a on news-bpb – 0.8% of the scored bytes are not in the model's tokens, and cost 8 bits each",
         "a on news-bpb – 2 rows did not fit: 3 few-shot examples left out",
-        "a on news-bpb – 1 row did not fit: 7 tokens of context cut on the left",
+        "a on news-bpb – 1 row did not fit: 7 tokens of context cut after its instruction",
         "a on news-bpb – 4 rows left out: no room for an answer",
     ):
         assert part in text

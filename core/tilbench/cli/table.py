@@ -11,7 +11,18 @@ from rich.text import Text
 
 from tilbench.results.conditions import conditions_of_board
 from tilbench.results.reading import reading_marks, reading_notes
-from tilbench.results.table import ARROWS, Board, Cell, Column, Row, format_number, format_value, not_run, unrun
+from tilbench.results.table import (
+    ARROWS,
+    Board,
+    Cell,
+    Column,
+    Row,
+    format_number,
+    format_value,
+    not_run,
+    tied_mark,
+    unrun,
+)
 
 __all__ = ["render"]
 
@@ -26,6 +37,7 @@ _LEGEND = {
     "best": Text("*: best of its task", "bold green"),
     "overlaps": Text("†: 95% interval overlaps the best one's (a description, not a test)", "green"),
     "chance": Text("≈ chance: 95% interval does not clear chance or the commonest answer", "yellow"),
+    "tied": Text("tied: several choices score best; see docs/scoring.md", "yellow"),
     "untried": Text("a dot: never run", "dim"),
 }
 
@@ -108,7 +120,7 @@ def _cell(cell: Cell | None) -> Text:
     text.append(format_value(cell.score).removeprefix(number), "dim")
     if cell.above_chance is False:
         text.append("\n≈ chance", "yellow")
-    for mark in reading_marks(cell.record.reading):
+    for mark in [*reading_marks(cell.record.reading), *tied_mark(cell.record)]:
         text.append(f"\n{mark}", "yellow")
     return text
 
@@ -119,6 +131,8 @@ def _notes(columns: list[Column], rows: list[Row]) -> list[Text]:
     legend = [_LEGEND[mark] for mark in ("best", "overlaps") if any(c and c.mark == mark for *_, c in cells)]
     if any(cell and cell.above_chance is False for *_, cell in cells):
         legend.append(_LEGEND["chance"])
+    if any(cell and cell.score and tied_mark(cell.record) for *_, cell in cells):
+        legend.append(_LEGEND["tied"])
     if any(cell is None for *_, cell in cells):
         legend.append(_LEGEND["untried"])
     notes = [Text("  |  ", "dim").join(legend)] if legend else []

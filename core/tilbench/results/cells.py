@@ -24,6 +24,7 @@ __all__ = [
     "finished",
     "make_cell",
     "mark_column",
+    "tied_mark",
 ]
 
 Direction = Literal["lower", "higher", "none"]
@@ -31,6 +32,7 @@ Entry = tuple[Path, Record]
 Mark = Literal["best", "overlaps", ""]
 
 _MAJORITY = "majority"
+_TIED = "tied"
 _OUTSIDE = "the value lies outside its own 95% interval; 'tilbench records verify' tells more"
 
 ARROWS: Mapping[Direction, str] = {"lower": "↓", "higher": "↑", "none": ""}
@@ -124,6 +126,12 @@ def baseline(record: Record) -> float | None:
     if score is None or majority is None or majority is score or majority.unit != score.unit:
         return None
     return majority.value if math.isfinite(majority.value) else None
+
+
+def tied_mark(record: Record) -> list[str]:
+    """Return how many items had a tie for the best choice, where the record's value `tied` counts any."""
+    score = record.values.get(_TIED)
+    return [f"{score.value:.0f} of {score.n} tied"] if score and score.value > 0 else []
 
 
 def clears(score: Score, level: float | None) -> bool | None:

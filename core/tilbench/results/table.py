@@ -22,6 +22,7 @@ from tilbench.results.cells import (
     finished,
     make_cell,
     mark_column,
+    tied_mark,
 )
 from tilbench.results.labels import model_labels
 from tilbench.results.record import Record
@@ -43,6 +44,7 @@ __all__ = [
     "format_value",
     "make_board",
     "not_run",
+    "tied_mark",
     "unrun",
 ]
 

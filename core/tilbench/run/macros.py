@@ -69,6 +69,7 @@ def _task(suite: Suite, macro: Macro, parts: Sequence[Record]) -> TaskUsed:
         headline=macro.value,
         settings={"tasks": macro.tasks, "value": macro.value, "weight": macro.weight},
         seed=suite.seed,
+        machine=next((part.task.machine for part in parts if part.task.machine), ""),
         dataset=DatasetUsed(name="+".join(macro.tasks), origin="macro", fingerprint=fingerprint, rows=rows, total=rows),
         fingerprint=fingerprint,
     )
