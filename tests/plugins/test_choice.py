@@ -321,8 +321,8 @@ def test_fractions_are_not_given_to_a_test_of_right_and_wrong() -> None:
     knows = [metric().score(row, answers(-1.0, -2.0 if index % 3 else -1.0)) for index, row in enumerate(rows)]
     guesses = [metric().score(row, answers(-1.0, -1.0)) for row in rows]
     ones = [1.0] * 20
-    sides = [Side([score.values["acc"] for score in scores], ones) for scores in (knows, guesses)]
-    paired = pair(*sides, [row.id for row in rows])
+    one, other = (Side([score.values["acc"] for score in scores], ones) for scores in (knows, guesses))
+    paired = pair(one, other, [row.id for row in rows])
     assert paired is not None
     assert (paired.test, paired.only_a) == ("t", None)
     assert paired.difference == pytest.approx(13 / 20 / 2)
