@@ -206,6 +206,23 @@ def test_block_shares(weights: list[float], size: int) -> None:
         assert abs(share - weight / sum(weights) * size) <= len(weights)
 
 
+@pytest.mark.parametrize(
+    ("weights", "size", "shares"),
+    [
+        ([1, 1, 1.1], 10, [3, 3, 4]),  # 3.23, 3.23, 3.55: the largest remainder is the last
+        ([1, 1, 1], 10, [4, 3, 3]),
+        ([1e-9, 1e-9, 1e-9, 1, 1], 8, [1, 1, 1, 2, 3]),  # a row for each comes from the large ones in turn
+    ],
+)
+def test_shares_by_largest_remainders(weights: list[float], size: int, shares: list[int]) -> None:
+    assert block_shares(weights, size) == shares
+
+
+def test_interleaved_puts_the_rows_of_a_source_into_the_middle_of_their_stretches() -> None:
+    order = stream(dict.fromkeys("ab", 40), {"a": 3.0, "b": 1.0}, rows=8, mixing="interleaved")
+    assert "".join(place.source for place in order.places(0)) == "aabaaaba"
+
+
 def test_a_source_shorter_than_a_sequence_is_refused_with_numbers() -> None:
     with pytest.raises(DataError, match=r"'b' has 4 tokens, and one sequence needs 5 \(sequence_length 4 \+ 1\)"):
         stream({"a": 40, "b": 4})

@@ -415,7 +415,11 @@ def test_autocast_accumulates_as_one_large_batch_does() -> None:
 
 def test_a_scaled_loss_trains_as_an_unscaled_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What fp16 does on CUDA, with a power of two in fp32: gradients are unscaled before they are clipped."""
-    recipe = {"optimizer": {"learning_rate": 1e-2, "clip": 0.1}, "validate_every": 0, "checkpoint_every": 0}
+    recipe: dict[str, Any] = {
+        "optimizer": {"learning_rate": 1e-2, "clip": 0.1},
+        "validate_every": 0,
+        "checkpoint_every": 0,
+    }
     fit(make_job(tmp_path / "plain", **recipe))
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
     monkeypatch.setattr(torch.amp, "GradScaler", lambda *_, **__: scaler)
