@@ -9,16 +9,17 @@ __all__ = ["GeluFeedForward", "SwiGLU"]
 
 
 class GeluFeedForward(nn.Module):
-    """down(gelu(up(x))), with the tanh approximation of GELU (Hendrycks and Gimpel 2016) that GPT-2 uses."""
+    """down(gelu(up(x))) (Hendrycks and Gimpel 2016). exact: GELU itself, and not the tanh approximation of GPT-2."""
 
-    def __init__(self, hidden: int, inner: int, *, bias: bool) -> None:
+    def __init__(self, hidden: int, inner: int, *, bias: bool, exact: bool = False) -> None:
         super().__init__()
+        self.approximate = "none" if exact else "tanh"
         self.up_proj = nn.Linear(hidden, inner, bias=bias)
         self.down_proj = nn.Linear(inner, hidden, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output [..., hidden] for x [..., hidden]."""
-        return self.down_proj(F.gelu(self.up_proj(x), approximate="tanh"))  # type: ignore[no-any-return]
+        return self.down_proj(F.gelu(self.up_proj(x), approximate=self.approximate))  # type: ignore[no-any-return]
 
 
 class SwiGLU(nn.Module):

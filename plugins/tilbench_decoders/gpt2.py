@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -28,6 +28,9 @@ class GPT2Config(DecoderConfig):
 
     norm_eps: float = Field(default=1e-5, gt=0.0, description="added to the variance inside every LayerNorm")
     bias: bool = Field(default=True, description="biases in the linear layers and the norms")
+    activation: Literal["gelu_new", "gelu"] = Field(
+        default="gelu_new", description="GPT-2's tanh approximation of GELU, or GELU itself, as in nanoGPT"
+    )
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
@@ -80,7 +83,7 @@ class GPT2(DecoderFamily[GPT2Config]):
                     layer=layer,
                 ),
                 norm(),
-                GeluFeedForward(d, config.intermediate_size, bias=config.bias),
+                GeluFeedForward(d, config.intermediate_size, bias=config.bias, exact=config.activation == "gelu"),
                 dropout=config.dropout,
             )
             for layer in range(config.num_layers)
@@ -119,7 +122,7 @@ class GPT2(DecoderFamily[GPT2Config]):
             "n_layer": config.num_layers,
             "n_head": config.num_heads,
             "n_inner": config.intermediate_size,
-            "activation_function": "gelu_new",
+            "activation_function": config.activation,
             "resid_pdrop": config.dropout,
             "embd_pdrop": config.dropout,
             "attn_pdrop": config.dropout,

@@ -14,9 +14,6 @@ __all__ = ["read_prefix"]
 _CHARGED = "the first token of a text costs log2(vocabulary size) bits"
 
 
-
-
-
 def read_prefix(
     folder: Path, config: Mapping[str, Any], override: str = "", *, trust_remote_code: bool = False
 ) -> Prefix:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from tilbench.checkpoints.folder import read_json
+from tilbench.checkpoints.foreign.words import unsupported
 from tilbench.checkpoints.optional import load_optional
 from tilbench.errors import CheckpointError, Unsupported
 from tilbench_huggingface.examine import examine_weights, refuse_not_finite
@@ -139,7 +140,9 @@ def load_adapter(base: Any, folder: Path, *, trainable: bool = False) -> Any:
     return model
 
 
-def _refuse(folder: Path, missing: Iterable[str], extra: Iterable[str], misshapen: Iterable[str]) -> None:
+def _refuse(folder: Path, missing: Collection[str], extra: Collection[str], misshapen: Collection[str]) -> None:
+    if why := unsupported([*missing, *extra]):
+        raise Unsupported(f"{folder}: {why}")
     parts = [
         f"{what} {_names(names)}"
         for what, names in (("missing", missing), ("extra", extra), ("misshapen", misshapen))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import pickle
@@ -23,8 +24,9 @@ from tilbench.checkpoints.foreign.match import Options, match
 from tilbench.checkpoints.foreign.templates import templates
 from tilbench.checkpoints.foreign.words import Guess
 from tilbench.config.references import parse_spec
-from tilbench.errors import CheckpointError
+from tilbench.errors import CheckpointError, Unsupported
 from tilbench.loader import Host
+from tilbench.run.import_check import try_rotary
 from tilbench.run.import_state import native_shapes
 from tilbench.run.importing import Asked, plan_import, write_import
 from tilbench.run.specs import load_spec
@@ -151,6 +153,27 @@ class Conv1DBlock(nn.Module):
         q, k, v = (heads(each, H) for each in self.attn.c_attn(self.ln_1(x)).split(D, -1))
         x = x + self.attn.c_proj(grouped(q, k, v))
         return x + self.mlp.c_proj(F.gelu(self.mlp.c_fc(self.ln_2(x)), approximate="tanh"))
+
+
+class NanoBlock(nn.Module):
+    """GPT-2's names as nanoGPT has them: torch's linear layers, and GELU itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ln_1, self.ln_2 = nn.LayerNorm(D), nn.LayerNorm(D)
+        self.attn, self.mlp = nn.Module(), nn.Module()
+        self.attn.c_attn, self.attn.c_proj = nn.Linear(D, 3 * D), nn.Linear(D, D)
+        self.mlp.c_fc, self.mlp.c_proj = nn.Linear(D, 64), nn.Linear(64, D)
+
+    def forward(self, x: Tensor) -> Any:
+        attention, mlp = self.attn, self.mlp
+        assert isinstance(attention.c_attn, nn.Module)
+        assert isinstance(attention.c_proj, nn.Module)
+        q, k, v = (heads(each, H) for each in attention.c_attn(self.ln_1(x)).split(D, -1))
+        x = x + attention.c_proj(grouped(q, k, v))
+        assert isinstance(mlp.c_fc, nn.Module)
+        assert isinstance(mlp.c_proj, nn.Module)
+        return x + mlp.c_proj(F.gelu(mlp.c_fc(self.ln_2(x))))
 
 
 class HeadsBlock(nn.Module):
@@ -348,6 +371,7 @@ def rotated(names: str, turn: Callable[[Tensor, float], Tensor]) -> Callable[[],
 MODELS: dict[str, tuple[str, Callable[[], nn.Module], list[str], dict[str, Any]]] = {
     "gpt2 of OpenAI": ("gpt2", lambda: OpenAI(Conv1DBlock, tied=True), [], {}),
     "gpt2 with a module a head": ("gpt2", lambda: Lecture(HeadsBlock, tied=False), ["tie_embeddings=false"], {}),
+    "gpt2 of nanoGPT": ("gpt2", lambda: OpenAI(NanoBlock, tied=True), [], {}),
     "gpt2 of GPT-NeoX": ("gpt2", lambda: OpenAI(NeoXBlock, tied=True), [], {}),
     "alibi in groups": (
         "alibi",
@@ -700,3 +724,85 @@ def test_the_tokenizer_comes_from_beside_the_weights_or_is_asked_for(host: Host,
     torch.save({**state, "tok_embeddings.weight": torch.ones(200, D), "output.weight": torch.ones(200, D)}, path)
     with pytest.raises(CheckpointError, match="the tokenizer has 259 ids and the embedding 200 rows"):
         plan_import(str(path), host.registry, small)
+
+
+def test_the_activation_of_a_file_can_be_said(host: Host, tmp_path: Path) -> None:
+    model = random_model("gpt2 of nanoGPT")
+    path = save(model, tmp_path / "w.pt", prefix="transformer.")
+    assert any("exact" in note for note in plan_import(str(path), host.registry, asked("gpt2")).notes)
+    old = asked("gpt2", "activation=gelu_new")
+    assert plan_import(str(path), host.registry, old).config.activation == "gelu_new"
+    with torch.no_grad():
+        apart = (model(some_ids()) - import_it(host, path, old, tmp_path / "out")(some_ids())).abs().max()
+    assert 1e-5 < float(apart) < 1e-1
+    openai = save(random_model("gpt2 of OpenAI"), tmp_path / "openai.pt")
+    assert plan_import(str(openai), host.registry, asked("gpt2")).config.activation == "gelu_new"
+
+
+@pytest.mark.parametrize("names", ["transformer.h.1.attn.ve_gate.weight", "value_embeds.1.weight", "x0_lambdas"])
+def test_nanochat_is_named_as_what_is_not_supported(names: str, host: Host, tmp_path: Path) -> None:
+    path = save(random_model("gpt2 of nanoGPT"), tmp_path / "w.pt", prefix="transformer.")
+    torch.save({**torch.load(path, weights_only=True), names: torch.ones(2)}, path)
+    with pytest.raises(Unsupported, match="nanochat is not supported, because"):
+        plan_import(str(path), host.registry, asked("gpt2"))
+
+
+WORDS = "the school is large and has many books and the children read one of the books in the school each day. "
+
+
+@pytest.fixture(scope="module")
+def trained(host: Host) -> Callable[[Callable[[Tensor, float], Tensor]], nn.Module]:
+    """A model with rotary positions of either convention, trained on `WORDS` until it predicts them."""
+    ids = torch.tensor(host.registry.get("tokenizers", "bytes").load("bytes").encode(WORDS * 3))
+    starts = torch.arange(0, len(ids) - T, 7)
+    rows = torch.stack([ids[start : start + T] for start in starts.tolist()])
+
+    @functools.cache
+    def train(turn: Callable[[Tensor, float], Tensor]) -> nn.Module:
+        torch.manual_seed(3)
+        model = rotated(META, turn)()
+        steps = torch.optim.Adam(model.parameters(), lr=1e-2)
+        for _ in range(80):
+            logits = model(rows)[:, :-1]
+            loss = F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
+            steps.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            steps.step()
+        return model.eval()
+
+    return train
+
+
+@pytest.mark.parametrize("turn", [turn_halves, turn_neighbours])
+def test_trained_weights_decide_the_rotary_convention_whatever_their_names_say(
+    turn: Callable[[Tensor, float], Tensor], host: Host, trained: Callable[..., nn.Module], tmp_path: Path
+) -> None:
+    model = trained(turn)
+    path, text = save(model, tmp_path / "w.safetensors"), tmp_path / "text.txt"
+    text.write_text(WORDS)
+    tried = try_rotary(str(path), host.registry, asked("llama"), text)
+    assert tried.plan.neighbours == (turn is turn_neighbours)
+    assert "nats a token" in tried.note
+    assert not tried.warning
+    write_import(tried.plan, tmp_path / "out")
+    ours = tried.plan.architecture.load(tried.plan.config, tmp_path / "out", dtype=torch.float32).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(ours(some_ids()), model(some_ids()), rtol=1e-4, atol=1e-4)
+    wrong = try_rotary(str(path), host.registry, asked("llama", neighbours=turn is turn_halves), text)
+    assert wrong.plan.neighbours == (turn is turn_halves)  # as the user says
+    assert wrong.warning.startswith("--rotary says otherwise, but rotary pairs are")
+
+
+def test_a_rotary_convention_that_no_text_decides_is_warned_of(host: Host, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text(WORDS)
+    path = save(random_model("llama of Meta"), tmp_path / "w.safetensors")
+    tried = try_rotary(str(path), host.registry, asked("llama"), text)
+    assert tried.plan.neighbours
+    assert "does not tell the rotary conventions apart" in tried.warning
+    assert "--text FILE" in try_rotary(str(path), host.registry, asked("llama"), None).warning
+    plain = save(random_model("llama that turns halves"), tmp_path / "p.safetensors")
+    with pytest.raises(CheckpointError, match="--rotary half"):
+        try_rotary(str(plain), host.registry, asked("llama"), text)
+    learned = save(random_model("gpt2 of OpenAI"), tmp_path / "g.pt")
+    assert not try_rotary(str(learned), host.registry, asked("gpt2"), text).warning

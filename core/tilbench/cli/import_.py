@@ -38,7 +38,11 @@ __all__ = ["import_"]
 @click.option("--transposed/--not-transposed", default=None, help="Matrices are [in, out], as in GPT-2's Conv1D.")
 @click.option("--prefix", type=click.Choice(["bos", "eos", "none"]), help="Token before every text.")
 @click.option("--step", type=click.IntRange(min=0), help="Training step [default: as the file's name has it, or 0].")
-@click.option("--text", type=click.Path(path_type=Path), help="File of text: say whether the model predicts it.")
+@click.option(
+    "--text",
+    type=click.Path(path_type=Path),
+    help="File of text: which rotary convention predicts it, and whether the model does.",
+)
 @click.option("--dry-run", is_flag=True, help="Show which tensor is taken for what. Writes nothing.")
 @set_option
 @json_option
@@ -74,14 +78,16 @@ def import_(
     if out is not None and not dry_run:
         new_folder(out)
     from tilbench.checkpoints.foreign.match import Options
-    from tilbench.run.import_check import loss_on
+    from tilbench.run.import_check import loss_on, try_rotary
     from tilbench.run.import_state import parse_roles
-    from tilbench.run.importing import Asked, plan_import, write_import
+    from tilbench.run.importing import Asked, write_import
 
     options = Options(dict(map(parse_roles, mapping)), None if rotary is None else rotary == "interleaved", transposed)
     asked = Asked(model, tuple(overrides), tokenizer, prefix or "", step, options)
-    plan = plan_import(source, app.host.registry, asked)
+    tried = try_rotary(source, app.host.registry, asked, text)
+    plan = tried.plan
     said = _described(plan)
+    said["notes"] += [tried.note] if tried.note else []
     if out is not None and not dry_run:
         said["checkpoint"] = str(write_import(plan, out))
         if text is not None:
@@ -90,6 +96,8 @@ def import_(
         print_json(said)
     else:
         _print(said)
+    if tried.warning:
+        click.echo(f"warning: {tried.warning}", err=True)
     if said.get("loss", 0.0) > said.get("chance", 0.0):
         click.echo(
             f"warning: {said['loss']:.2f} nats a token on {text}, guessing {said['chance']:.2f}: a weight is taken "

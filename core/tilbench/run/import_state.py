@@ -12,7 +12,7 @@ from torch import Tensor
 from tilbench.checkpoints.foreign.assemble import assemble
 from tilbench.checkpoints.foreign.match import Match, Options, match
 from tilbench.checkpoints.foreign.templates import templates
-from tilbench.checkpoints.foreign.words import Guess, is_buffer
+from tilbench.checkpoints.foreign.words import Guess, gelu_convention, is_buffer, unsupported
 from tilbench.checkpoints.stored import StoredWeights
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
 from tilbench.kinds.parts import Slot
@@ -43,6 +43,23 @@ class StateMap:
     _layers: int = 0
     _ours: tuple[str, ...] = ()
 
+    @property
+    def rotary(self) -> bool:
+        """Whether the weights depend on which rows rotary positions turn together."""
+        return self._match is not None and any(part.rotated for slot in self._slots for part in slot.parts)
+
+    @property
+    def neighbours(self) -> bool:
+        """Whether rotary positions are taken to turn rows 2i and 2i + 1 of a head together."""
+        return self._match is not None and self._match.neighbours
+
+    @property
+    def activation(self) -> tuple[str, str]:
+        """Which GELU the names and layout mean, and why; empty where they do not say."""
+        if self._match is None:
+            return "", ""
+        return gelu_convention(self._stored.shapes.keys(), self._match.transposed)
+
     def weights(self) -> dict[str, Tensor]:
         """Read the file and return our state dict. Raises CheckpointError for values that cannot be."""
         if self._match is None:
@@ -56,6 +73,8 @@ def map_state(stored: StoredWeights, architecture: Any, config: Any, options: Op
     Raises CheckpointError where they do not, or not in one way only; Unsupported for foreign names where the
     architecture does not say what it is made of.
     """
+    if why := unsupported(stored.shapes.keys()):
+        raise Unsupported(f"{stored.path}: {why}")
     native = native_shapes(architecture, config)
     if native.keys() <= stored.keys():
         return _by_our_names(stored, native)

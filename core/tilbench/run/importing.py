@@ -31,7 +31,7 @@ from tilbench.kinds.language_model import OpenOptions, Published
 from tilbench.kinds.tokenizer import Tokenizer, ids_without_rows
 from tilbench.paths import atomic_folder, file_digest
 from tilbench.registry import Registry
-from tilbench.run.import_state import Row, left_over, map_state, native_shapes
+from tilbench.run.import_state import Row, StateMap, left_over, map_state, native_shapes
 from tilbench.run.specs import load_spec
 from tilbench.run.tokenizers import load_tokenizer
 
@@ -60,7 +60,8 @@ class Asked:
 class Import:
     """A planned import. weights: reads our state dict. rows, set_aside, notes: how it is made from theirs.
 
-    writing: the generation_config.json that it comes with, if any, which goes with it.
+    writing: the generation_config.json that it comes with, if any, which goes with it. rotary: whether the weights
+    depend on which rows rotary positions turn together, and neighbours: whether those are taken to be 2i and 2i + 1.
     """
 
     info: CheckpointInfo
@@ -72,6 +73,8 @@ class Import:
     set_aside: Sequence[str]
     notes: Sequence[str]
     writing: Path | None = None
+    rotary: bool = False
+    neighbours: bool = False
 
 
 def plan_import(source: str, registry: Registry, asked: Asked) -> Import:
@@ -171,6 +174,7 @@ def _file(path: Path, registry: Registry, asked: Asked) -> Import:
     architecture = registry.get("architectures", ref.name)
     config = _checked(lambda: architecture.Config(**ref.config), label)
     found = map_state(stored, architecture, config, asked.options)
+    config, notes = _activation(config, found, asked)
     tokenizer = _tokenizer(path, registry, asked.tokenizer, reference, sidecar)
     prefix, contexts = _prefix(tokenizer, asked.prefix, sidecar)
     named = _STEP.search(path.stem)
@@ -186,9 +190,27 @@ def _file(path: Path, registry: Registry, asked: Asked) -> Import:
         tokens=sidecar.tokens if sidecar else 0,
         lineage=(*(sidecar.lineage if sidecar else ()), file_digest(path)),
     )
-    return _fitted(
-        info, architecture, config, tokenizer, found.weights, found.rows, found.set_aside, found.notes, str(path)
+    plan = _fitted(
+        info,
+        architecture,
+        config,
+        tokenizer,
+        found.weights,
+        found.rows,
+        found.set_aside,
+        found.notes + notes,
+        str(path),
     )
+    return replace(plan, rotary=found.rotary, neighbours=found.neighbours)
+
+
+def _activation(config: Any, found: StateMap, asked: Asked) -> tuple[Any, tuple[str, ...]]:
+    """Return the config with the activation that the file's names mean, unless the user says one, and a note of it."""
+    activation, why = found.activation
+    said = any(each.startswith("architecture.config.activation=") for each in asked.overrides)
+    if not activation or said or not hasattr(config, "activation"):
+        return config, ()
+    return config.model_copy(update={"activation": activation}), (why,)
 
 
 def _fitted(

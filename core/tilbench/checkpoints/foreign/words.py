@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tilbench.checkpoints.foreign.templates import Shape, Template
 
-__all__ = ["Guess", "guesses", "is_buffer", "leaf", "rotary_convention"]
+__all__ = ["Guess", "gelu_convention", "guesses", "is_buffer", "leaf", "rotary_convention", "unsupported"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,33 @@ def rotary_convention(leaves: Collection[str]) -> tuple[bool | None, str]:
     if {"wq", "wk"} <= set(leaves) and not half:
         return True, "rotary pairs are neighbours, as in Meta's Llama, whose names these are"
     return None, ""
+
+
+def gelu_convention(names: Collection[str], transposed: bool) -> tuple[str, str]:
+    """Return which GELU a GPT-2 with these names computes (`gelu_new` or `gelu`), and why; empty where unknown.
+
+    nanoGPT has GPT-2's names, but torch's linear layers ([out, in]) and torch's own GELU.
+    """
+    if transposed or not any(re.search(r"(^|\.)h\.\d+\.mlp\.c_fc\.weight$", name) for name in names):
+        return "", ""
+    return (
+        "gelu",
+        "GELU is exact (architecture.config.activation=gelu), as in nanoGPT, whose names and layout these are",
+    )
+
+
+_NANOCHAT = ("ve_gate", "value_embeds", "resid_lambdas", "x0_lambdas")
+
+
+def unsupported(names: Collection[str]) -> str:
+    """Say why weights with these names cannot be computed here; empty where nothing speaks against it."""
+    found = [part for part in _NANOCHAT if any(part in name.split(".") for name in names)]
+    if not found:
+        return ""
+    return (
+        f"nanochat is not supported, because its layers have parts that nothing here computes ({', '.join(found)}): "
+        "value embeddings with a gate, and the first embedding mixed in again"
+    )
 
 
 def _inside(template: Template, roles: Collection[str], leaves: Mapping[str, Shape]) -> list[Guess]:
