@@ -103,9 +103,7 @@ def gpt2_config(theirs: Mapping[str, Any]) -> dict[str, Any]:
     hidden = fields.take("n_embd", 768)
     length = fields.take("n_positions", 1024)
     fields.expect("n_ctx", length)
-    activation = fields.take("activation_function", "gelu_new")
-    if activation != "gelu":
-        fields.expect("activation_function", "gelu_new", "gelu_pytorch_tanh")
+    fields.expect("activation_function", "gelu_new", "gelu_pytorch_tanh", "gelu")
     fields.expect("scale_attn_weights", True)
     dropout = fields.take("resid_pdrop", 0.1)
     for name in ("embd_pdrop", "attn_pdrop"):
@@ -119,7 +117,7 @@ def gpt2_config(theirs: Mapping[str, Any]) -> dict[str, Any]:
         "intermediate_size": fields.take("n_inner", 4 * hidden),
         "tie_embeddings": fields.take("tie_word_embeddings", True),
         "dropout": dropout,
-        "activation": "gelu" if activation == "gelu" else "gelu_new",
+        "activation": "gelu" if theirs.get("activation_function") == "gelu" else "gelu_new",
         "initializer_range": fields.take("initializer_range", 0.02),
         "norm_eps": fields.take("layer_norm_epsilon", 1e-5),
         "bias": True,

@@ -39,6 +39,7 @@ GPT2 = {"n_layer": 2, "n_embd": 32, "n_head": 4, "n_positions": 64}
 CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("gpt2", GPT2),
     "gpt2 untied": ("gpt2", {**GPT2, "tie_word_embeddings": False, "n_inner": 40}),
+    "gpt2 with GELU itself": ("gpt2", {**GPT2, "activation_function": "gelu"}),
     "llama": ("llama", LLAMA),
     "llama with biases, tied": (
         "llama",
@@ -218,7 +219,7 @@ def test_training_on_from_an_import_begins_texts_as_the_folder_does(added: bool,
     theirs = host.registry.get("architectures", "huggingface").origin(str(tmp_path / "theirs"))
     start = base_origin(spec, host.registry.get("architectures", "llama"))
     assert start is not None
-    assert start.prefix == theirs.prefix == (0 if added else None)
+    assert (start.prefix, start.contexts) == (theirs.prefix, theirs.contexts) == (0, added)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +235,7 @@ def test_training_on_from_an_import_begins_texts_as_the_folder_does(added: bool,
         ("llama", {"quantization_config": {"bits": 4}}, r"quantization_config is"),
         ("llama", {"auto_map": {"AutoModel": "m.py"}}, r"auto_map is"),
         ("llama", {"architectures": ["LlamaForSequenceClassification"]}, r"has no LlamaForCausalLM"),
-        ("gpt2", {"activation_function": "gelu"}, r"activation_function is 'gelu'"),
+        ("gpt2", {"activation_function": "relu"}, r"activation_function is 'relu'"),
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, r"scale_attn_by_inverse_layer_idx is True"),
         ("gpt2", {"scale_attn_weights": False}, r"scale_attn_weights is False"),
         ("gpt2", {"add_cross_attention": True}, r"add_cross_attention is True"),
