@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from tilbench.errors import ConfigError, DataError, MissingDataset, MissingDependency, Refused, UnknownName, Unsupported
 from tilbench.kinds.harness import Bound
 from tilbench.kinds.metric import ItemScore, TaskContext
-from tilbench.kinds.requests import Continuation, Decoding, Document, Generated, Generation
+from tilbench.kinds.requests import Continuation, Decoding, Document, Generated, Generation, Likelihood
 from tilbench.loader import Host
 from tilbench.run.suites import expand_suite, find_suite
 from tilbench.scoring.journal import Journal
@@ -285,6 +285,22 @@ def test_a_record_says_whose_task_it_is(ours: Records) -> None:
 def test_an_accuracy_stands_beside_chance(ours: Records) -> None:
     assert ours["capitals"]["values"]["acc,none"]["chance"] == pytest.approx(1 / 3)
     assert ours["opposites"]["values"]["acc,none"]["chance"] == pytest.approx(1 / 2)
+
+
+def test_ties_are_counted_beside_an_accuracy_that_takes_the_first(host: Host, tmp_path: Path, ours: Records) -> None:
+    """The harness's argmax scores a model that knows nothing by where the right answers stand."""
+    bound = bind(host, tmp_path, "opposites")
+    rows = [(row, bound.metric.requests(row)) for row in bound.rows.rows]
+    alike = [bound.metric.score(row, [Likelihood(-3.0, 2, False)] * len(asked)) for row, asked in rows]
+    apart = [
+        bound.metric.score(row, [Likelihood(-3.0 - place, 2, False) for place in range(len(asked))])
+        for row, asked in rows
+    ]
+    values = bound.metric.aggregate([*alike[:3], *apart[3:]])
+    assert (values["tied"].value, values["tied"].n) == (3, len(rows))
+    assert bound.metric.aggregate(alike)["acc,none"] == bound.metric.aggregate(apart)["acc,none"]
+    assert ours["opposites"]["values"]["tied"]["value"] == 0
+    assert "tied" not in ours["stories"]["values"]
 
 
 def test_records_hold_and_an_edited_one_does_not(ours: Records, tmp_path: Path, tilbench: Command) -> None:
