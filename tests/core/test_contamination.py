@@ -20,10 +20,14 @@ from tilbench.contamination.items import parts
 from tilbench.contamination.normalise import BOUNDARY
 from tilbench.contamination.overlap import LETTERS, SHORTEST, WORDS, Overlap, OverlapIndex
 from tilbench.data.rows import Document, Item, Pair, Prompt, Question, Reading
+from tilbench.kinds.metric import TaskContext
 from tilbench.loader import Host
+from tilbench.results.record import CONTAMINATED
 from tilbench.results.store import RecordStore
+from tilbench.run.contamination import clean_values
 from tilbench.run.datasets import documents
 from tilbench.run.training_text import _decoded, stream_text
+from tilbench.testing.toys import ToyMetric, ToySettings
 
 _SYLLABLES = ["қа", "ла", "тау", "су", "жер", "бұл", "өз", "ең", "күн", "ай", "көк", "те", "ңіз", "дос", "мен"]
 
@@ -352,3 +356,14 @@ def test_the_command_names_the_rows(suite: Path, tmp_path: Path, tilbench: Calla
     wrong = tilbench("contamination", suite, "--against", "text/kk/trian")
     assert wrong.status == 2
     assert "text/kk/train" in wrong.err
+
+
+def test_a_row_of_which_a_part_was_found_is_not_clean() -> None:
+    """Shares of 0.01 and of 1 are both flagged; only rows of which nothing was found make the clean values."""
+    items = [
+        (f"d{place}", f"d{place}", {"bits": bits, CONTAMINATED: share})
+        for place, (bits, share) in enumerate([(1.0, 0.0), (2.0, 0.01), (4.0, 0.5), (8.0, 1.0), (16.0, 0.0)])
+    ]
+    clean = clean_values(ToyMetric(ToySettings(), TaskContext()), items, [{}] * 5)
+    assert (clean["bits"].value, clean["bits"].n) == (8.5, 2)
+    assert clean_values(ToyMetric(ToySettings(), TaskContext()), items[1:4], [{}] * 3) == {}
