@@ -186,6 +186,15 @@ def test_few_documents_of_one_sign_are_not_called_certain() -> None:
     assert more.p == 2 / 2**6
 
 
+def test_the_pool_is_no_surer_than_its_rows_allow() -> None:
+    parts = [pair(ones([1.0, 2.0, 3.1]), ones([2.0, 3.0, 4.0]), ids(3)) for _ in "xy"]
+    found = pool([(name, each) for name, each in zip("xy", parts, strict=True) if each])
+    assert (found.clusters, found.p) == (6, 2 / 2**6)
+    assert not found.too_few
+    alone = pool([("x", each) for each in parts if each])
+    assert (alone.clusters, alone.p, alone.too_few, alone.interval.high) == (3, 2 / 2**3, True, 0)
+
+
 def test_the_pool_keeps_tasks_on_the_same_rows_together() -> None:
     generator = np.random.default_rng(2)
     a, b = generator.normal(size=200).tolist(), generator.normal(size=200).tolist()
