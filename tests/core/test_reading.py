@@ -23,7 +23,15 @@ from tilbench.kinds.requests import (
     answer_from_json,
     answer_to_json,
 )
-from tilbench.results.reading import metric_scores, read_row, reading_notes, reading_of, too_lossy, unanswered_row
+from tilbench.results.reading import (
+    metric_scores,
+    read_row,
+    reading_marks,
+    reading_notes,
+    reading_of,
+    too_lossy,
+    unanswered_row,
+)
 from tilbench.results.record import Reading
 
 Tilbench = Callable[..., Any]
@@ -180,3 +188,18 @@ def test_items_of_older_records_say_nothing_of_reading() -> None:
 )
 def test_answers_keep_what_was_not_read(answer: Answer) -> None:
     assert answer_from_json(answer_to_json(answer)) == answer
+
+
+def test_short_answers_and_windows_are_counted_by_rows_and_said() -> None:
+    request, document = Generation("a"), Document("b")
+    rows = [
+        read_row([request, request], [Generated("", 9, False, short=4), Generated("", 9, False, short=2)]),
+        read_row([request], [Generated("", 9, False)]),
+        read_row([document], [Likelihood(-1.0, 9, windows=2)]),
+        read_row([document], [Likelihood(-1.0, 9)]),
+    ]
+    reading = reading_of(rows, [{}] * 4)
+    assert reading is not None
+    assert (reading.short_rows, reading.windowed_rows) == (1, 1)
+    assert reading_marks(reading) == ["1 answer cut short"]
+    assert "1 row did not fit: the prompt left fewer tokens than 'max_new_tokens'" in reading_notes(reading)[0]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from tilbench.errors import Refused
 from tilbench.kinds.metric import ItemScore, Value
 from tilbench.kinds.requests import Answer, Request
-from tilbench.results.reading import read_row, reading_of, too_lossy, unanswered_row
+from tilbench.results.reading import read_row, reading_notes, reading_of, too_lossy, unanswered_row
 from tilbench.results.record import Reading
 from tilbench.run.faults import metric_faults
 from tilbench.run.plan import PlannedTask
@@ -52,7 +52,8 @@ def score_task(task: PlannedTask, known: Mapping[Request, Answer]) -> TaskScore:
         try:
             return TaskScore(items, reading, task.metric.aggregate(scores))
         except Refused as error:  # these answers only: other tasks and models go on
-            return TaskScore(items, reading, refusal=str(error))
+            unread = [note for note in reading_notes(reading) if "did not fit" in note]
+            return TaskScore(items, reading, refusal="; ".join([str(error), *unread]))
 
 
 def _nothing_answered(reading: Reading | None) -> str:
