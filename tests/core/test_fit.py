@@ -218,3 +218,21 @@ def test_the_prefix_is_part_of_a_models_fingerprint(prefix: str, model: Path, ho
     others = [card for name, card in cards.items() if card.prefix != cards[prefix].prefix]
     assert others
     assert all(card.fingerprint != cards[prefix].fingerprint for card in others)
+
+
+def test_a_comparison_says_that_one_of_two_models_read_without_a_prefix(tmp_path: Path, tilbench: Tilbench) -> None:
+    """The same weights under two prefixes: the bytes are the same, and so is the number of scored tokens."""
+    folders = [save(tmp_path / name, byte_level()) for name in ("begun", "bare")]
+    lines = [json.dumps({"id": f"d{place}", "text": "abc " * (place + 5)}) for place in range(8)]
+    (tmp_path / "texts.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    dataset = {"path": str(tmp_path / "texts.jsonl"), "kind": "documents"}
+    task = {"name": "text", "metric": "bpb", "dataset": dataset, "language": "en-Latn"}
+    (tmp_path / "suite.yaml").write_text(yaml.safe_dump({"name": "fits", "tasks": [task]}), encoding="utf-8")
+    for folder, prefix in zip(folders, ([], ["--prefix", "none"]), strict=True):
+        out = tmp_path / "records"
+        assert tilbench("run", tmp_path / "suite.yaml", "--models", folder, "--out", out, *prefix).status == 0
+    compared = tilbench("compare", *folders, "--records", tmp_path / "records")
+    assert "the prefix before a text differs: " in compared.out, compared.err
+    assert "none for " in compared.out
+    tokens = {json.loads(path.read_bytes())["measured"]["tokens"] for path in (tmp_path / "records").rglob("*.json")}
+    assert tokens == {sum(4 * (place + 5) for place in range(8))}
