@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from tilbench.checkpoints.folder import checkpoints, find_checkpoint, read_info
 from tilbench.checkpoints.weights import load_weights
 from tilbench.config.model import ModelSpec, Optimizer, Recipe, Schedule
-from tilbench.data.batch import Batch
+from tilbench.data.batch import IGNORED, Batch
 from tilbench.data.rows import Document
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
 from tilbench.kinds.hardware import HardwareProfile
@@ -411,6 +411,27 @@ def test_autocast_accumulates_as_one_large_batch_does() -> None:
     for a, b in zip(many, twice, strict=True):
         assert (a - b).norm() < 0.05 * b.norm()
     assert any(not torch.equal(a, b) for a, b in zip(one, many, strict=True))
+
+
+def test_passes_of_unequal_masks_accumulate_to_the_mean_over_tokens() -> None:
+    """Of conversations a pass may learn one token and the next forty: each token counts the same."""
+    settings_ = Recipe(steps=1, sequence_length=16, batch_size=4, optimizer=Optimizer(learning_rate=1e-3))
+    torch.manual_seed(7)
+    ids = torch.randint(SIZES["vocab_size"], (4, 17))
+    targets = ids[:, 1:].clone()
+    targets[:2, 1:] = IGNORED
+    batch = Batch(ids[:, :-1].contiguous(), targets, int((targets != IGNORED).sum()))
+    module = make_module()
+    loss = nn.functional.cross_entropy(module(batch.ids).flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+    loss.backward()  # type: ignore[no-untyped-call]
+    wanted = {name: each.grad.clone() for name, each in module.named_parameters() if each.grad is not None}
+    for rows in (4, 2, 1):
+        module.zero_grad()
+        forward = Forward(module.train(), settings_, torch.device("cpu"))
+        total = forward.accumulate(batch, rows, torch.amp.GradScaler("cpu", enabled=False))
+        assert float(total) == pytest.approx(loss.item(), rel=1e-5)
+        for name, parameter in module.named_parameters():
+            torch.testing.assert_close(parameter.grad, wanted[name], rtol=1e-4, atol=1e-6)
 
 
 def test_a_scaled_loss_trains_as_an_unscaled_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
