@@ -32,6 +32,9 @@ def record(model: str, *, windowed: int = 0, settings: dict[str, Any] | None = N
         ([BOS, OTHER], "the prefix before a text differs: <s> (1) for a; </s> (2) for b"),
         ([NONE, BOS, BOS], "the prefix before a text differs: <s> (1) for b, c; none for a"),
         ([NONE, NONE], ""),
+        ([BOS, "id 1"], ""),  # a checkpoint of ours shows the id alone
+        ([DOCUMENTS, "id 1, before whole documents only"], ""),
+        (["<0x01> (5)", "id 1"], "the prefix before a text differs: <0x01> (5) for a; id 1 for b"),
     ],
 )
 def test_prefixes_that_differ_are_named(prefixes: list[str], said: str) -> None:

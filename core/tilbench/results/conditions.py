@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from tilbench.results.cells import Column, Row
@@ -9,6 +10,7 @@ from tilbench.results.record import ModelUsed, Record
 
 __all__ = ["conditions", "conditions_of_board"]
 
+_ID = re.compile(r"(?:\bid (\d+)|\((\d+)\))(?:,|$)")
 _NAMED = 3
 """Models named for one condition; the others are counted."""
 
@@ -36,10 +38,16 @@ def conditions_of_board(columns: Iterable[Column], rows: Sequence[Row]) -> dict[
 def _prefixes(records: Sequence[tuple[str, Record]]) -> list[str]:
     reading = [(label, record.model) for label, record in records if record.model.prefix and record.model.tokenizer]
     kinds = {_kind(model) for _, model in reading}
-    named = {(model.tokenizer, model.prefix) for _, model in reading}
+    named = {(model.tokenizer, _token(model)) for _, model in reading}
     if len(kinds) < 2 and len(named) == len({tokenizer for tokenizer, _ in named}):
         return []
     return [f"the prefix before a text differs: {_grouped((model.prefix, label) for label, model in reading)}"]
+
+
+def _token(model: ModelUsed) -> str:
+    """Return the id of the prefix token: a loader shows it as `id 1`, another one as `<s> (1)`."""
+    found = _ID.search(model.prefix)
+    return model.prefix if found is None else found[1] or found[2]
 
 
 def _kind(model: ModelUsed) -> str:
