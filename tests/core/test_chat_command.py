@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -240,7 +241,9 @@ def test_a_base_model_is_asked_for_a_template(tilbench: Tilbench, run: Path, tmp
     record["spec"]["recipe"]["chat"] = None
     (tmp_path / "base").mkdir()
     (tmp_path / "base/run.json").write_text(json.dumps(record), encoding="utf-8")
-    (tmp_path / "base/step-00000002").symlink_to(run / "step-00000002")
+    shutil.copytree(run / "step-00000002", tmp_path / "base/step-00000002")
+    info = tmp_path / "base/step-00000002/tilbench.json"
+    info.write_text(json.dumps(json.loads(info.read_text(encoding="utf-8")) | {"chat": ""}), encoding="utf-8")
     done = tilbench("chat", tmp_path / "base", "--script", run / "run.json")
     assert done.status == 2
     assert "name one with --template: alpaca, chatml, gemma, plain" in done.err
