@@ -270,7 +270,7 @@ def test_a_text_is_greedy_if_all_of_its_windows_are(
     scored = [Scored(-1.0, each, 1) for each in windows_greedy]
     monkeypatch.setattr(type(opened.model._scorer), "score", lambda _, segments: scored[: len(segments)])
     request = Document("ab" * 40)
-    assert opened.answers([request])[request] == Likelihood(-2.0, 80, greedy)
+    assert opened.answers([request])[request] == Likelihood(-2.0, 80, greedy, windows=2)
 
 
 def test_a_rank_counts_the_tokens_that_are_likelier(opened: Opened) -> None:
