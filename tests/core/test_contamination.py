@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tilbench.contamination.items import parts
 from tilbench.contamination.normalise import BOUNDARY
-from tilbench.contamination.overlap import LETTERS, SHORTEST, WORDS, Overlap, OverlapIndex
+from tilbench.contamination.overlap import LETTERS, RULE, SHORTEST, WORDS, Overlap, OverlapIndex
 from tilbench.data.rows import Document, Item, Pair, Prompt, Question, Reading
 from tilbench.kinds.metric import TaskContext
 from tilbench.loader import Host
@@ -134,6 +134,20 @@ _TURKISH = (
 def test_a_copy_is_found_whole_however_it_was_re_cased_or_encoded(copy: str) -> None:
     assert _scan({"item": _TURKISH}, copy).items["item"].covered == 1
     assert _scan({"item": copy}, _TURKISH).items["item"].covered == 1
+
+
+def test_compatibility_forms_are_plain_ones() -> None:
+    assert _scan({"item": "Ｔｈｅ ﬁrst ofﬁcial ﬂoor № ５"}, "the first official floor no 5").items["item"].covered == 1
+
+
+def test_the_rule_is_the_documented_one() -> None:
+    assert RULE == "13 words, 50 letters, or all of a shorter text of at least 12 letters"
+
+
+def test_an_item_is_as_covered_as_its_best_part_and_short_only_if_all_are() -> None:
+    index = OverlapIndex([("item", [("question", _text(20, "q")), ("passage", _text(20, "p")), ("answer", "иә")])])
+    found = index.scan([_text(20, "q") + BOUNDARY]).items["item"]
+    assert (found.covered, found.parts, found.short) == (1, {"question"}, False)
 
 
 def test_case_is_folded_not_lowered() -> None:

@@ -192,6 +192,18 @@ def test_windows_begin_anywhere() -> None:
     assert min(starts.values()) > 400
 
 
+def test_windows_count_epochs_by_the_tokens_that_were_read() -> None:
+    order = stream({"a": 12}, rows=7, packing="windows")
+    assert [place.epoch for place in order.places(0)] == [0, 0, 0, 1, 1, 1, 2]
+
+
+def test_sources_of_one_size_are_shuffled_differently() -> None:
+    order = stream({"a": 400, "b": 400}, rows=200, mixing="source_balanced")
+    cuts = {name: [place.offset for place in order.places(0) if place.source == name] for name in "ab"}
+    assert sorted(cuts["a"]) == sorted(cuts["b"])
+    assert cuts["a"] != cuts["b"]
+
+
 def test_windows_of_the_shortest_source() -> None:
     assert rows_of(stream({"a": 5}, packing="windows"), 0).tolist() == [[0, 1, 2, 3, 4]] * 2
 
@@ -211,7 +223,7 @@ def test_block_shares(weights: list[float], size: int) -> None:
     [
         ([1, 1, 1.1], 10, [3, 3, 4]),  # 3.23, 3.23, 3.55: the largest remainder is the last
         ([1, 1, 1], 10, [4, 3, 3]),
-        ([1e-9, 1e-9, 1e-9, 1, 1], 8, [1, 1, 1, 2, 3]),  # a row for each comes from the large ones in turn
+        ([1e-9, 1e-9, 2, 4], 8, [1, 1, 2, 4]),  # 2.67, 5.33: the row comes from the one that is least below its share
     ],
 )
 def test_shares_by_largest_remainders(weights: list[float], size: int, shares: list[int]) -> None:
