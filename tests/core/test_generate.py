@@ -199,15 +199,21 @@ def test_the_shortest_text_that_holds_an_ngram_forbids_it(ngram: int, seen: list
         ({"top_p": 0.65}, [0, 4 / 7, 0, 3 / 7]),
         ({"top_p": 0.75}, [0, 4 / 9, 2 / 9, 3 / 9]),
         ({"top_k": 3, "top_p": 0.5}, [0, 4 / 7, 0, 3 / 7]),
+        ({"temperature": 0.5}, [1 / 30, 16 / 30, 4 / 30, 9 / 30]),  # probabilities to the power of 1 / temperature
     ],
 )
 def test_draws_are_shares_of_the_unit_interval(settings: dict[str, Any], expected: list[float]) -> None:
     count = 9000
     logits = torch.tensor([0.1, 0.4, 0.2, 0.3]).log().expand(count, 4)
     uniform = (torch.arange(count) + 0.5) / count
-    drawn = choose(logits, torch.zeros(count, 0), Decoding(temperature=1.0, **settings), uniform)
+    drawn = choose(logits, torch.zeros(count, 0), Decoding(**{"temperature": 1.0, **settings}), uniform)
     assert (drawn.bincount(minlength=4) / count).tolist() == pytest.approx(expected, abs=2e-4)
     assert drawn.tolist() == sorted(drawn.tolist())
+
+
+def test_what_cannot_be_is_never_drawn() -> None:
+    logits = torch.tensor([[-torch.inf, 0.0, 0.0]])
+    assert choose(logits, torch.zeros(1, 0), Decoding(temperature=1.0), torch.zeros(1)).item() == 1
 
 
 @given(st.integers(0, 2**31), st.floats(0, 1, exclude_max=True, width=32))
