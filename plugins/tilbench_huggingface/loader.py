@@ -102,8 +102,8 @@ def _source(reference: str, options: OpenOptions) -> Source:
     from tilbench_huggingface.examine import examine, examine_kind
 
     source = resolve(reference, code=options.trust_remote_code)
-    examine(source.base, source.tokenizer)
     examine_kind(source.base, source.config)
+    examine(source.base, source.tokenizer)
     if source.config.get("auto_map") and not options.trust_remote_code and not _known(source):
         raise CheckpointError(f"{reference} runs Python of its own; read it, then allow it with --trust-remote-code")
     return source

@@ -107,7 +107,7 @@ CHECKPOINTS: dict[str, tuple[Damage, str]] = {
     "truncated": (cut("model.safetensors"), "model.safetensors is incomplete or damaged"),
     "garbage": (junk("model.safetensors"), "or not a safetensors file"),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "no weights at"),
-    "small embedding": (small_embedding, "the embedding 100 rows; they are not of one model"),
+    "small embedding": (small_embedding, "id 258, and the embedding 100 rows; they are not of one model"),
     "info truncated": (cut("tilbench.json"), "tilbench.json: the file: Invalid JSON"),
     "info garbage": (junk("tilbench.json"), "tilbench.json cannot be read"),
     "info of another": (

@@ -37,7 +37,7 @@ from tilbench.scoring.likelihood import Scored, Segment, SegmentScorer
 from tilbench.scoring.lost import LOST_NATS
 from tilbench.scoring.onednn import through_onednn
 from tilbench.scoring.prefix import Prefix
-from tilbench.scoring.reader import Read, Reader, beyond
+from tilbench.scoring.reader import Read, Reader
 from tilbench.scoring.states import Budget
 from tilbench.scoring.stream import Show, Streamer
 from tilbench.scoring.timing import time_generation
@@ -96,8 +96,11 @@ class TorchLanguageModel:
         options: OpenOptions,
         ends: frozenset[int] = frozenset(),
     ) -> None:
-        if prefix.id is not None and (reason := beyond([prefix.id], decoder.vocab_size)):
-            raise CheckpointError(f"{card.name}: {reason.replace('its text', 'its prefix')}; choose one with --prefix")
+        if prefix.id is not None and prefix.id >= decoder.vocab_size:
+            raise CheckpointError(
+                f"{card.name}: its prefix has the token id {prefix.id:,}, and the embedding {decoder.vocab_size:,} "
+                "rows; they are not of one model: choose another token with --prefix, or correct the folder"
+            )
         self.card = card
         self._device = torch.device(options.device)
         self._decoder = decoder = through_onednn(decoder, self._device)
