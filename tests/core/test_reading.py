@@ -107,6 +107,15 @@ def test_a_task_without_any_answer_is_not_applicable(run: Any) -> None:
     assert record["reading"]["unanswered"] == {"its tokens cannot be told apart": 30}
 
 
+def test_a_model_that_cannot_be_asked_before_has_no_value_where_rows_may_not_be_cut(run: Any, tmp_path: Path) -> None:
+    strict = SUITE.replace("limit: 30", "limit: 30, truncation: error")
+    (tmp_path / "small.yaml").write_text(strict, encoding="utf-8")
+    _, record = run("partial-5")
+    assert (record["status"], record["values"]) == ("n/a", {})
+    assert "did not fit" in record["reason"]
+    assert "truncation: error" in record["reason"]
+
+
 def test_rows_that_both_models_answered_are_paired(run: Any, tmp_path: Path, tilbench: Tilbench) -> None:
     counts = [sum(run(model)[1]["reading"]["unanswered"].values()) for model in ("partial-5", "partial-7")]
     outcome = tilbench("compare", "partial-5", "partial-7", "--records", tmp_path / "records", "--json")

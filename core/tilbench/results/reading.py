@@ -17,6 +17,7 @@ from tilbench.results.record import CONTAMINATED, Reading
 __all__ = [
     "LOST_LIMIT",
     "UNANSWERED",
+    "fit_notes",
     "metric_scores",
     "read_row",
     "reading_marks",
@@ -128,6 +129,19 @@ def reading_notes(reading: Reading | None) -> list[str]:
         notes.append(f"{share} of the scored bytes are not in the model's tokens, and cost 8 bits each")
     if reading.lost_context_bytes:
         notes.append(f"{_share(reading.lost_context_share)} of the contexts' bytes are not in the model's tokens")
+    notes += fit_notes(reading)
+    reasons = sorted(reading.unanswered.items(), key=lambda each: -each[1])
+    notes += [f"{_count(rows, 'row')} left out: {reason}" for reason, rows in reasons[:_REASONS]]
+    if rest := reasons[_REASONS:]:
+        notes.append(f"{_count(sum(rows for _, rows in rest), 'row')} left out for {len(rest):,} other reasons")
+    return notes
+
+
+def fit_notes(reading: Reading | None) -> list[str]:
+    """Return what of the rows did not fit the model: examples, text, room for answers; nothing where all of it did."""
+    if reading is None:
+        return []
+    notes = []
     if reading.dropped_rows:
         rows = _count(reading.dropped_rows, "row")
         notes.append(f"{rows} did not fit: {_count(reading.dropped_examples, 'few-shot example')} left out")
@@ -139,10 +153,6 @@ def reading_notes(reading: Reading | None) -> list[str]:
         notes.append(
             f"{rows} did not fit: the prompt left fewer tokens than 'max_new_tokens', and the answer used them up"
         )
-    reasons = sorted(reading.unanswered.items(), key=lambda each: -each[1])
-    notes += [f"{_count(rows, 'row')} left out: {reason}" for reason, rows in reasons[:_REASONS]]
-    if rest := reasons[_REASONS:]:
-        notes.append(f"{_count(sum(rows for _, rows in rest), 'row')} left out for {len(rest):,} other reasons")
     return notes
 
 

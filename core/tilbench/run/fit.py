@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from tilbench.errors import DataError
 from tilbench.kinds.requests import Answer, Generation, Likelihood, Ranked, Request, RequestKind, Timed, Unanswered
-from tilbench.results.reading import read_row, reading_notes, reading_of, unanswered_row
+from tilbench.results.reading import fit_notes, read_row, reading_of, unanswered_row
 from tilbench.results.record import Reading
 from tilbench.run.plan import PlannedTask
 from tilbench.scoring.generate import Job, fit
 from tilbench.scoring.reader import Read, Reader
 
-__all__ = ["foresee", "refuse_truncation", "truncated"]
+__all__ = ["foresee", "refuse_truncation"]
 
 _LIKELIHOODS = (RequestKind.CONTINUATION, RequestKind.DOCUMENT, RequestKind.NEXT_WORD)
 
@@ -48,16 +48,10 @@ def _generated(job: Job | Unanswered, length: int) -> Answer:
     return job if isinstance(job, Unanswered) else fit(job, length).answer("", 0, complete=False)
 
 
-def truncated(reading: Reading | None) -> bool:
-    """Say whether some row did not fit: it lost examples, text or room for its answer."""
-    return reading is not None and bool(reading.cut_rows or reading.dropped_rows or reading.short_rows)
-
-
 def refuse_truncation(model: str, length: int | None, readings: Sequence[tuple[PlannedTask, Reading | None]]) -> None:
     """Raise DataError for the first task that asks for an error where rows do not fit, and has such rows."""
     for task, reading in readings:
-        if task.used.truncation == "error" and truncated(reading):
-            fits = [note for note in reading_notes(reading) if "did not fit" in note]
+        if task.used.truncation == "error" and (fits := fit_notes(reading)):
             raise DataError(
                 f"{model}: task {task.used.name} says 'truncation: error', and in a model of {length or 0:,} tokens "
                 f"{'; '.join(fits)}; lower 'shots' or 'max_new_tokens', or take a model with a longer context"

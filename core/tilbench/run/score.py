@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from tilbench.errors import Refused
 from tilbench.kinds.metric import ItemScore, Value
 from tilbench.kinds.requests import Answer, Request
-from tilbench.results.reading import read_row, reading_notes, reading_of, too_lossy, unanswered_row
+from tilbench.results.reading import fit_notes, read_row, reading_of, too_lossy, unanswered_row
 from tilbench.results.record import Reading
 from tilbench.run.faults import metric_faults
 from tilbench.run.plan import PlannedTask
@@ -49,10 +49,12 @@ def score_task(task: PlannedTask, known: Mapping[Request, Answer]) -> TaskScore:
             return TaskScore(items, reading, refusal=_nothing_answered(reading))
         if reading and (why_not := too_lossy(reading.lost_bytes, reading.scored_bytes)):
             return TaskScore(items, reading, refusal=why_not)
+        unread = fit_notes(reading)
+        if unread and task.used.truncation == "error":  # of models whose tokenizer could not be asked before
+            return TaskScore(items, reading, refusal=f"{'; '.join(unread)}; the task says 'truncation: error'")
         try:
             return TaskScore(items, reading, task.metric.aggregate(scores))
         except Refused as error:  # these answers only: other tasks and models go on
-            unread = [note for note in reading_notes(reading) if "did not fit" in note]
             return TaskScore(items, reading, refusal="; ".join([str(error), *unread]))
 
 
