@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,12 @@ from streamlit.testing.v1 import AppTest
 from tilbench.results.record import Contamination, Reading
 from tilbench.testing.records import HOSTILE, accuracy, record, save, score, showcase
 from tilbench_leaderboard.view import literal
+
+
+@pytest.fixture(autouse=True)
+def _own_main(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit puts its script in the place of `__main__`, which processes that later tests start would run."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 def test_what_a_model_did_not_read_stands_beside_its_value(tmp_path: Path) -> None:
