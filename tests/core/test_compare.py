@@ -26,6 +26,7 @@ from tilbench.results.paired import Side, detectable, holm, mcnemar, pair, pool
 from tilbench.results.record import Score
 from tilbench.results.store import RecordStore
 from tilbench.results.verdict import comparison_data, verdict
+from tilbench.run.recorded import recorded_model
 from tilbench.testing.records import record
 
 Tilbench = Callable[..., Any]
@@ -208,6 +209,42 @@ def test_the_pool_keeps_tasks_on_the_same_rows_together() -> None:
     assert pool([("x", one), ("y", one)]).p == pytest.approx(expected, rel=0.05, abs=0.01)
     assert pool([("x", one), ("y", other)]).interval.stderr == pytest.approx(one.interval.stderr / 2**0.5, rel=0.05)
     assert (pool([("x", one), ("x", one)]).n, pool([("x", one), ("y", other)]).n) == (200, 400)
+
+
+def test_a_row_that_one_task_lacks_leaves_the_others_together() -> None:
+    """Two tasks with the same differences are one piece of evidence, whichever row either lacks."""
+    generator = np.random.default_rng(3)
+    a, b = generator.normal(size=60).tolist(), generator.normal(size=60).tolist()
+    whole = pair(ones(a), ones(b), ids(60))
+    without = [
+        pair(
+            ones([*a[:place], *a[place + 1 :]]),
+            ones([*b[:place], *b[place + 1 :]]),
+            [*ids(60)[:place], *ids(60)[place + 1 :]],
+        )
+        for place in (7, 31)
+    ]
+    first, second = without
+    assert whole is not None
+    assert first is not None
+    assert second is not None
+    for parts in ((whole, first), (first, second)):
+        found = pool([("x", each) for each in parts])
+        assert found.interval.stderr == pytest.approx(whole.interval.stderr, rel=0.05)
+        assert found.clusters == 60
+        assert found.df == pytest.approx(58)
+
+
+def test_a_tied_row_makes_no_winner_of_few_that_differ() -> None:
+    """McNemar finds p = 1/16 in five rows of one sign; a row that is tied in both models changes nothing."""
+    right, wrong = [1.0] * 1000, [0.0] * 5 + [1.0] * 995
+    plain = pair(ones(right), ones(wrong), ids(1000))
+    tied = pair(ones([*right, 0.5]), ones([*wrong, 0.5]), ids(1001))
+    assert plain is not None
+    assert tied is not None
+    assert plain.p == 2 / 2**5
+    assert tied.p > 0.05
+    assert tied.interval.low <= 0
 
 
 numbers = st.one_of(
@@ -486,6 +523,17 @@ def test_a_name_and_the_beginning_of_a_fingerprint_name_one_model(tmp_path: Path
     found = compare_models(store, asked.replace("LABEL", digest), "a#bbbb")
     assert found.a.fingerprint == ("dddd1" if "twin" in asked else "dddd2")
     assert found.b.fingerprint == "bbbb1"
+
+
+@pytest.mark.parametrize("asked", ["./folder", "./folder/", "folder", "{tmp}/folder"])
+def test_a_folder_of_another_kind_is_the_model_that_the_records_call_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    records = [record("./folder"), record("other")]
+    assert recorded_model(asked.format(tmp=tmp_path), records) == "./folder"
+    assert recorded_model("other", records) == "other"
 
 
 def test_a_run_is_its_last_checkpoint_as_it_is_for_run(

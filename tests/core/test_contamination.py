@@ -147,7 +147,9 @@ def test_the_rule_is_the_documented_one() -> None:
 def test_an_item_is_as_covered_as_its_best_part_and_short_only_if_all_are() -> None:
     index = OverlapIndex([("item", [("question", _text(20, "q")), ("passage", _text(20, "p")), ("answer", "иә")])])
     found = index.scan([_text(20, "q") + BOUNDARY]).items["item"]
-    assert (found.covered, found.parts, found.short) == (1, {"question"}, False)
+    assert found.covered == 1
+    assert found.parts == {"question"}
+    assert not found.short
 
 
 def test_case_is_folded_not_lowered() -> None:

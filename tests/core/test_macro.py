@@ -48,6 +48,22 @@ def test_every_task_counts_once_with_welchs_interval() -> None:
     assert (found.n, found.unit, found.direction) == (13, "bits/byte", "lower")
 
 
+def test_tasks_on_the_same_rows_are_no_more_evidence_than_one() -> None:
+    one = mean_of(ONE)
+    items = [(task, "exam", values) for task, _, values in parts(one, one, one)]
+    found = macro_score(items, "bits/byte", "lower")
+    assert found.value == pytest.approx(one.value)
+    assert found.n == 5
+    assert found.stderr == pytest.approx(one.stderr)
+    assert (found.low, found.high) == pytest.approx(scipy.stats.t.interval(0.95, 4, one.value, one.stderr))
+
+
+def test_the_chance_level_is_the_mean_of_the_tasks() -> None:
+    scores = [mean_of(ONE).model_copy(update={"chance": chance}) for chance in (0.25, 0.5)]
+    assert macro_score(parts(*scores), "bits/byte", "lower").chance == 0.375
+    assert macro_score(parts(scores[0], mean_of(TWO)), "bits/byte", "lower").chance is None
+
+
 def test_by_rows_a_task_counts_as_often_as_it_has_rows() -> None:
     found = macro_score(parts(mean_of(ONE), mean_of(TWO)), "bits/byte", "lower", "row")
     assert found.value == pytest.approx((sum(ONE) + sum(TWO)) / 13)

@@ -254,3 +254,6 @@ def test_an_empty_prompt_is_the_prefix_or_nothing() -> None:
     assert written(job(9, Generation(""), DOCUMENTS)) == "^"
     assert written(job(9, Generation("a"), DOCUMENTS)) == "a"
     assert isinstance(job(9, Generation(""), NONE), Unanswered)
+    examples = Generation("abcdefghij", Decoding(max_new_tokens=4), optional=((0, 10),))
+    assert written(job(8, examples, DOCUMENTS)) == "^"
+    assert isinstance(job(8, examples, NONE), Unanswered)

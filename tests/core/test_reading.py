@@ -137,6 +137,15 @@ def test_a_reading_that_was_edited_is_found(run: Any, tilbench: Tilbench) -> Non
     assert "its items give" in outcome.out
 
 
+def test_rows_that_were_edited_are_found(run: Any, tilbench: Tilbench) -> None:
+    path, record = run("partial-5")
+    record["task"]["dataset"]["rows"] += 1
+    path.write_text(json.dumps(record), encoding="utf-8")
+    outcome = tilbench("records", "verify", path)
+    assert outcome.status == 1
+    assert "task.dataset.rows is 31, and there are 30 items" in outcome.out
+
+
 def test_bytes_are_counted_of_what_was_scored_and_of_each_context_once() -> None:
     requests: list[Request] = [
         Continuation("Сұрақ", " иә"),
@@ -211,4 +220,4 @@ def test_short_answers_and_windows_are_counted_by_rows_and_said() -> None:
     assert reading is not None
     assert (reading.short_rows, reading.windowed_rows) == (1, 1)
     assert reading_marks(reading) == ["1 answer cut short"]
-    assert "1 row did not fit: the prompt left fewer tokens than 'max_new_tokens'" in reading_notes(reading)[0]
+    assert "1 row did not fit: the prompt leaves fewer tokens than 'max_new_tokens'" in reading_notes(reading)[0]

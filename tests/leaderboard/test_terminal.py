@@ -67,7 +67,7 @@ def test_what_a_model_did_not_read_stands_with_its_value() -> None:
         "4 rows left out",
         "a on news-bpb – 0.8% of the scored bytes are not in the model's tokens, and cost 8 bits each",
         "a on news-bpb – 2 rows did not fit: 3 few-shot examples left out",
-        "a on news-bpb – 1 row did not fit: 7 tokens of context cut after its instruction",
+        "a on news-bpb – 1 row did not fit: 7 tokens of context cut",
         "a on news-bpb – 4 rows left out: no room for an answer",
     ):
         assert part in text

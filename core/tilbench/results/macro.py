@@ -17,12 +17,15 @@ __all__ = ["macro_items", "macro_score"]
 
 
 def macro_items(records: Sequence[Record], value: str) -> Items:
-    """Return the parts of a macro: of each task its value, its rows, and its error and interval where it has them."""
-    return [(record.task.name, record.task.name, _part(record.values[value])) for record in records]
+    """Return the parts of a macro: of each task its value and rows; its error, interval and chance where it has them.
+
+    The cluster of a part is its dataset: tasks on the same rows are not independent.
+    """
+    return [(record.task.name, record.task.dataset.name, _part(record.values[value])) for record in records]
 
 
 def _part(score: Score) -> Mapping[str, float]:
-    known = {"stderr": score.stderr, "low": score.low, "high": score.high}
+    known = {"stderr": score.stderr, "low": score.low, "high": score.high, "chance": score.chance}
     spread = {name: number for name, number in known.items() if number is not None}
     return {"value": score.value, "n": float(score.n), **spread}
 
@@ -30,9 +33,10 @@ def _part(score: Score) -> Mapping[str, float]:
 def macro_score(items: Items, unit: str, direction: Direction, weight: str = "task") -> Score:
     """Return the mean of the parts' values: every task counts once, or ("row") as often as it has rows.
 
-    The standard error is √Σ (w se)² / Σ w, for tasks whose rows were drawn independently; there is none where a part
-    has none. The interval is Student's, with Satterthwaite's degrees of freedom of those that the parts' own intervals
-    show.
+    The standard error is √Σ (w se)² / Σ w for tasks on different rows. Those on the same rows (`cluster`) may err
+    alike, so theirs are added as they are: Σ w se. There is none where a part has none. The interval is Student's, with
+    Satterthwaite's degrees of freedom of those that the parts' own intervals show. Rows count once, and chance is the
+    mean of the parts'.
     """
     parts = [values for _, _, values in items]
     weights = [part["n"] if weight == "row" else 1.0 for part in parts]
@@ -41,11 +45,25 @@ def macro_score(items: Items, unit: str, direction: Direction, weight: str = "ta
     interval = None
     if all("stderr" in part for part in parts):
         shares = [each / total for each in weights]
-        found = summed([_spread(part, share) for part, share in zip(parts, shares, strict=True)]).interval(mean)
-        stderr = math.hypot(*(part["stderr"] * share for part, share in zip(parts, shares, strict=True)))
-        interval = Interval(found.low, found.high, stderr)
-    n = int(sum(part["n"] for part in parts))
-    return Score.model_validate(asdict(estimate(mean, interval, n, unit, direction)))
+        spreads, errors = dict[str, Spread](), dict[str, float]()
+        for (_, rows, part), share in zip(items, shares, strict=True):
+            spreads[rows] = _alike(spreads.get(rows), _spread(part, share))
+            errors[rows] = errors.get(rows, 0.0) + part["stderr"] * share
+        found = summed(list(spreads.values())).interval(mean)
+        interval = Interval(found.low, found.high, math.hypot(*errors.values()))
+    rows_of: dict[str, float] = {}
+    for _, rows, part in items:
+        rows_of[rows] = max(rows_of.get(rows, 0.0), part["n"])
+    chance = None
+    if all("chance" in part for part in parts):
+        chance = math.fsum(part["chance"] * each for part, each in zip(parts, weights, strict=True)) / total
+    n = int(sum(rows_of.values()))
+    return Score.model_validate(asdict(estimate(mean, interval, n, unit, direction, chance=chance)))
+
+
+def _alike(one: Spread | None, other: Spread) -> Spread:
+    """Return the spread of the sum of two estimates that err alike, as those on the same rows may."""
+    return other if one is None else Spread(one.stderr + other.stderr, min(one.df, other.df))
 
 
 def _spread(part: Mapping[str, float], share: float) -> Spread:

@@ -60,7 +60,7 @@ class Paired:
     interval: 95%, with the standard error. p: two-sided, of no difference. test: where p is from. clusters: the
     independent rows. detectable: the difference that as many rows, as discordant, would show at p < 0.05 in 80% of
     tries. only_a, only_b: rows right in one model only, where rows are right or wrong. identical: row by row. changes:
-    of the difference as each cluster is left out. df: degrees of freedom of the standard error.
+    of the difference as each cluster of `names` is left out. df: degrees of freedom of the standard error.
     """
 
     difference: float
@@ -75,6 +75,7 @@ class Paired:
     only_b: int | None = None
     changes: Floats = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
     df: float = math.inf
+    names: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def too_few(self) -> bool:
@@ -131,13 +132,16 @@ def pair(a: Side, b: Side, clusters: Sequence[str]) -> Paired | None:
     Clusters are the independent observations. p is that of Student's t; or McNemar's, where every row is right or wrong
     and a cluster of its own, since McNemar takes rows as independent.
     """
-    n, groups = len(clusters), len(set(clusters))
+    names = tuple(sorted(set(clusters)))
+    n, groups = len(clusters), len(names)
     right_or_wrong = set(a.above) | set(b.above) <= {0.0, 1.0} and set(a.below) | set(b.below) == {1.0}
     only_a = sum(x > y for x, y in zip(a.above, b.above, strict=True)) if right_or_wrong else None
     only_b = sum(x < y for x, y in zip(a.above, b.above, strict=True)) if right_or_wrong else None
     if n and (list(a.above), list(a.below)) == (list(b.above), list(b.below)) and math.isfinite(a.ratio):
         nothing = np.zeros(groups)
-        return Paired(0, Interval(0, 0, 0), 1.0, "identical", n, groups, 0.0, True, only_a, only_b, nothing)
+        return Paired(
+            0, Interval(0, 0, 0), 1.0, "identical", n, groups, 0.0, True, only_a, only_b, nothing, names=names
+        )
     of_a, of_b = (cluster_sums([side.above, side.below], clusters) for side in (a, b))
     if of_a is None or of_b is None:
         return None
@@ -148,18 +152,24 @@ def pair(a: Side, b: Side, clusters: Sequence[str]) -> Paired | None:
     df = degrees_of_freedom(of_a[:, 1] / of_a[:, 1].sum() + of_b[:, 1] / of_b[:, 1].sum())
     spread, difference = jackknife(changes, df), a.ratio - b.ratio
     interval, p, test, size = spread.interval(difference), spread.p(difference), "t", spread.stderr
-    if only_a is not None and only_b is not None:
-        interval, p = _right_or_wrong(of_a, of_b, spread.stderr)
-        if groups == n:
+    if right_or_wrong or _seldom_differ(a, b):
+        interval, p = _with_two_rows(of_a, of_b, spread.stderr)
+        if only_a is not None and only_b is not None and groups == n:
             p, test, size, df = mcnemar(only_a, only_b), "McNemar", math.sqrt(only_a + only_b) / n, math.inf
     p = max(p, smallest_p(groups))
     found = detectable(size, df)
     return Paired(
-        difference, _agreeing(interval, p), p, test, n, groups, found, False, only_a, only_b, changes=changes, df=df
+        difference, _agreeing(interval, p), p, test, n, groups, found, False, only_a, only_b, changes, df, names
     )
 
 
-def _right_or_wrong(of_a: Floats, of_b: Floats, stderr: float) -> tuple[Interval, float]:
+def _seldom_differ(a: Side, b: Side) -> bool:
+    """Say whether scores from 0 to 1 are equal on half of the rows or more, as right and wrong with a few ties are."""
+    bounded = set(a.below) | set(b.below) == {1.0} and all(0 <= each <= 1 for each in (*a.above, *b.above))
+    return bounded and 2 * sum(x != y for x, y in zip(a.above, b.above, strict=True)) <= len(a.above)
+
+
+def _with_two_rows(of_a: Floats, of_b: Floats, stderr: float) -> tuple[Interval, float]:
     """Return interval and p of a difference of shares, with one more row that each model alone has right.
 
     Without them, rows on which the models rarely differ would show no spread at all.
@@ -189,10 +199,11 @@ def pool(tasks: Sequence[tuple[str, Paired]]) -> Paired:
     Satterthwaite's.
     """
     parts = [paired for _, paired in tasks]
-    same: dict[tuple[str, int], list[Paired]] = {}
+    same: dict[str, list[Paired]] = {}
     for name, paired in tasks:
-        same.setdefault((name, paired.clusters), []).append(paired)
-    n, groups = sum(group[0].n for group in same.values()), sum(group[0].clusters for group in same.values())
+        same.setdefault(name, []).append(paired)
+    n = sum(max(each.n for each in group) for group in same.values())
+    groups = sum(len({name for each in group for name in each.names}) for group in same.values())
     if all(part.identical for part in parts):
         return Paired(0.0, Interval(0.0, 0.0, 0.0), 1.0, "identical", n, groups, 0.0, True)
     difference = math.fsum(part.difference for part in parts) / len(parts)
@@ -204,5 +215,8 @@ def pool(tasks: Sequence[tuple[str, Paired]]) -> Paired:
 
 def _together(tasks: Sequence[Paired], count: int) -> Spread:
     """Return the spread of the sum of differences on the same rows, as a part of the mean of `count`."""
-    changes = np.sum([task.changes for task in tasks], axis=0) / count
-    return jackknife(changes, max(1.0, min(tasks[0].clusters - 1, *(task.df for task in tasks))))
+    names = sorted({name for task in tasks for name in task.names})
+    changes = np.zeros(len(names))
+    for task in tasks:  # one that lacks a cluster does not change without it
+        changes[np.searchsorted(names, task.names)] += task.changes / count
+    return jackknife(changes, max(1.0, min(len(names) - 1, *(task.df for task in tasks))))

@@ -147,11 +147,11 @@ def fit_notes(reading: Reading | None) -> list[str]:
         notes.append(f"{rows} did not fit: {_count(reading.dropped_examples, 'few-shot example')} left out")
     if reading.cut_rows:
         rows = _count(reading.cut_rows, "row")
-        notes.append(f"{rows} did not fit: {_count(reading.cut_tokens, 'token')} of context cut after its instruction")
+        notes.append(f"{rows} did not fit: {_count(reading.cut_tokens, 'token')} of context cut")
     if reading.short_rows:
         rows = _count(reading.short_rows, "row")
         notes.append(
-            f"{rows} did not fit: the prompt left fewer tokens than 'max_new_tokens', and the answer used them up"
+            f"{rows} did not fit: the prompt leaves fewer tokens than 'max_new_tokens', which may cut the answer short"
         )
     return notes
 

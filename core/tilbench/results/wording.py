@@ -44,7 +44,14 @@ def format_interval(score: Score) -> str:
         return ""
     _, places = _places(score)
     scale = 100 if score.unit == "fraction" else 1
-    return f"[{score.low * scale:.{places}f}, {score.high * scale:.{places}f}]"
+    return f"[{_bound(score.low * scale, places)}, {_bound(score.high * scale, places)}]"
+
+
+def _bound(number: float, places: int) -> str:
+    """Return an end of an interval; one that is not 0 is not written as 0, which would look like no difference."""
+    if number and abs(number) < 0.5 * 10.0**-places:
+        places = min(6, -math.floor(math.log10(abs(number))))
+    return f"{number:.{places}f}"
 
 
 def format_value(score: Score) -> str:

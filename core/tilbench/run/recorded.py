@@ -17,12 +17,17 @@ def recorded_model(reference: str, records: Iterable[Record]) -> str:
     """Return NAME#FINGERPRINT of the model that `run --models REFERENCE` would open, where a record has it.
 
     A run is its last checkpoint, RUN@STEP that of the step; how the path is written does not matter. A reference that
-    is no such folder, or that no record or several fit, comes back without "./" and a slash at its end.
+    is no such folder, or that no record or several fit, comes back without "./" and a slash at its end, unless a record
+    calls its model so. A folder of another kind is the one that a record names, however its path is written there.
     """
+    records = list(records)
+    named = {record.model.name for record in records}
     plain = reference.rstrip("/").removeprefix("./") or reference
     meant = _checkpoint(reference)
     if meant is None:
-        return plain
+        here = Path(reference).expanduser()
+        same = [name for name in sorted(named) if here.is_dir() and _is_folder(name, here)]
+        return next((name for name in (reference.rstrip("/"), *same) if name in named), plain)
     fitting = {
         (record.model.name, record.model.fingerprint)
         for record in records
@@ -30,6 +35,11 @@ def recorded_model(reference: str, records: Iterable[Record]) -> str:
     }
     fitting = {model for model in fitting if model[0] == plain} or fitting
     return "#".join(fitting.pop()) if len(fitting) == 1 else plain
+
+
+def _is_folder(name: str, folder: Path) -> bool:
+    path = Path(name).expanduser()
+    return path.is_dir() and path.resolve() == folder.resolve()
 
 
 def _checkpoint(reference: str, made_at: int | None = None) -> Path | None:

@@ -65,6 +65,8 @@ def _fault(store: RecordStore, path: Path, registry: Registry) -> str:
         return f"'reading' is {_shown(record.reading)}, and its items give {_shown(reading)}"
     if record.status != "done":
         return ""
+    if record.task.metric != MACRO and record.task.dataset.rows != len(items):
+        return f"task.dataset.rows is {record.task.dataset.rows}, and there are {len(items)} items"
     if reading and (reason := too_lossy(reading.lost_bytes, reading.scored_bytes)):
         return f"has values, although {reason}"
     computed = recomputed(record, items, texts, registry)

@@ -39,7 +39,7 @@ def lost_bytes(tokenizer: Tokenizer, text: str, ids: Sequence[int]) -> int:
         return _lost_in_pieces(tokenizer, text)
     if text[:1] == " " != found[:1] and list(tokenizer.encode(text[1:])) != list(ids):
         found = f" {found}"
-    return _size(text) - common_bytes(text, found)
+    return _lost(text, found)
 
 
 def lost_after(tokenizer: Tokenizer, text: str, ids: Sequence[int], start: int) -> int:
@@ -52,7 +52,16 @@ def lost_after(tokenizer: Tokenizer, text: str, ids: Sequence[int], start: int) 
             return 0
     if len(text) > _PIECE:
         return _lost_in_pieces(tokenizer, text)
-    return _size(text) - common_bytes(text, whole[_shared(before, whole) :])
+    return _lost(text, whole[_shared(before, whole) :])
+
+
+def _lost(text: str, found: str) -> int:
+    """Return the bytes of `text` that are not in `found`, or those that `found` has besides, whichever are more.
+
+    A decoder that puts a space between all tokens does not say which of them the text has.
+    """
+    common = common_bytes(text, found)
+    return min(_size(text), max(_size(text), _size(found)) - common)
 
 
 def common_bytes(text: str, found: str) -> int:

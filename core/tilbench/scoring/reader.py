@@ -214,6 +214,8 @@ class Reader:
                 f"the instruction of {instruction:,} tokens leaves no room for the question in {self.length:,} tokens, "
                 f"of which {self.length - room:,} are kept for the answer"
             )
+        if not head and not (ids or (head := self._head(ids))):
+            return Unanswered("nothing of the prompt fits, and the model has no prefix token to go on from")
         lost = lost_bytes(self.tokenizer, text, ids)
         return Job(request, head + ids, kept=len(head) + instruction, dropped=dropped, lost=lost)
 
