@@ -73,6 +73,13 @@ def test_what_a_model_did_not_read_stands_with_its_value() -> None:
         assert part in text
 
 
+def test_what_a_metric_says_of_its_values_stands_under_the_table_once() -> None:
+    rule = "verdict: a loop is FAIL"
+    text = shown(make_board(entries(*(record(name, value=score(1.5), notes=[rule]) for name in "ab"))))
+    assert text.count(f"news-bpb: {rule}") == 1
+    assert "loop" not in shown(make_board(entries(record("a", status="n/a", reason="none", notes=[rule]))))
+
+
 def test_the_best_is_told_without_colours() -> None:
     made = [record("a", value=score(1.5)), record("b", value=score(1.9)), record("c", value=score(1.51))]
     text = shown(make_board(entries(*made)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -126,7 +126,7 @@ def _cell(cell: Cell | None) -> Text:
 
 
 def _notes(columns: list[Column], rows: list[Row]) -> list[Text]:
-    """Return the legend of what occurs, why cells are empty, and what sets versions of a task apart."""
+    """Return the legend, why cells are empty, what metrics say of their values, and what sets versions apart."""
     cells = [(row, column, row.cells.get(column.key)) for row in rows for column in columns]
     legend = [_LEGEND[mark] for mark in ("best", "overlaps") if any(c and c.mark == mark for *_, c in cells)]
     if any(cell and cell.above_chance is False for *_, cell in cells):
@@ -137,18 +137,20 @@ def _notes(columns: list[Column], rows: list[Row]) -> list[Text]:
         legend.append(_LEGEND["untried"])
     notes = [Text("  |  ", "dim").join(legend)] if legend else []
     reasons: dict[str, list[str]] = {}
+    stated: dict[str, dict[str, None]] = {}
     for row, column, cell in cells:
         if cell is None:
             continue
         said = [f"{cell.status}: {cell.reason}"] if cell.score is None else reading_notes(cell.record.reading)
         for reason in said:
             reasons.setdefault(reason, []).append(f"{row.label} on {column.label}")
-    for reason, where in reasons.items():
-        more = f" and {len(where) - 3} more" if len(where) > 3 else ""
-        notes.append(_plain(f"{', '.join(where[:3])}{more} – {reason}", "dim"))
+        if cell.score is not None and not column.reported:
+            for note in cell.record.notes:
+                stated.setdefault(note, {})[column.label] = None
+    notes += [_plain(f"{_few(where)} – {reason}", "dim") for reason, where in reasons.items()]
+    notes += [_plain(f"{_few(list(where))}: {note}", "dim") for note, where in stated.items()]
     for condition, where in conditions_of_board(columns, rows).items():
-        more = f" and {len(where) - 3} more" if len(where) > 3 else ""
-        notes.append(_plain(f"{', '.join(where[:3])}{more}: {condition}", "yellow"))
+        notes.append(_plain(f"{_few(where)}: {condition}", "yellow"))
     for machine in dict.fromkeys(column.task.machine for column in columns if column.task.machine):
         timed = ", ".join(column.label for column in columns if column.task.machine == machine)
         notes.append(_plain(f"{timed}: measured on {machine}; on other machines this is another task", "dim"))
@@ -157,6 +159,11 @@ def _notes(columns: list[Column], rows: list[Row]) -> list[Text]:
             what = "; ".join(column.differs)
             notes.append(_plain(f"{column.label} is not comparable with the newest: {what}", "yellow"))
     return notes
+
+
+def _few(where: Sequence[str]) -> str:
+    """Return the first three names, and how many more there are."""
+    return ", ".join(where[:3]) + (f" and {len(where) - 3} more" if len(where) > 3 else "")
 
 
 def _plain(text: str, style: str = "") -> Text:
