@@ -445,7 +445,7 @@ def test_only_texts_with_ids_beyond_the_embedding_are_not_answered(opened: Opene
 
 
 def test_a_prefix_beyond_the_embedding_is_refused(opened: Opened) -> None:
-    with pytest.raises(CheckpointError, match="choose one with --prefix"):
+    with pytest.raises(CheckpointError, match="choose another token with --prefix"):
         TorchLanguageModel(opened.model.card, opened.decoder, opened.tokenizer, Prefix(300, True, "x"), opened.options)
 
 

@@ -330,7 +330,7 @@ def _pooled(tasks: Sequence[TaskComparison]) -> tuple[PooledTasks, ...]:
     for task in tasks:
         kinds.setdefault(task.kind, []).append(task)
     groups = [tuple(group) for group in kinds.values() if len(group) > 1]
-    pooled = [pool([(task.a.task.dataset.name, task.paired) for task in group]) for group in groups]
+    pooled = [pool([(task.a.task.dataset.fingerprint, task.paired) for task in group]) for group in groups]
     return tuple(PooledTasks(*each) for each in zip(groups, pooled, _adjusted(pooled), strict=True))
 
 

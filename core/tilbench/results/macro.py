@@ -21,7 +21,7 @@ def macro_items(records: Sequence[Record], value: str) -> Items:
 
     The cluster of a part is its dataset: tasks on the same rows are not independent.
     """
-    return [(record.task.name, record.task.dataset.name, _part(record.values[value])) for record in records]
+    return [(record.task.name, record.task.dataset.fingerprint, _part(record.values[value])) for record in records]
 
 
 def _part(score: Score) -> Mapping[str, float]:
