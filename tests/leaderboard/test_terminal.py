@@ -12,6 +12,7 @@ from tilbench.cli.leaderboard import leaderboard
 from tilbench.cli.table import render
 from tilbench.results.record import Reading
 from tilbench.results.table import Board, make_board
+from tilbench.results.wording import format_interval
 from tilbench.testing.records import HOSTILE, accuracy, entries, record, save, score, showcase
 
 
@@ -137,3 +138,9 @@ def test_names_are_shown_as_they_are() -> None:
     for name in (*HOSTILE, "[bold]b[/bold]", "esc�[2Jape"):
         assert name in text
     assert "\x1b" not in text
+
+
+def test_an_end_of_an_interval_that_is_not_0_is_not_written_as_0() -> None:
+    value = score(0.034).model_copy(update={"low": 0.0021, "high": 0.066})
+    assert format_interval(value) == "[0.002, 0.07]"
+    assert format_interval(value.model_copy(update={"low": 0.0})) == "[0.00, 0.07]"
