@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tilbench.comparison.paired import ALPHA, Paired, Side, pair, pool
 from tilbench.results.macro import macro_score
-from tilbench.results.paired import ALPHA, Paired, Side, pair, pool
 from tilbench.results.statistics import Interval, mean_interval, proportion_interval, ratio_interval
 from tilbench_baselines.counts import count, probabilities
 

@@ -15,14 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tilbench.errors import DataError, TilbenchError
+from tilbench.evaluation.verify import recomputed
 from tilbench.loader import load_plugins
 from tilbench.paths import atomic_path
 from tilbench.registry import Registry
-from tilbench.results.macro import macro_items
+from tilbench.results.macro import MACRO, macro_items
 from tilbench.results.record import Record, Score
 from tilbench.results.store import Items, RecordStore
-from tilbench.run.macros import MACRO
-from tilbench.run.verify import recomputed
 
 _CLEAN = "clean "
 

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from tilbench.results.compare import compare_models
+from tilbench.comparison.compare import compare_models
+from tilbench.comparison.verdict import verdict
 from tilbench.results.record import Record, Score
 from tilbench.results.store import RecordStore
-from tilbench.results.verdict import verdict
 from tilbench.results.wording import format_interval, format_number
 
 RECORDS = Path(__file__).parents[1] / "leaderboard" / "records" / "tiny"

@@ -36,15 +36,15 @@ from torch import Tensor
 from scoring_generation import generation_case
 from tilbench.config.suite import Suite
 from tilbench.data.rows import Question
+from tilbench.evaluation.plan import PlannedTask, plan_tasks
 from tilbench.kinds.language_model import LanguageModel, OpenOptions
 from tilbench.kinds.requests import Answer, Continuation, Document, Likelihood, Request
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.loader import Host, load_plugins
-from tilbench.run.datasets import documents
-from tilbench.run.models import find_model
-from tilbench.run.plan import PlannedTask, plan_tasks
-from tilbench.run.tokenizers import load_tokenizer
-from tilbench.scoring.trie import Trie, as_ids
+from tilbench.resolve.datasets import documents
+from tilbench.resolve.models import find_model
+from tilbench.resolve.tokenizers import load_tokenizer
+from tilbench.scoring.forward.trie import Trie, as_ids
 
 LENGTH = 2048
 SHAPES: dict[str, dict[str, int]] = {

@@ -24,9 +24,9 @@ import torch
 from tilbench.kinds.language_model import OpenOptions
 from tilbench.kinds.requests import Decoding, Generated, Generation
 from tilbench.loader import Host, load_plugins
-from tilbench.run.datasets import documents
-from tilbench.run.models import find_model
-from tilbench.run.tokenizers import load_tokenizer
+from tilbench.resolve.datasets import documents
+from tilbench.resolve.models import find_model
+from tilbench.resolve.tokenizers import load_tokenizer
 
 __all__ = ["generation_case"]
 

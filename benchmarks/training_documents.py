@@ -21,7 +21,7 @@ import torch
 from tilbench.config.references import parse_spec
 from tilbench.data.batch import Batch
 from tilbench.loader import load_plugins
-from tilbench.run.specs import load_spec
+from tilbench.resolve.specs import load_spec
 from tilbench_trainers.forward import Forward
 from tilbench_trainers.optimizer import clip, make_optimizer, trainable
 

@@ -12,8 +12,8 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from tilbench.comparison.conditions import conditions_of_board
 from tilbench.errors import DataError
-from tilbench.results.conditions import conditions_of_board
 from tilbench.results.table import Board, not_run, unrun
 from tilbench_leaderboard import charts, provenance
 from tilbench_leaderboard.load import Reader

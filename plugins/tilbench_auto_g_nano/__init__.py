@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tilbench import hookimpl
-from tilbench.data.chat import with_input
 from tilbench.data.dataset import Dataset
 from tilbench.hookspecs import Register
+from tilbench.text.chat import with_input
 
 
 @hookimpl

@@ -10,12 +10,12 @@ from pydantic import Field
 
 from tilbench.config.base import Schema
 from tilbench.data.rows import Prompt, Row
-from tilbench.data.scripts import letters_of
 from tilbench.errors import DataError, PluginError, UnknownName
 from tilbench.kinds.language import Language
 from tilbench.kinds.metric import Direction, ItemScore, TaskContext, Value
 from tilbench.kinds.requests import Answer, Decoding, Generated, Generation, Request
 from tilbench.results.values import mean_value, share_value
+from tilbench.text.scripts import letters_of
 from tilbench_behavior.spoken import Spoken
 from tilbench_behavior.texts import distinct, letter_shares, loops, repeats, switches, words_of
 
@@ -82,7 +82,7 @@ class Behavior:
     and one way only: Kazakh has letters that Russian has not, but all of Russian's. language_consistency, the share of
     the letters of sentences that are in sentences of the language. mean_words.
 
-    The language of a sentence, or of a piece of a long one, is what `tilbench.data.language_id` says, given the task's
+    The language of a sentence, or of a piece of a long one, is what `tilbench.text.language_id` says, given the task's
     language and those of the setting `languages` as candidates. Sentences that it leaves undecided, mostly for their
     shortness, do not count; a text with no other has neither value, nor has a task whose language has no profile.
 

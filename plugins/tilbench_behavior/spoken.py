@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tilbench.data.language_id import OTHER, deciding, identify, segments, untold
 from tilbench.kinds.language import Language
+from tilbench.text.language_id import OTHER, deciding, identify, segments, untold
 
 __all__ = ["Spoken"]
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import regex
 
-from tilbench.data.words import unicode_words
+from tilbench.text.words import unicode_words
 
 __all__ = [
     "LOOP_SIGNS",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from rapidfuzz.distance import Levenshtein
 
-from tilbench.data.words import unicode_words, whitespace_words
+from tilbench.text.words import unicode_words, whitespace_words
 
 __all__ = ["Edit", "distance", "edits", "plain", "tokens"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tilbench.data.chat import template
 from tilbench.kinds.exporter import ExportJob
+from tilbench.text.chat import template
 
 __all__ = ["JINJA", "answer_end", "chat_jinja", "write_chat_template"]
 
@@ -70,7 +70,7 @@ _ALPACA = """{%- set ns = namespace(opening=none, first=true) -%}
 """
 
 JINJA = {"alpaca": _ALPACA, "chatml": _CHATML, "gemma": _GEMMA, "plain": _PLAIN}
-"""By the names of `tilbench.data.chat`, the same text for the same turns."""
+"""By the names of `tilbench.text.chat`, the same text for the same turns."""
 
 
 def chat_jinja(job: ExportJob) -> str:

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 from tilbench.config.base import Schema
 from tilbench.data.rows import Document, Row
-from tilbench.data.words import unicode_words, whitespace_words
 from tilbench.errors import DataError, PluginError
 from tilbench.kinds.metric import ItemScore, TaskContext, Value
 from tilbench.kinds.requests import Answer, Request, TokenIds, Tokens
 from tilbench.results.statistics import Ratio, ratio_values
+from tilbench.text.words import unicode_words, whitespace_words
 
 __all__ = ["Fertility", "FertilitySettings"]
 

@@ -11,8 +11,8 @@ from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions,
 from tilbench_huggingface.source import Source, recognises, resolve
 
 if TYPE_CHECKING:
-    from tilbench.scoring.prefix import Prefix
-    from tilbench.scoring.reader import Reader
+    from tilbench.scoring.encode.prefix import Prefix
+    from tilbench.scoring.encode.reader import Reader
 
 __all__ = ["HuggingFaceLoader"]
 
@@ -79,7 +79,7 @@ class HuggingFaceLoader:
 
     def reader(self, reference: str, options: OpenOptions) -> Reader:
         """Return how the model reads text, from its files and without its weights."""
-        from tilbench.scoring.reader import Reader
+        from tilbench.scoring.encode.reader import Reader
         from tilbench_huggingface.decoder import context_length
         from tilbench_huggingface.weights import meta_model
 

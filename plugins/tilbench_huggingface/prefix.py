@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tilbench.errors import CheckpointError, ConfigError
-from tilbench.scoring.prefix import Prefix
+from tilbench.scoring.encode.prefix import Prefix
 from tilbench_huggingface.auto_tokenizer import added_before, open_auto
 
 __all__ = ["read_prefix"]

@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import ClassVar, Literal
 
 from tilbench.config.base import Schema
-from tilbench.data.chat import template
 from tilbench.data.rows import Conversation, Row
 from tilbench.errors import DataError, PluginError
 from tilbench.kinds.metric import ItemScore, TaskContext, Value
 from tilbench.kinds.requests import Answer, Continuation, Exchange, Likelihood, Request
 from tilbench.results.statistics import Ratio, ratio_values
 from tilbench.results.values import power_value
+from tilbench.text.chat import template
 
 __all__ = ["Instruction", "InstructionSettings"]
 
@@ -31,7 +31,7 @@ class InstructionSettings(Schema):
     """How conversations are written; part of the task's fingerprint."""
 
     template: Literal["alpaca", "chatml", "gemma", "plain"] = "plain"
-    """The chat template that the model was tuned with (`tilbench.data.chat`)."""
+    """The chat template that the model was tuned with (`tilbench.text.chat`)."""
 
 
 class Instruction:
@@ -42,8 +42,8 @@ class Instruction:
     answers. It compares within one tokenizer only, and is absent where a model has none. bits_per_token is its
     logarithm.
 
-    A conversation is read as the ids that fine-tuning reads (`tilbench.scoring.chat.exchange_ids`). Marks such as
-    `<|im_start|>` are special tokens where the tokenizer has them, and nothing of the template is scored with an
+    A conversation is read as the ids that fine-tuning reads (`tilbench.scoring.encode.chat.exchange_ids`). Marks such
+    as `<|im_start|>` are special tokens where the tokenizer has them, and nothing of the template is scored with an
     answer. The end of an answer is no byte of it and counts in the values `_with_end` only: perplexity_with_end is the
     exponential of the loss that `tilbench train` reports for held-out answers. end_tokens: the mean number of tokens
     that end an answer; more than 1 says that the tokenizer has no special token for the template's mark.

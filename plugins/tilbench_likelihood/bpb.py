@@ -10,13 +10,13 @@ from pydantic import Field, model_validator
 
 from tilbench.config.base import Schema
 from tilbench.data.rows import Document, Row
-from tilbench.data.words import whitespace_words
 from tilbench.errors import DataError, PluginError
 from tilbench.kinds.metric import ItemScore, TaskContext, Value
 from tilbench.kinds.requests import Answer, Likelihood, Request
 from tilbench.kinds.requests import Document as DocumentRequest
 from tilbench.results.statistics import Ratio, ratio_values
 from tilbench.results.values import power_value
+from tilbench.text.words import whitespace_words
 
 __all__ = ["BitsPerByte", "BitsPerByteSettings"]
 

@@ -16,9 +16,9 @@ from tilbench.errors import Unsupported
 from tilbench.kinds.language_model import OpenOptions
 from tilbench.kinds.requests import Answer, Request
 from tilbench.loader import load_plugins
-from tilbench.run.models import find_model
-from tilbench.run.suite import ReferenceText
-from tilbench.run.tokenizers import load_tokenizer
+from tilbench.resolve.models import find_model
+from tilbench.resolve.open_options import ReferenceText
+from tilbench.resolve.tokenizers import load_tokenizer
 from tilbench_lm_eval.messages import as_request, as_response
 from tilbench_lm_eval.refusal import check_read
 

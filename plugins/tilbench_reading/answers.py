@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 
 import regex
 
-from tilbench.data.words import unicode_words
 from tilbench.kinds.language import Language
+from tilbench.text.words import unicode_words
 
 __all__ = ["compare", "exact_match", "token_f1", "words_of"]
 
@@ -41,7 +41,7 @@ def words_of(text: str, language: Language) -> list[str]:
 
     The text is composed and its compatibility forms are made plain (NFKC), case is folded (where the alphabet has a
     dotless ı, I becomes ı and İ becomes i), punctuation is removed, what is left is split into words
-    (`tilbench.data.words.unicode_words`), and articles are dropped. As in SQuAD, punctuation inside a word joins its
+    (`tilbench.text.words.unicode_words`), and articles are dropped. As in SQuAD, punctuation inside a word joins its
     parts: `3,14` is `314`. An Italian article is cut off first: `l'acqua` is `acqua`.
     """
     return _without_articles(_folded(text, language), language)

@@ -21,7 +21,7 @@ from tilbench.errors import Unsupported
 from tilbench.kinds.architecture import Decoder
 from tilbench.kinds.hardware import HardwareProfile
 from tilbench.ranks import ALONE, Ranks
-from tilbench.scoring.chunked import cross_entropy
+from tilbench.scoring.forward.chunked import cross_entropy
 from tilbench_trainers.parallel import blocks, in_step, sharded, shared
 
 __all__ = ["Forward", "check_compiler", "keep_freed_memory", "recompute_activations"]

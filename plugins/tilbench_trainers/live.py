@@ -11,8 +11,8 @@ import torch
 from tilbench.kinds.architecture import Decoder
 from tilbench.kinds.language_model import ModelCard, OpenOptions
 from tilbench.kinds.trainer import TrainingJob
+from tilbench.scoring.encode.prefix import Prefix
 from tilbench.scoring.engine import SUPPORTED, TorchLanguageModel
-from tilbench.scoring.prefix import Prefix
 
 __all__ = ["live_model"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tilbench.kinds.trainer import Start
-from tilbench.scoring.prefix import Prefix
+from tilbench.scoring.encode.prefix import Prefix
 
 __all__ = ["prefix_rule"]
 

@@ -26,7 +26,7 @@ from tilbench.kinds.architecture import Decoder
 from tilbench.kinds.parts import Slot
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.kinds.trainer import Stopped, TrainingJob
-from tilbench.scoring.prefix import Prefix
+from tilbench.scoring.encode.prefix import Prefix
 from tilbench_trainers.average import Average
 from tilbench_trainers.batches import Progress, text_batches
 from tilbench_trainers.best import Best

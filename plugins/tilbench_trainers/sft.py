@@ -11,13 +11,13 @@ import torch
 
 from tilbench.config.model import Chat, ModelSpec, Recipe
 from tilbench.data.batch import Batches
-from tilbench.data.chat import TEMPLATES
 from tilbench.data.rows import Conversation
 from tilbench.errors import ConfigError
 from tilbench.kinds.tokenizer import SpecialTokens, Tokenizer
 from tilbench.kinds.trainer import Source, Start, TrainingJob
 from tilbench.paths import atomic_path
-from tilbench.scoring.prefix import Prefix
+from tilbench.scoring.encode.prefix import Prefix
+from tilbench.text.chat import TEMPLATES
 from tilbench_trainers.batches import Progress
 from tilbench_trainers.prefix import prefix_rule
 from tilbench_trainers.pretrain import Pretrain

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from tilbench.config.model import Chat
 from tilbench.data.batch import IGNORED
-from tilbench.data.chat import Segment, Template, template
 from tilbench.data.rows import Conversation
 from tilbench.errors import DataError
 from tilbench.kinds.tokenizer import Tokenizer
-from tilbench.scoring.chat import ChatEncoder, Piece
+from tilbench.scoring.encode.chat import ChatEncoder, Piece
+from tilbench.text.chat import Segment, Template, template
 
 __all__ = ["Encoder", "Example", "Examples"]
 

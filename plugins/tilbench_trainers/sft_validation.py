@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 
 from tilbench.kinds.architecture import Decoder
-from tilbench.scoring.chunked import cross_entropy
+from tilbench.scoring.forward.chunked import cross_entropy
 from tilbench_trainers.sft_examples import Example
 
 __all__ = ["TOKENS", "ChatValidator"]

@@ -27,8 +27,8 @@ from tilbench.errors import CheckpointError
 from tilbench.kinds.trainer import TrainingJob
 from tilbench.paths import atomic_folder
 from tilbench.ranks import Ranks
-from tilbench.results.training_log import LOG, read_lines
-from tilbench.scoring.prefix import Prefix
+from tilbench.scoring.encode.prefix import Prefix
+from tilbench.training.log import LOG, read_lines
 from tilbench_trainers.average import Average
 from tilbench_trainers.best import validated
 from tilbench_trainers.optimizer import trainable

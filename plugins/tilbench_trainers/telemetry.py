@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 import torch
 
 from tilbench.paths import atomic_path
-from tilbench.results.training_log import LOG
+from tilbench.training.log import LOG
 
 __all__ = ["LOG", "Listener", "Log", "peak_memory_bytes"]
 
@@ -25,7 +25,7 @@ class Listener(Protocol):
 
 
 class Log:
-    """`log.jsonl`, one JSON object a line (`tilbench.results.training_log`).
+    """`log.jsonl`, one JSON object a line (`tilbench.training.log`).
 
     A line of a step has `step, loss, lr, grad_norm, tokens`, which a resumed run repeats bit for bit, and
     `timing`, which it does not. A line of what was looked at has `step` and `validation: {source: {bpb, loss}}`,

@@ -16,9 +16,9 @@ from tilbench.kinds.requests import Document, Likelihood, Unanswered
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.kinds.trainer import TrainingJob
 from tilbench.results.reading import too_lossy
+from tilbench.scoring.encode.lost import lost_bytes
+from tilbench.scoring.encode.prefix import Prefix
 from tilbench.scoring.engine import SUPPORTED, TorchLanguageModel
-from tilbench.scoring.lost import lost_bytes
-from tilbench.scoring.prefix import Prefix
 from tilbench_trainers.rows import documents_of
 
 __all__ = ["BUDGET", "Validation", "Validator", "heldout_texts", "lost_bytes_of"]

@@ -14,8 +14,8 @@ import torch
 from tilbench.config.model import Probe, Recipe, Sample
 from tilbench.kinds.requests import Answer, Decoding, Generated, Generation, NextWord, Ranked, Request, Unanswered
 from tilbench.kinds.trainer import TrainingJob
+from tilbench.scoring.encode.prefix import Prefix
 from tilbench.scoring.engine import TorchLanguageModel
-from tilbench.scoring.prefix import Prefix
 from tilbench_trainers.live import live_model
 from tilbench_trainers.validation import Validation
 

@@ -40,8 +40,8 @@ def score_translation(
     Example:
       tilbench score-translation hypotheses.txt references.txt --language kk-Cyrl
     """
+    from tilbench.evaluation.execute import as_score
     from tilbench.results.wording import format_value
-    from tilbench.run.execute import as_score
     from tilbench_translation.files import score_files
 
     registry = app.host.registry

@@ -8,10 +8,10 @@ from typing import Any
 from pydantic import Field
 
 from tilbench.config.base import Schema
-from tilbench.data.language_id import OTHER, deciding, identify, untold
 from tilbench.errors import Refused
 from tilbench.kinds.language import Language
 from tilbench.kinds.metric import ItemScore
+from tilbench.text.language_id import OTHER, deciding, identify, untold
 
 __all__ = ["Limits", "Traps"]
 

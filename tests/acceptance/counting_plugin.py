@@ -13,7 +13,7 @@ from tilbench.hookspecs import Register
 from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions
 from tilbench.kinds.requests import Answer, Request, request_key
 from tilbench.loader import load_plugins
-from tilbench.run.models import ModelSource, find_model
+from tilbench.resolve.models import ModelSource, find_model
 
 _SCHEME = "counting:"
 

@@ -17,11 +17,11 @@ import pytest
 import torch
 import yaml
 
+from tilbench.evaluation.plan import PlannedTask, plan_tasks, select_tasks
 from tilbench.kinds.requests import Continuation
 from tilbench.loader import Host
-from tilbench.run.datasets import rows_of
-from tilbench.run.plan import PlannedTask, plan_tasks, select_tasks
-from tilbench.run.suites import find_suite
+from tilbench.resolve.datasets import rows_of
+from tilbench.resolve.suites import find_suite
 
 pytestmark = pytest.mark.long
 

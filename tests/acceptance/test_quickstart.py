@@ -11,10 +11,10 @@ import pytest
 
 from tilbench.config.references import parse_spec
 from tilbench.loader import Host
+from tilbench.resolve.specs import load_spec
+from tilbench.resolve.suites import find_suite
 from tilbench.results.record import Score
 from tilbench.results.store import RecordStore
-from tilbench.run.specs import load_spec
-from tilbench.run.suites import find_suite
 
 pytestmark = pytest.mark.long
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilbench.data.chat import TEMPLATES, Segment, template, with_input
 from tilbench.errors import DataError, UnknownName
+from tilbench.text.chat import TEMPLATES, Segment, template, with_input
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # imports warn of other people's deprecations

@@ -15,22 +15,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilbench.config.model import Chat
-from tilbench.data.chat import TEMPLATES, template
 from tilbench.data.files import read_rows
 from tilbench.data.rows import Conversation as Row
 from tilbench.errors import ConfigError, DataError
+from tilbench.generation.chat import Conversation
+from tilbench.generation.texts import Settings, chat_prompt, choose_template, settings_for
 from tilbench.kinds.language_model import ModelCard, OpenOptions, WritingDefaults
 from tilbench.kinds.requests import Decoding, RequestKind
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.loader import load_plugins
-from tilbench.run.chat import Conversation
-from tilbench.run.generate import Settings, chat_prompt, choose_template, settings_for
-from tilbench.run.train import resolve_training, train
-from tilbench.scoring.chat import ChatEncoder
+from tilbench.scoring.encode.chat import ChatEncoder
+from tilbench.scoring.encode.prefix import Prefix
 from tilbench.scoring.engine import TorchLanguageModel
-from tilbench.scoring.prefix import Prefix
 from tilbench.testing.modules import lively
 from tilbench.testing.toy_decoder import ToyConfig, ToyDecoder
+from tilbench.text.chat import TEMPLATES, template
+from tilbench.training.train import resolve_training, train
 from tilbench_trainers.sft_examples import Encoder
 
 REGISTRY = load_plugins().registry

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tilbench.errors import CheckpointError
-from tilbench.scoring.chunked import cross_entropy, target_ranks, token_logprobs
+from tilbench.scoring.forward.chunked import cross_entropy, target_ranks, token_logprobs
 
 VOCABULARY, WIDTH, ROWS = 97, 8, 40
 CHUNKS = [1, 97 * 8 * 7, 2**20]  # one row, seven rows, everything
@@ -174,7 +174,7 @@ def test_shapes_are_checked() -> None:
 MEMORY = """
 import resource, sys, torch
 from torch import nn
-from tilbench.scoring.chunked import cross_entropy, target_ranks, token_logprobs
+from tilbench.scoring.forward.chunked import cross_entropy, target_ranks, token_logprobs
 torch.set_num_threads(1)
 project = nn.Linear(8, 262_144, bias=False)
 hidden, targets = torch.randn(2048, 8, requires_grad=True), torch.randint(262_144, (2048,))

@@ -23,10 +23,10 @@ from tilbench.config.model import GenerationSettings
 from tilbench.errors import CheckpointError
 from tilbench.kinds.requests import Decoding, Generated, Generation
 from tilbench.loader import load_plugins
-from tilbench.run.train import resolve_training, train
-from tilbench.scoring.generate import Job, generate
-from tilbench.scoring.stream import Streamer
+from tilbench.scoring.decode.generate import Job, generate
+from tilbench.scoring.decode.stream import Streamer
 from tilbench.testing.modules import example_config, lively
+from tilbench.training.train import resolve_training, train
 from tilbench_tokenizers.raw import ByteTokenizer
 
 REGISTRY = load_plugins().registry

@@ -18,15 +18,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilbench.checkpoints.folder import CheckpointInfo, write_info
+from tilbench.comparison import paired
+from tilbench.comparison.compare import Comparison, compare_models
+from tilbench.comparison.paired import Side, detectable, holm, mcnemar, pair, pool
+from tilbench.comparison.verdict import comparison_data, verdict
 from tilbench.config.model import ArchitectureRef
 from tilbench.errors import DataError, UnknownName
-from tilbench.results import labels, paired
-from tilbench.results.compare import Comparison, compare_models
-from tilbench.results.paired import Side, detectable, holm, mcnemar, pair, pool
+from tilbench.resolve.recorded import recorded_model
+from tilbench.results import labels
 from tilbench.results.record import Score
 from tilbench.results.store import RecordStore
-from tilbench.results.verdict import comparison_data, verdict
-from tilbench.run.recorded import recorded_model
 from tilbench.testing.records import record
 
 Tilbench = Callable[..., Any]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tilbench.cli.table import render
-from tilbench.results.conditions import conditions
+from tilbench.comparison.conditions import conditions
 from tilbench.results.record import Reading, Record, Score
 from tilbench.results.table import make_board
 from tilbench.testing.records import entries

@@ -20,13 +20,13 @@ from tilbench.contamination.items import parts
 from tilbench.contamination.normalise import BOUNDARY
 from tilbench.contamination.overlap import LETTERS, RULE, SHORTEST, WORDS, Overlap, OverlapIndex
 from tilbench.data.rows import Document, Item, Pair, Prompt, Question, Reading
+from tilbench.evaluation.contamination import clean_values
+from tilbench.evaluation.training_text import _decoded, stream_text
 from tilbench.kinds.metric import TaskContext
 from tilbench.loader import Host
+from tilbench.resolve.datasets import documents
 from tilbench.results.record import CONTAMINATED
 from tilbench.results.store import RecordStore
-from tilbench.run.contamination import clean_values
-from tilbench.run.datasets import documents
-from tilbench.run.training_text import _decoded, stream_text
 from tilbench.testing.toys import ToyMetric, ToySettings
 
 _SYLLABLES = ["қа", "ла", "тау", "су", "жер", "бұл", "өз", "ең", "күн", "ай", "көк", "те", "ңіз", "дос", "мен"]
@@ -276,8 +276,8 @@ def test_a_run_is_read_from_its_token_files(tmp_path: Path, host: Host, tilbench
 def test_a_long_document_of_tokens_is_decoded_in_stretches_that_overlap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tilbench.run.training_text._TOKENS", 400)
-    monkeypatch.setattr("tilbench.run.training_text._OVERLAP", 300)
+    monkeypatch.setattr("tilbench.evaluation.training_text._TOKENS", 400)
+    monkeypatch.setattr("tilbench.evaluation.training_text._OVERLAP", 300)
     data = _text(80, "long").encode()
     path = tmp_path / "a.bin"
     path.write_bytes(bytes([*data, 255]))

@@ -16,13 +16,13 @@ from tilbench.cli import cli
 from tilbench.config.decoding import Preset, Sweep
 from tilbench.data.rows import Prompt
 from tilbench.errors import ConfigError, DataError, TilbenchError, UnknownName, Unsupported
+from tilbench.generation.sweep import Outcome, SweepPlan, plan_sweep, run_sweep
+from tilbench.generation.sweep_report import generation_config, write_sweep
 from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions
 from tilbench.kinds.requests import Answer, Generated, Generation, Request, RequestKind
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.loader import Host
-from tilbench.run.decode import Outcome, SweepPlan, plan_sweep, run_sweep
-from tilbench.run.decode_files import generation_config, write_sweep
-from tilbench.run.models import ModelSource
+from tilbench.resolve.models import ModelSource
 from tilbench.scoring.journal import Journal
 
 SWEEP = Sweep(

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from tilbench.data.rows import Labelled, Pair, Question, Reading, Row
-from tilbench.data.sameness import asked
 from tilbench.errors import DataError
 from tilbench.kinds.examples import ExamplePool
+from tilbench.text.sameness import asked
 
 PAIR = Pair("p", "Kırmızı İNCİR ağaçta", "Красный инжир на дереве")
 READING = Reading("r", "Абай Семейде туды.", "Абай қайда туды?", ("Семейде",))

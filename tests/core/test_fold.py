@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilbench.data.fold import APOSTROPHES, fold
 from tilbench.kinds.language import Language
 from tilbench.loader import Host
+from tilbench.text.fold import APOSTROPHES, fold
 
 DOTTED = ("tr-Latn", "az-Latn", "crh-Latn")
 

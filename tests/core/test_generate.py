@@ -18,8 +18,8 @@ from tilbench.errors import DataError, Unsupported
 from tilbench.kinds.requests import Decoding, Generated, Generation
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.loader import Host
-from tilbench.scoring.generate import Job, fit, generate
-from tilbench.scoring.sampling import choose
+from tilbench.scoring.decode.generate import Job, fit, generate
+from tilbench.scoring.decode.sampling import choose
 from tilbench.testing.modules import lively
 from tilbench.testing.toy_decoder import ToyCache, ToyConfig, ToyDecoder
 

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilbench.data import language_classes, language_id
-from tilbench.data.language_classes import LEAST_PROFILE, profile_text
-from tilbench.data.language_id import deciding, identify, segments, untold
 from tilbench.errors import DataError
 from tilbench.kinds.language import Cues, Language
 from tilbench.loader import load_plugins
+from tilbench.text import language_classes, language_id
+from tilbench.text.language_classes import LEAST_PROFILE, profile_text
+from tilbench.text.language_id import deciding, identify, segments, untold
 
 REGISTRY = load_plugins().registry
 LANGUAGES: Sequence[Language] = [REGISTRY.get("languages", name) for name in REGISTRY.names("languages")]

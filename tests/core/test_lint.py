@@ -456,9 +456,9 @@ def test_rows_in_the_suites_own_training_text(tmp_path: Path, found: Callable[..
 
 def test_shots_from_the_scored_split_of_another_harness(host: Host) -> None:
     from tilbench.config.suite import Task
+    from tilbench.evaluation.plan import plan_tasks
     from tilbench.lint.subjects import TaskSubject
     from tilbench.lint.tasks import examples_from_scored_split
-    from tilbench.run.plan import plan_tasks
 
     given = Task(name="a", metric="choice", dataset="questions/kk/test", shots=1, examples="questions/kk/dev")
     (planned,) = plan_tasks(Suite(name="s", tasks=[given]), [given], host.registry, None)

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from tilbench.data.dataset import Dataset
-from tilbench.data.language_classes import profile_text
 from tilbench.data.rows import Document, Question, Row
 from tilbench.kinds.language import Language
 from tilbench.lint import options, texts, writing
 from tilbench.lint.finding import Fault
 from tilbench.lint.subjects import DatasetSubject
 from tilbench.loader import Host
+from tilbench.text.language_classes import profile_text
 
 Rule = Callable[[DatasetSubject], Iterator[Fault]]
 RULES: list[Rule] = [

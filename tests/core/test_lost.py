@@ -38,10 +38,10 @@ from tilbench.kinds.requests import (
 )
 from tilbench.kinds.tokenizer import Tokenizer, ids_without_rows
 from tilbench.loader import Host
-from tilbench.run.datasets import documents
-from tilbench.scoring.lost import common_bytes, lost_after, lost_bytes
-from tilbench.scoring.prefix import Prefix
-from tilbench.scoring.reader import Read, Reader
+from tilbench.resolve.datasets import documents
+from tilbench.scoring.encode.lost import common_bytes, lost_after, lost_bytes
+from tilbench.scoring.encode.prefix import Prefix
+from tilbench.scoring.encode.reader import Read, Reader
 
 KAZAKH = "Абай — ұлы ақын, ойшыл.\nОның өлеңдерін бүгін де оқиды; 1845 жылы туған."
 BITS = math.log(2)

@@ -17,8 +17,6 @@ from click.testing import CliRunner
 
 from tilbench.cli import cli
 from tilbench.cli.new import SCRIPTS, identifier, letters_of, placeholder_rows, read_tag
-from tilbench.data.language_classes import profile_text
-from tilbench.data.language_id import identify, untold
 from tilbench.data.rows import Pair, parse_row
 from tilbench.errors import ConfigError, DataError, Refused
 from tilbench.kinds.language import Language
@@ -27,6 +25,8 @@ from tilbench.kinds.requests import Generated
 from tilbench.loader import Host, load_plugins
 from tilbench.testing import LanguageConformance, Outcome, conformance, toy_language
 from tilbench.testing.language import scripts_of
+from tilbench.text.language_classes import profile_text
+from tilbench.text.language_id import identify, untold
 from tilbench_translation.translation import Translation, TranslationSettings
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tilbench.loader import Host
-from tilbench.scoring.onednn import OneDnnDecoder, through_onednn
+from tilbench.scoring.forward.onednn import OneDnnDecoder, through_onednn
 
 AVAILABLE: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="this torch has no oneDNN")

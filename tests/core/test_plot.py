@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tilbench.errors import DataError, MissingDependency
-from tilbench.results.curves import draw_curves
-from tilbench.results.training_log import read_curves, read_lines
+from tilbench.training.curves import draw_curves
+from tilbench.training.log import read_curves, read_lines
 
 FIVE = {"loss", "learning-rate", "gradient-norm", "throughput", "validation-bpb"}
 

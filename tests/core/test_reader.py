@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from tilbench.kinds.requests import Continuation, Decoding, Document, Generation, NextWord, Request, Unanswered
 from tilbench.kinds.tokenizer import SpecialTokens
-from tilbench.scoring.generate import Job, fit
-from tilbench.scoring.prefix import Prefix
-from tilbench.scoring.reader import Read, Reader
+from tilbench.scoring.decode.generate import Job, fit
+from tilbench.scoring.encode.prefix import Prefix
+from tilbench.scoring.encode.reader import Read, Reader
 
 BOS = 1
 ALWAYS, DOCUMENTS, NONE = Prefix(BOS, True, "bos"), Prefix(BOS, False, "bos"), Prefix(None, False, "none")

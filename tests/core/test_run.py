@@ -76,9 +76,8 @@ def test_results_of_another_engine_version_are_scored_again(
 ) -> None:
     before = record(records, "bpb-kk", "ngram")
     newer = before["measured"]["engine"] + 1
-    for module in ("journal", "execute"):
-        package = "run" if module == "execute" else "scoring"
-        monkeypatch.setattr(f"tilbench.{package}.{module}.ENGINE_VERSION", newer)
+    for module in ("scoring.journal", "evaluation.execute"):
+        monkeypatch.setattr(f"tilbench.{module}.ENGINE_VERSION", newer)
     outcome = tilbench("run", suite, "--out", records, "--tasks", "bpb-kk")
     assert outcome.status == 0
     assert " 0 requests answered" not in outcome.err

@@ -36,14 +36,14 @@ from tilbench.kinds.requests import (
 )
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.loader import Host
+from tilbench.scoring.decode.generate import Job
+from tilbench.scoring.encode.prefix import Prefix
+from tilbench.scoring.encode.windows import windows
 from tilbench.scoring.engine import TorchLanguageModel
-from tilbench.scoring.generate import Job
+from tilbench.scoring.forward.likelihood import Scored, Segment, SegmentScorer
+from tilbench.scoring.forward.states import Budget, row_states, tree_states
+from tilbench.scoring.forward.trie import Trie, as_ids
 from tilbench.scoring.journal import ENGINE_VERSION, Journal
-from tilbench.scoring.likelihood import Scored, Segment, SegmentScorer
-from tilbench.scoring.prefix import Prefix
-from tilbench.scoring.states import Budget, row_states, tree_states
-from tilbench.scoring.trie import Trie, as_ids
-from tilbench.scoring.windows import windows
 
 TEXTS = ["Абай — ұлы ақын.", "Сұрақ: 2 + 2 неше?\nЖауап:", "a", "Қазақ тілі — түркі тілдерінің бірі. " * 4]
 BOS = 257

@@ -12,9 +12,9 @@ import pytest
 from tilbench.config.references import parse_spec
 from tilbench.errors import CheckpointError
 from tilbench.loader import load_plugins
-from tilbench.run.about import about_folder, about_spec, is_model_folder
-from tilbench.run.specs import load_spec, variants
-from tilbench.run.train import resolve_training, train
+from tilbench.resolve.describe import about_folder, about_spec, is_model_folder
+from tilbench.resolve.specs import load_spec, variants
+from tilbench.training.train import resolve_training, train
 from tilbench_trainers.schedule import learning_rate
 
 REGISTRY = load_plugins().registry

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilbench.scoring.trie import Trie, as_ids, shared_length
+from tilbench.scoring.forward.trie import Trie, as_ids, shared_length
 
 sequences = st.lists(st.lists(st.integers(0, 2) | st.just(70_000), max_size=9), max_size=12)
 

@@ -9,7 +9,7 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilbench.data.words import unicode_words, whitespace_words
+from tilbench.text.words import unicode_words, whitespace_words
 
 
 @pytest.mark.parametrize(

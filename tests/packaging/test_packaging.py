@@ -83,7 +83,7 @@ def test_the_wheel_holds_packages_data_and_suites_and_nothing_else(root: Path, t
     ("place", "line", "contract"),
     [
         ("core/tilbench/scoring/planted.py", "import tilbench_kazakh", "The core imports no plugin"),
-        ("core/tilbench/data/planted.py", "import tilbench.run.plan", "imports point down"),
+        ("core/tilbench/data/planted.py", "import tilbench.evaluation.plan", "imports point down"),
         ("plugins/tilbench_kazakh/planted.py", "import tilbench_turkish", "Plugins do not import each other"),
     ],
 )

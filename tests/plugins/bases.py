@@ -15,9 +15,9 @@ from tilbench.data.rows import Conversation
 from tilbench.kinds.language_model import LanguageModel, OpenOptions
 from tilbench.kinds.requests import Answer, Continuation, Document, Request
 from tilbench.loader import load_plugins
-from tilbench.run.models import find_model
-from tilbench.run.tokenizers import load_tokenizer
-from tilbench.run.train import resolve_training, train
+from tilbench.resolve.models import find_model
+from tilbench.resolve.tokenizers import load_tokenizer
+from tilbench.training.train import resolve_training, train
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # imports warn of other people's deprecations

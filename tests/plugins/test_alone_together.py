@@ -11,9 +11,9 @@ from torch import Tensor
 
 from tilbench.kinds.architecture import Decoder
 from tilbench.loader import Host, load_plugins
-from tilbench.scoring.likelihood import Segment, SegmentScorer
-from tilbench.scoring.states import Budget, row_states, tree_states
-from tilbench.scoring.trie import Trie, as_ids
+from tilbench.scoring.forward.likelihood import Segment, SegmentScorer
+from tilbench.scoring.forward.states import Budget, row_states, tree_states
+from tilbench.scoring.forward.trie import Trie, as_ids
 
 _FOUND = load_plugins().registry.all("architectures")
 NAMES = [name for name, each in _FOUND if "num_layers" in each.Config.model_fields]

@@ -17,10 +17,10 @@ from tilbench.checkpoints.folder import checkpoint_fingerprint, read_info
 from tilbench.cli import cli
 from tilbench.errors import CheckpointError
 from tilbench.kinds.language_model import OpenOptions
-from tilbench.run.export import export
-from tilbench.run.merge import merge
-from tilbench.run.models import find_model
-from tilbench.run.tokenizers import load_tokenizer
+from tilbench.publish.export import export
+from tilbench.publish.merge import merge
+from tilbench.resolve.models import find_model
+from tilbench.resolve.tokenizers import load_tokenizer
 
 from .bases import REGISTRY, answers, published, tuned
 

@@ -6,15 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tilbench.data.language_classes import profile_text
 from tilbench.data.resolve import load_rows
 from tilbench.data.rows import Document, Prompt
-from tilbench.data.scripts import letters_of
 from tilbench.errors import ConfigError, DataError, PluginError, UnknownName
 from tilbench.kinds.language import Cues, Language
 from tilbench.kinds.metric import ItemScore, Metric, TaskContext, Value
 from tilbench.kinds.requests import Decoding, Generated, Generation, Likelihood
 from tilbench.loader import load_plugins
+from tilbench.text.language_classes import profile_text
+from tilbench.text.scripts import letters_of
 from tilbench_behavior import texts
 from tilbench_behavior.behavior import Behavior, BehaviorSettings
 from tilbench_behavior.verdict import LABELS, Verdict, VerdictSettings, judge

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tilbench.comparison.paired import Side, pair
 from tilbench.data import rows
 from tilbench.data.rows import Pair, Question
 from tilbench.errors import ConfigError, DataError, PluginError
@@ -19,7 +20,6 @@ from tilbench.kinds.examples import ExamplePool
 from tilbench.kinds.language import Cues, Language
 from tilbench.kinds.metric import ItemScore, Metric, TaskContext
 from tilbench.kinds.requests import Continuation, Document, Likelihood, Request
-from tilbench.results.paired import Side, pair
 from tilbench_choice import prompt
 from tilbench_choice.choice import Choice, ChoiceSettings
 from tilbench_choice.minimal_pairs import MinimalPairs, MinimalPairsSettings

@@ -18,11 +18,11 @@ import pytest
 from tilbench.config.suite import Suite
 from tilbench.data.rows import KINDS, Conversation, Row
 from tilbench.errors import MissingDependency, Refused, TilbenchError
+from tilbench.evaluation.plan import PlannedTask, plan_tasks
 from tilbench.kinds.language import CardWords, Language
 from tilbench.kinds.requests import Answer, Generated, Generation, Request, request_key
 from tilbench.loader import Host, load_plugins
 from tilbench.registry import Entry, Registry
-from tilbench.run.plan import PlannedTask, plan_tasks
 from tilbench.testing import ToyLanguageModel, toy_rows
 
 HOST: Host = load_plugins()
@@ -223,7 +223,7 @@ def test_another_library_is_another_task(metric: str, tmp_path: Path, monkeypatc
         before = Inputs(metric, tmp_path).plan()
     except MissingDependency as error:
         pytest.skip(str(error))
-    monkeypatch.setattr("tilbench.data.language_id.tool", lambda: "another tool 9.9")
+    monkeypatch.setattr("tilbench.text.language_id.tool", lambda: "another tool 9.9")
     after = Inputs(metric, tmp_path).plan()
     stated = hasattr(before.metric, "deciding")
     assert (before.used.fingerprint != after.used.fingerprint) == stated

@@ -18,7 +18,7 @@ import tilbench_decoders
 from tilbench.errors import CheckpointError, Unsupported
 from tilbench.kinds.architecture import Architecture
 from tilbench.kinds.architecture import Decoder as DecoderProtocol
-from tilbench.scoring.chunked import cross_entropy
+from tilbench.scoring.forward.chunked import cross_entropy
 from tilbench_decoders.alibi import Alibi
 from tilbench_decoders.attention import Context, allowed_keys, attend
 from tilbench_decoders.decoder import Decoder

@@ -10,11 +10,11 @@ import torch
 
 from tilbench.data.rows import Document
 from tilbench.errors import DataError, Refused
+from tilbench.evaluation.environment import machine_name
 from tilbench.kinds.metric import ItemScore, Metric, TaskContext
 from tilbench.kinds.requests import Timed, Timing, Tokens, answer_from_json, answer_to_json
 from tilbench.loader import Host
 from tilbench.results.store import RecordStore
-from tilbench.run.environment import machine_name
 from tilbench.scoring.journal import Journal
 from tilbench.scoring.timing import time_generation
 from tilbench_efficiency.efficiency import Efficiency, EfficiencySettings
@@ -159,7 +159,7 @@ def run(tmp_path: Path, tilbench: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(tmp_path)
 
     def timed(models: str, machine: str) -> str:
-        monkeypatch.setattr("tilbench.run.prepare.machine_name", lambda *_: machine)
+        monkeypatch.setattr("tilbench.evaluation.prepare.machine_name", lambda *_: machine)
         outcome = tilbench("run", "times.yaml", "--models", models, "--out", "records")
         assert outcome.status == 0, outcome.err
         return str(outcome.out + outcome.err)

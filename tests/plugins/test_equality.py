@@ -19,10 +19,10 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from tilbench.errors import Unsupported
 from tilbench.kinds.requests import Decoding, Generation
-from tilbench.scoring.generate import Job, generate
-from tilbench.scoring.likelihood import Segment, SegmentScorer
-from tilbench.scoring.states import Budget, row_states
-from tilbench.scoring.trie import Trie
+from tilbench.scoring.decode.generate import Job, generate
+from tilbench.scoring.forward.likelihood import Segment, SegmentScorer
+from tilbench.scoring.forward.states import Budget, row_states
+from tilbench.scoring.forward.trie import Trie
 from tilbench_huggingface.decoder import HuggingFaceDecoder
 from tilbench_huggingface.library import quiet
 

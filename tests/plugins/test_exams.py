@@ -19,9 +19,9 @@ from tilbench.data.dataset import Dataset
 from tilbench.data.resolve import Rows, load_rows
 from tilbench.data.rows import Pair, Question
 from tilbench.errors import DataError
+from tilbench.evaluation.plan import PlannedTask, plan_tasks
 from tilbench.kinds.requests import Continuation, Document
 from tilbench.loader import Host
-from tilbench.run.plan import PlannedTask, plan_tasks
 from tilbench.testing.toys import ToyLanguageModel
 from tilbench_choice.choice import ChoiceSettings
 from tilbench_tasks.causes import Connected

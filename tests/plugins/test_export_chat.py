@@ -12,12 +12,12 @@ import pytest
 from tilbench.checkpoints.folder import find_checkpoint, read_info
 from tilbench.checkpoints.generation import chat_template
 from tilbench.config.model import Chat
-from tilbench.data.chat import TEMPLATES, Turn
 from tilbench.data.rows import Conversation
-from tilbench.run.checkpoint_loader import CheckpointLoader
-from tilbench.run.export import export
-from tilbench.run.merge import merge
-from tilbench.scoring.chat import ChatEncoder
+from tilbench.publish.export import export
+from tilbench.publish.merge import merge
+from tilbench.resolve.checkpoint import CheckpointLoader
+from tilbench.scoring.encode.chat import ChatEncoder
+from tilbench.text.chat import TEMPLATES, Turn
 from tilbench_exporters.chat_files import JINJA
 from tilbench_trainers.sft_examples import Encoder
 

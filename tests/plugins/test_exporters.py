@@ -24,8 +24,8 @@ from tilbench.config.model import Adapter, ArchitectureRef
 from tilbench.errors import CheckpointError, TilbenchError, Unsupported
 from tilbench.kinds.exporter import ExportJob
 from tilbench.loader import Host
-from tilbench.run.export import export, export_job
-from tilbench.run.model_card import markdown_text, model_card
+from tilbench.publish.export import export, export_job
+from tilbench.publish.model_card import markdown_text, model_card
 from tilbench.testing import ExporterConformance, toy_texts
 from tilbench.testing.modules import example_config, lively
 from tilbench_exporters.plain import SafetensorsExporter

@@ -25,11 +25,11 @@ from tilbench.checkpoints.foreign.templates import templates
 from tilbench.checkpoints.foreign.words import Guess
 from tilbench.config.references import parse_spec
 from tilbench.errors import CheckpointError, Unsupported
+from tilbench.importing.check import try_rotary
+from tilbench.importing.plan import Asked, plan_import, write_import
+from tilbench.importing.state import native_shapes
 from tilbench.loader import Host
-from tilbench.run.import_check import try_rotary
-from tilbench.run.import_state import native_shapes
-from tilbench.run.importing import Asked, plan_import, write_import
-from tilbench.run.specs import load_spec
+from tilbench.resolve.specs import load_spec
 
 V, T, D, H, K, INNER, LAYERS = 259, 32, 32, 4, 2, 40, 3
 """Sizes of everything here; 259 is the byte tokenizer's."""

@@ -18,8 +18,6 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from tilbench.config.model import Chat
-from tilbench.data.chat import TEMPLATES, template
-from tilbench.data.language_id import identify
 from tilbench.data.resolve import load_rows
 from tilbench.data.rows import Conversation, Document
 from tilbench.errors import DataError, PluginError
@@ -28,9 +26,11 @@ from tilbench.kinds.metric import ItemScore, Metric, TaskContext
 from tilbench.kinds.requests import Answer, Continuation, Exchange, Generated, Likelihood, RequestKind
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.loader import load_plugins
+from tilbench.scoring.encode.lost import LOST_NATS, lost_bytes
+from tilbench.scoring.encode.prefix import Prefix
 from tilbench.scoring.engine import TorchLanguageModel
-from tilbench.scoring.lost import LOST_NATS, lost_bytes
-from tilbench.scoring.prefix import Prefix
+from tilbench.text.chat import TEMPLATES, template
+from tilbench.text.language_id import identify
 from tilbench_huggingface.loader import HuggingFaceLoader
 from tilbench_instruction.instruction import Instruction, InstructionSettings
 from tilbench_tokenizers.huggingface import HuggingFace

@@ -26,7 +26,7 @@ from tilbench.kinds.harness import Bound
 from tilbench.kinds.metric import ItemScore, TaskContext
 from tilbench.kinds.requests import Continuation, Decoding, Document, Generated, Generation, Likelihood
 from tilbench.loader import Host
-from tilbench.run.suites import expand_suite, find_suite
+from tilbench.resolve.suites import expand_suite, find_suite
 from tilbench.scoring.journal import Journal
 from tilbench.testing import MetricConformance
 from tilbench_lm_eval.catalogue import Catalogue

@@ -25,10 +25,10 @@ from tilbench.data.resolve import load_rows
 from tilbench.errors import ConfigError, DataError, MissingDataset, Unsupported
 from tilbench.loader import load_plugins
 from tilbench.registry import Registry
-from tilbench.run.branch import resolve_branch
-from tilbench.run.models import run_folder
-from tilbench.run.specs import load_spec, variants
-from tilbench.run.train import resolve_training, train
+from tilbench.resolve.models import run_folder
+from tilbench.resolve.specs import load_spec, variants
+from tilbench.training.branch import resolve_branch
+from tilbench.training.train import resolve_training, train
 from tilbench_trainers.schedule import learning_rate
 
 PLUGINS = Path(__file__).parents[2] / "plugins"

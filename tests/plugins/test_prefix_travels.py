@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from tilbench.checkpoints.folder import checkpoints, read_info
+from tilbench.importing.plan import Asked, plan_import, write_import
 from tilbench.kinds.requests import Likelihood
-from tilbench.run.branch import resolve_branch
-from tilbench.run.export import export
-from tilbench.run.importing import Asked, plan_import, write_import
-from tilbench.run.merge import merge
-from tilbench.run.train import resolve_training, train
+from tilbench.publish.export import export
+from tilbench.publish.merge import merge
+from tilbench.training.branch import resolve_branch
+from tilbench.training.train import resolve_training, train
 
 from .bases import REGISTRY, answers, published, tuned
 

@@ -219,7 +219,7 @@ def test_other_rows_no_language_and_bad_templates_are_refused() -> None:
 
 
 def test_kazqad_can_be_read(data_dir: Path, host: Any) -> None:
-    from tilbench.run.datasets import rows_of
+    from tilbench.resolve.datasets import rows_of
 
     rows = rows_of("qa/kazqad/validation", host.registry, data_dir).rows
     assert len(rows) == 764

@@ -16,14 +16,14 @@ from tilbench.cli import cli
 from tilbench.config.model import ModelSpec, Reported
 from tilbench.config.references import parse_spec
 from tilbench.errors import ConfigError
+from tilbench.evaluation.reported import reported_records, write_reported
+from tilbench.evaluation.verify import verify_records
 from tilbench.loader import load_plugins
 from tilbench.registry import Registry
+from tilbench.resolve.specs import load_spec
 from tilbench.results.record import Record
 from tilbench.results.store import RecordStore
 from tilbench.results.table import make_board
-from tilbench.run.reported import reported_records, write_reported
-from tilbench.run.specs import load_spec
-from tilbench.run.verify import verify_records
 from tilbench_trainers.schedule import learning_rate
 
 ROOT = Path(__file__).parents[2]

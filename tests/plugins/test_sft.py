@@ -21,13 +21,13 @@ from tilbench.checkpoints.folder import read_info
 from tilbench.cli import cli
 from tilbench.config.model import Adapter, Chat
 from tilbench.data.batch import IGNORED
-from tilbench.data.chat import TEMPLATES
 from tilbench.data.rows import Conversation
 from tilbench.errors import CheckpointError, ConfigError, DataError, TilbenchError, Unsupported
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.loader import load_plugins
-from tilbench.run.merge import merge
-from tilbench.run.train import preview, resolve_training, train
+from tilbench.publish.merge import merge
+from tilbench.text.chat import TEMPLATES
+from tilbench.training.train import preview, resolve_training, train
 from tilbench_huggingface.architecture import HuggingFaceArchitecture, HuggingFaceConfig
 from tilbench_huggingface.weights import adapter_shapes
 from tilbench_trainers.sft_batches import ChatBatches, bins

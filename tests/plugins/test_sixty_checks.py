@@ -20,9 +20,9 @@ from tilbench.data.rows import Document
 from tilbench.kinds.requests import Decoding, Generation
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.loader import Host
-from tilbench.run.specs import load_spec
-from tilbench.scoring.chunked import cross_entropy
-from tilbench.scoring.generate import Job, generate
+from tilbench.resolve.specs import load_spec
+from tilbench.scoring.decode.generate import Job, generate
+from tilbench.scoring.forward.chunked import cross_entropy
 from tilbench_decoders.alibi import Alibi
 from tilbench_decoders.attention import Context, GroupedAttention, attend
 from tilbench_decoders.decoder import Block, Decoder

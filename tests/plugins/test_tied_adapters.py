@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tilbench.checkpoints.folder import read_info
-from tilbench.run.export import export
-from tilbench.run.merge import merge
-from tilbench.run.specs import checkpoint_architecture
-from tilbench.run.train import resolve_training, train
+from tilbench.publish.export import export
+from tilbench.publish.merge import merge
+from tilbench.resolve.specs import checkpoint_architecture
+from tilbench.training.train import resolve_training, train
 from tilbench_huggingface.weights import load_model
 
 from .bases import REGISTRY, published, tuned

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 import tilbench_tokenizers
 from tilbench.errors import CheckpointError, ConfigError, DataError, TilbenchError, UnknownName, Unsupported
+from tilbench.evaluation.tokenizer_report import parity, report_on
 from tilbench.kinds.tokenizer import SpecialTokens, Tokenizer, TokenizerFamily
-from tilbench.run.tokenizer_report import parity, report_on
 from tilbench_tokenizers import byte_pairs
 from tilbench_tokenizers.fast import byte_alphabet
 from tilbench_tokenizers.huggingface import HuggingFace

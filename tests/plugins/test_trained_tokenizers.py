@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tilbench.errors import ConfigError
-from tilbench.run.tokenizer_report import report_on
+from tilbench.evaluation.tokenizer_report import report_on
 from tilbench_tokenizers.trained import ByteLevelBPE, Til, TrainedFamily, Unigram, WordPiece
 
 

@@ -27,7 +27,7 @@ from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.kinds.trainer import Source, Trainer, TrainingJob
 from tilbench.ranks import Ranks
-from tilbench.scoring.prefix import Prefix
+from tilbench.scoring.encode.prefix import Prefix
 from tilbench_trainers.checks import slower_precision
 from tilbench_trainers.interrupts import StopRequests
 from tilbench_trainers.optimizer import adamw, clip

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tilbench.data.language_classes import profile_text
 from tilbench.data.rows import Document, Pair
 from tilbench.errors import ConfigError, DataError, Refused
 from tilbench.kinds.language import Cues, Language
 from tilbench.kinds.metric import ItemScore, Metric, TaskContext
 from tilbench.kinds.requests import Generated, Generation
 from tilbench.loader import load_plugins
+from tilbench.text.language_classes import profile_text
 from tilbench_translation.translation import Translation, TranslationSettings
 
 CUES = Cues(passage="Мәтін", question="Сұрақ", options="Нұсқалар", answer="Жауап")
@@ -313,7 +313,7 @@ def test_files_that_cannot_be_translations_are_refused(
 
 
 def test_the_other_direction_is_read_from_the_same_file(data_dir: Path, host: Any) -> None:
-    from tilbench.run.datasets import rows_of
+    from tilbench.resolve.datasets import rows_of
 
     there = rows_of("parallel/kk-ru/ntrex", host.registry, data_dir, limit=5).rows
     back = rows_of("parallel/ru-kk/ntrex", host.registry, data_dir, limit=5).rows

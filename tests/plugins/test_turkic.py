@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tilbench.data.language_classes import profile_text
-from tilbench.data.language_id import identify
 from tilbench.kinds.language import Language
 from tilbench.loader import load_plugins
 from tilbench.testing.registered import conformance
+from tilbench.text.language_classes import profile_text
+from tilbench.text.language_id import identify
 
 REGISTRY = load_plugins().registry
 TAGS = ("az-Latn", "ky-Cyrl", "uz-Latn", "tt-Cyrl", "ug-Arab", "kaa-Latn", "crh-Latn")

@@ -18,7 +18,7 @@ from tilbench.checkpoints.folder import checkpoints
 from tilbench.errors import ConfigError, DataError, MissingDataset, MissingDependency, TilbenchError, UnknownName
 from tilbench.loader import Host
 from tilbench.results.store import RecordStore
-from tilbench.run.train import resolve_training, train
+from tilbench.training.train import resolve_training, train
 from tilbench_trainers.board import Board
 from tilbench_trainers.display import Display
 from tilbench_trainers.guard import Guard, check_ids
@@ -147,8 +147,8 @@ def test_validation_is_the_metric_bpb(host: Host, watched: Path, tmp_path: Path,
 def test_probes_and_samples_are_what_the_checkpoint_answers(host: Host, watched: Path) -> None:
     from tilbench.kinds.language_model import OpenOptions
     from tilbench.kinds.requests import Decoding, Generated, Generation, NextWord, Ranked
-    from tilbench.run.checkpoint_loader import CheckpointLoader
-    from tilbench.run.tokenizers import load_tokenizer
+    from tilbench.resolve.checkpoint import CheckpointLoader
+    from tilbench.resolve.tokenizers import load_tokenizer
 
     options = OpenOptions(load_tokenizer=lambda reference: load_tokenizer(reference, host.registry))
     model = CheckpointLoader(host.registry).open(str(checkpoints(watched)[-1]), options)

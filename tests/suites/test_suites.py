@@ -12,11 +12,11 @@ from tilbench.cli import cli
 from tilbench.config.references import parse_spec
 from tilbench.config.suite import Suite
 from tilbench.config.yaml import load
+from tilbench.evaluation.plan import PlannedTask, plan_tasks
 from tilbench.loader import load_plugins
 from tilbench.registry import Registry
-from tilbench.run.datasets import documents
-from tilbench.run.plan import PlannedTask, plan_tasks
-from tilbench.run.specs import load_spec
+from tilbench.resolve.datasets import documents
+from tilbench.resolve.specs import load_spec
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "suites").glob("*.yaml"))

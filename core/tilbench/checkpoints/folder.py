@@ -72,7 +72,7 @@ class CheckpointInfo(Schema):
     lineage: tuple[str, ...] = ()
     """Fingerprints of earlier checkpoints that training started from."""
     chat: str = ""
-    """Chat template (`tilbench.data.chat`) of the conversations that it was tuned on; empty where it was not."""
+    """Chat template (`tilbench.text.chat`) of the conversations that it was tuned on; empty where it was not."""
     base_weights: str = ""
     """Digest of the weights that the adapter in this folder was trained on, where they lie elsewhere."""
     tilbench: str = __version__

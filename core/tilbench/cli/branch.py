@@ -11,7 +11,7 @@ from tilbench.cli.app import App, console, data_option, json_option, print_json,
 from tilbench.ranks import rank
 
 if TYPE_CHECKING:
-    from tilbench.run.branch import Tail
+    from tilbench.training.branch import Tail
 
 __all__ = ["branch"]
 
@@ -51,8 +51,8 @@ def branch(
     Example:
       tilbench branch runs/a@8000 --decay 600 --to 2e-5 --out runs/a-decayed
     """
-    from tilbench.run.branch import resolve_branch, share_tokens
-    from tilbench.run.train import train
+    from tilbench.training.branch import resolve_branch, share_tokens
+    from tilbench.training.train import train
 
     registry = app.host.registry
     training = resolve_branch(run, registry, data_dir, decay=decay, to=to, tail=tail, hardware=hardware)

@@ -50,7 +50,7 @@ def _rows(registry: Registry, kind: str) -> list[dict[str, str]]:
         for each in registry.entries(kind)
     ]
     if kind == "suites":
-        from tilbench.run.suites import find_suite, suite_names
+        from tilbench.resolve.suites import find_suite, suite_names
 
         known = {row["name"] for row in rows}
         shipped = [find_suite(name, registry) for name in suite_names(registry) if name not in known]

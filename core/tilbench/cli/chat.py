@@ -17,7 +17,7 @@ from tilbench.cli.writing import decoding_of, decoding_options, interruptible, n
 from tilbench.errors import DataError, UnknownName
 
 if TYPE_CHECKING:
-    from tilbench.run.chat import Conversation
+    from tilbench.generation.chat import Conversation
 
 __all__ = ["chat"]
 
@@ -42,14 +42,14 @@ def chat(app: App, /, model: str, template: str, system: str, script: str | None
       tilbench chat runs/sft --script questions.txt --json
     """
     with interruptible():
-        from tilbench.data.chat import template as named
+        from tilbench.text.chat import template as named
 
         decoding = decoding_of(given)
         lines, live = _turns(script)
         if template:
             named(template)  # before torch is imported
-        from tilbench.run.chat import Conversation
-        from tilbench.run.generate import choose_template, settings_for
+        from tilbench.generation.chat import Conversation
+        from tilbench.generation.texts import choose_template, settings_for
 
         opened, defaults = open_model(model, app.host.registry, given)
         chosen, origin = choose_template(template, defaults)

@@ -96,7 +96,7 @@ def _find(registry: Registry, name: str, kind: str | None) -> str:
 
 def _names(registry: Registry, kind: str) -> list[str]:
     if kind == "suites":
-        from tilbench.run.suites import suite_names
+        from tilbench.resolve.suites import suite_names
 
         return suite_names(registry)
     return registry.names(kind)

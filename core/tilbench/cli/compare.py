@@ -12,7 +12,7 @@ from tilbench.cli.app import json_option, names, print_json
 from tilbench.errors import DataError
 
 if TYPE_CHECKING:
-    from tilbench.results.compare import Comparison
+    from tilbench.comparison.compare import Comparison
 
 __all__ = ["compare"]
 
@@ -38,10 +38,10 @@ def compare(a: str, b: str, records: Path, suite: str, tasks: str, as_json: bool
     Example:
       tilbench compare runs/b@0 runs/b@40 --records records
     """
-    from tilbench.results.compare import compare_models
+    from tilbench.comparison.compare import compare_models
+    from tilbench.comparison.verdict import comparison_data
+    from tilbench.resolve.recorded import recorded_model
     from tilbench.results.store import RecordStore
-    from tilbench.results.verdict import comparison_data
-    from tilbench.run.recorded import recorded_model
 
     if not records.is_dir():
         raise DataError(f"{records}: no such folder; make records with 'tilbench run SUITE --out {records}'")
@@ -56,7 +56,7 @@ def compare(a: str, b: str, records: Path, suite: str, tasks: str, as_json: bool
 
 
 def _lines(found: Comparison) -> Iterator[str]:
-    from tilbench.results.verdict import caveats, pooled_verdict, scores_in_words, verdict
+    from tilbench.comparison.verdict import caveats, pooled_verdict, scores_in_words, verdict
 
     for task in found.tasks:
         score = task.scores[0]

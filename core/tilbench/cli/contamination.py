@@ -28,9 +28,9 @@ def contamination(app: App, suite: str, against: str, tasks: str, data_dir: Path
     Example:
       tilbench contamination kazakh --against runs/a
     """
-    from tilbench.run.contamination import ContaminationCheck, check_tasks
-    from tilbench.run.plan import PlannedTask, plan_tasks, select_tasks
-    from tilbench.run.suites import expand_suite, find_suite
+    from tilbench.evaluation.contamination import ContaminationCheck, check_tasks
+    from tilbench.evaluation.plan import PlannedTask, plan_tasks, select_tasks
+    from tilbench.resolve.suites import expand_suite, find_suite
 
     registry = app.host.registry
     found = expand_suite(find_suite(suite, registry), registry)

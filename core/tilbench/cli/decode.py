@@ -10,7 +10,7 @@ import click
 from tilbench.cli.app import App, console, data_option, json_option, names, print_json, set_option
 
 if TYPE_CHECKING:
-    from tilbench.run.decode import Outcome, SweepPlan
+    from tilbench.generation.sweep import Outcome, SweepPlan
 
 __all__ = ["decode"]
 
@@ -64,12 +64,12 @@ def decode(
     from tilbench.config.decoding import Sweep
     from tilbench.config.yaml import apply_overrides, load, validate
     from tilbench.errors import DataError
+    from tilbench.generation.sweep import plan_sweep, sweep_suite
+    from tilbench.generation.sweep_files import sweep_into
+    from tilbench.generation.sweep_report import summary
     from tilbench.paths import atomic_folder
-    from tilbench.run.decode import plan_sweep, sweep_suite
-    from tilbench.run.decode_files import summary
-    from tilbench.run.models import find_model
-    from tilbench.run.options import open_options
-    from tilbench.run.sweep import sweep_into
+    from tilbench.resolve.models import find_model
+    from tilbench.resolve.open_options import open_options
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} is not an empty folder; name another with --out")

@@ -70,7 +70,7 @@ def _entries(app: App) -> list[dict[str, str]]:
     """Resolve everything registered, so that a bad import or file shows here and not in the middle of a run."""
     from tilbench.config.references import SpecReference
     from tilbench.errors import Unsupported
-    from tilbench.run.specs import load_spec, variants
+    from tilbench.resolve.specs import load_spec, variants
 
     registry = app.host.registry
     broken: list[dict[str, str]] = []

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from tilbench.errors import TilbenchError
+from tilbench.evaluation.plan import PlannedTask
+from tilbench.evaluation.runner import SuiteRun
+from tilbench.resolve.models import ModelSource
 from tilbench.results.reading import reading_notes
-from tilbench.run.models import ModelSource
-from tilbench.run.plan import PlannedTask
-from tilbench.run.suite import SuiteRun
 
 __all__ = ["describe", "print_plan"]
 
@@ -53,7 +53,7 @@ def _reading(source: ModelSource, run: SuiteRun) -> dict[str, Any]:
     source.check(run.options)
     if (reader := source.reader(run.options)) is None:
         return {}
-    from tilbench.run.fit import foresee, refuse_truncation
+    from tilbench.evaluation.fit import foresee, refuse_truncation
 
     found = [(task, foresee(reader, task)) for task in run.tasks if not task.missing]
     refuse_truncation(source.name, reader.length, found)

@@ -40,7 +40,7 @@ def export(app: App, /, run: str, to: str, out: Path, as_json: bool, **asked: An
       tilbench export runs/a --to transformers --out exported/a
     """
     new_folder(out)
-    from tilbench.run.export import export as write
+    from tilbench.publish.export import export as write
 
     told = write(run, to, out, app.host.registry, **asked)
     if as_json:

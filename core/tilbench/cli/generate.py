@@ -14,8 +14,8 @@ from tilbench.cli.app import App
 from tilbench.cli.writing import decoding_of, decoding_options, interruptible, note, open_model, show
 
 if TYPE_CHECKING:
+    from tilbench.generation.texts import Writer
     from tilbench.kinds.requests import Generated
-    from tilbench.run.generate import Writer
 
 __all__ = ["generate"]
 
@@ -55,10 +55,10 @@ def generate(
       tilbench generate runs/sft --template alpaca --file questions.txt --json
     """
     with interruptible():
-        from tilbench.data.chat import template as named
+        from tilbench.text.chat import template as named
 
         chat = named(template) if template else None  # before torch is imported
-        from tilbench.run.generate import Writer, read_prompts, settings_for
+        from tilbench.generation.texts import Writer, read_prompts, settings_for
 
         decoding = decoding_of(given)
         asked = read_prompts(prompts, file, _standard_input(bool(prompts) or file is not None))
@@ -89,7 +89,7 @@ def _write(writer: Writer, prompts: Sequence[str], template: str, as_json: bool)
 
 
 def _line(writer: Writer, prompt: str, answer: Generated, template: str) -> str:
-    from tilbench.run.generate import finish
+    from tilbench.generation.texts import finish
 
     row = {
         "prompt": prompt,

@@ -13,7 +13,7 @@ from tilbench.cli.app import App, console, json_option, new_folder, print_json, 
 from tilbench.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tilbench.run.importing import Import
+    from tilbench.importing.plan import Import
 
 __all__ = ["import_"]
 
@@ -78,9 +78,9 @@ def import_(
     if out is not None and not dry_run:
         new_folder(out)
     from tilbench.checkpoints.foreign.match import Options
-    from tilbench.run.import_check import loss_on, try_rotary
-    from tilbench.run.import_state import parse_roles
-    from tilbench.run.importing import Asked, write_import
+    from tilbench.importing.check import loss_on, try_rotary
+    from tilbench.importing.plan import Asked, write_import
+    from tilbench.importing.state import parse_roles
 
     options = Options(dict(map(parse_roles, mapping)), None if rotary is None else rotary == "interleaved", transposed)
     asked = Asked(model, tuple(overrides), tokenizer, prefix or "", step, options)

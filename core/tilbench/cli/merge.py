@@ -31,7 +31,7 @@ def merge(app: App, run: str, out: Path, precision: str, as_json: bool) -> None:
       tilbench merge runs/sft --out runs/sft-merged
     """
     new_folder(out)
-    from tilbench.run.merge import merge as write
+    from tilbench.publish.merge import merge as write
 
     folder = write(run, out, app.host.registry, precision=precision)
     if as_json:

@@ -27,8 +27,8 @@ def plot(runs: Sequence[Path], out: Path | None, form: str, as_json: bool) -> No
       tilbench plot runs/a runs/b --out plots --format svg
     """
     from tilbench.errors import DataError
-    from tilbench.results.curves import draw_curves
-    from tilbench.results.training_log import read_curves
+    from tilbench.training.curves import draw_curves
+    from tilbench.training.log import read_curves
 
     runs = list(dict.fromkeys(runs))
     folder = out or (runs[0] / "plots" if len(runs) == 1 else Path("plots"))

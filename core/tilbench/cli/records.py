@@ -30,7 +30,7 @@ def verify(app: App, paths: Sequence[Path], as_json: bool) -> int:
     Example:
       tilbench records verify records
     """
-    from tilbench.run.verify import verify_records
+    from tilbench.evaluation.verify import verify_records
 
     results = [result for path in paths for result in verify_records(path, app.host.registry)]
     faults = [result for result in results if result.fault]
@@ -57,7 +57,7 @@ def reported(app: App, models: Sequence[str], out: Path, as_json: bool) -> None:
     Example:
       tilbench records reported til-mini-1b --out records
     """
-    from tilbench.run.reported import write_reported
+    from tilbench.evaluation.reported import write_reported
 
     paths = write_reported(models, app.host.registry, out)
     if as_json:

@@ -65,8 +65,8 @@ def release(
     from tilbench.cli.progress import RunProgress
     from tilbench.config.decoding import Sweep
     from tilbench.config.yaml import load
-    from tilbench.run.release import plan_release
-    from tilbench.run.release import release as make
+    from tilbench.publish.bundle import plan_release
+    from tilbench.publish.bundle import release as make
 
     registry = app.host.registry
     plan = plan_release(

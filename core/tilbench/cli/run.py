@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,10 @@ from tilbench.cli.app import App, console, data_option, json_option, names, prin
 from tilbench.errors import CheckpointError
 
 if TYPE_CHECKING:
+    from tilbench.evaluation.runner import SuiteRun
     from tilbench.registry import Registry
+    from tilbench.resolve.failures import Failure
     from tilbench.results.record import Record
-    from tilbench.run.failures import Failure
-    from tilbench.run.suite import SuiteRun
 
 __all__ = ["run"]
 
@@ -79,7 +80,7 @@ def run(
     Example:
       tilbench run suites/kazakh.yaml --models runs/a,xz,hf:org/name@main --data DIR --out records
     """
-    from tilbench.run.suite import run_suite
+    from tilbench.evaluation.runner import run_suite
 
     registry = app.host.registry
     planned, failures = _plan(registry, suite, names(models), names(tasks), out, options)
@@ -95,7 +96,7 @@ def run(
     from tilbench.cli.progress import RunProgress
 
     if texts := names(options["check_contamination"]):
-        from tilbench.run.contamination import check_tasks
+        from tilbench.evaluation.contamination import check_tasks
 
         check = check_tasks(planned.tasks, texts, registry, options["data_dir"])
         planned = replace(planned, contamination=check)
@@ -128,12 +129,14 @@ def _plan(
 
     Nothing is computed or written, so that a mistake costs nothing.
     """
-    from tilbench.run.prepare import OPENING, prepare
-    from tilbench.run.suites import find_suite
+    from tilbench.evaluation.prepare import OPENING, prepare
+    from tilbench.resolve.suites import find_suite
+    from tilbench.training.train import train_if_needed
 
     suite = find_suite(reference, registry, given["overrides"])
     named = models or suite.models
     failures: list[Failure] = []
+    may_train = (given["train"] or suite.train) == "auto"
     planned = prepare(
         suite,
         registry,
@@ -143,7 +146,7 @@ def _plan(
         runs=given["runs"],
         tasks=tasks,
         limit=given["limit"],
-        train=(given["train"] or suite.train) == "auto",
+        train=partial(train_if_needed, registry=registry, data_dir=given["data_dir"]) if may_train else None,
         opening={name: given[name] for name in OPENING},
         command=shlex.join(["tilbench", *sys.argv[1:]]),
         failures=failures,
@@ -167,7 +170,7 @@ def _finish(failures: Sequence[Failure], any_done: bool) -> None:
 
 
 def _line(failure: Failure) -> str:
-    from tilbench.run.models import Untrained
+    from tilbench.resolve.models import Untrained
 
     return f"{failure}, or pass --train auto" if isinstance(failure.error, Untrained) else str(failure)
 

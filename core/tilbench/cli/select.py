@@ -47,12 +47,12 @@ def select(
       tilbench select runs/a runs/a-decayed --suite english-italian --task bpb-it
     """
     from tilbench.cli.progress import RunProgress
+    from tilbench.evaluation.prepare import prepare
+    from tilbench.evaluation.runner import run_suite
     from tilbench.paths import atomic_path
+    from tilbench.resolve.suites import find_suite
     from tilbench.results.store import RecordStore
-    from tilbench.run.choose import candidates, choose
-    from tilbench.run.prepare import prepare
-    from tilbench.run.suite import run_suite
-    from tilbench.run.suites import find_suite
+    from tilbench.training.selection import candidates, choose
 
     registry = app.host.registry
     models = candidates(runs)

@@ -62,7 +62,7 @@ def show(app: App, name: str, kind: str | None, data_dir: Path | None, as_json: 
 def _find(registry: Registry, name: str, kind: str | None, data_dir: Path | None) -> str:
     if kind is not None and kind not in KINDS:
         raise UnknownName("kind", kind, KINDS)
-    from tilbench.run.suites import suite_names
+    from tilbench.resolve.suites import suite_names
 
     base = name.partition(":")[0]
     known = {each: set(registry.names(each)) for each in KINDS}
@@ -88,21 +88,21 @@ def _find(registry: Registry, name: str, kind: str | None, data_dir: Path | None
 
 
 def _is_model_folder(name: str) -> bool:
-    from tilbench.run.about import is_model_folder
+    from tilbench.resolve.describe import is_model_folder
 
     return is_model_folder(name)
 
 
 def _describe(registry: Registry, kind: str, name: str, data_dir: Path | None) -> dict[str, Any]:
     if kind == "models":
-        from tilbench.run.about import about_folder, about_spec
+        from tilbench.resolve.describe import about_folder, about_spec
 
         base = name.partition(":")[0]
         return about_spec(name, registry) if base in registry.names("models") else about_folder(name, registry)
     if kind == "datasets":
         return _describe_dataset(registry, name, data_dir)
     if kind == "suites":
-        from tilbench.run.suites import find_suite
+        from tilbench.resolve.suites import find_suite
 
         return find_suite(name, registry).model_dump(mode="json")
     entry = registry.entry(kind, name)
@@ -121,7 +121,7 @@ def _describe(registry: Registry, kind: str, name: str, data_dir: Path | None) -
 
 def _describe_dataset(registry: Registry, name: str, data_dir: Path | None) -> dict[str, Any]:
     """Return a dataset's description and what is at hand of it: origin, number of rows, the first row."""
-    from tilbench.run.datasets import find_dataset
+    from tilbench.resolve.datasets import find_dataset
 
     _, dataset = find_dataset(name, registry, data_dir)
     about = asdict(dataset)

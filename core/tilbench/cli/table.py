@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tilbench.results.conditions import conditions_of_board
+from tilbench.comparison.conditions import conditions_of_board
 from tilbench.results.reading import reading_marks, reading_notes
 from tilbench.results.table import (
     ARROWS,

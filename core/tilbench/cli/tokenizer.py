@@ -42,7 +42,7 @@ def train(
     from tilbench.config.yaml import apply_overrides
     from tilbench.errors import DataError, Unsupported
     from tilbench.paths import atomic_folder
-    from tilbench.run.datasets import documents
+    from tilbench.resolve.datasets import documents
 
     registry = app.host.registry
     made = registry.get("tokenizers", family)
@@ -88,7 +88,7 @@ def report(
     Example:
       tilbench tokenizer report bytes mistral:v3 --dataset text/kk/heldout,text/tr/heldout
     """
-    from tilbench.run.tokenizers import load_tokenizer
+    from tilbench.resolve.tokenizers import load_tokenizer
 
     registry = app.host.registry
     loaded = [(name, load_tokenizer(name, registry)) for name in tokenizers]
@@ -109,8 +109,8 @@ def _reports(
     data_dir: Path | None,
     limit: int | None,
 ) -> list[dict[str, Any]]:
-    from tilbench.run.datasets import documents
-    from tilbench.run.tokenizer_report import report_on
+    from tilbench.evaluation.tokenizer_report import report_on
+    from tilbench.resolve.datasets import documents
 
     rows: list[dict[str, Any]] = []
     for dataset in datasets:
@@ -131,8 +131,8 @@ def _parities(
 ) -> list[dict[str, Any]]:
     from tilbench.data.rows import Pair
     from tilbench.errors import DataError
-    from tilbench.run.datasets import rows_of
-    from tilbench.run.tokenizer_report import parity
+    from tilbench.evaluation.tokenizer_report import parity
+    from tilbench.resolve.datasets import rows_of
 
     found: list[dict[str, Any]] = []
     for dataset in datasets:
@@ -148,8 +148,8 @@ def _parities(
 def _embedding_share(model: str, registry: Registry, size: int) -> float:
     """Return the share of a spec's parameters in its embedding, were its vocabulary of `size` entries."""
     from tilbench.config.references import parse_spec
-    from tilbench.run.specs import load_spec
-    from tilbench.run.tokenizer_report import embedding_share
+    from tilbench.evaluation.tokenizer_report import embedding_share
+    from tilbench.resolve.specs import load_spec
 
     spec = load_spec(parse_spec(model), registry)
     architecture = registry.get("architectures", spec.architecture.name)

@@ -44,15 +44,15 @@ def train(
       torchrun --nproc-per-node 2 -m tilbench train turkish-v1:tiny --out runs/b
     """
     from tilbench.config.references import parse_spec
-    from tilbench.run.models import run_folder
-    from tilbench.run.train import resolve_training
-    from tilbench.run.train import train as fit
+    from tilbench.resolve.models import run_folder
+    from tilbench.training.train import resolve_training
+    from tilbench.training.train import train as fit
 
     registry = app.host.registry
     training = resolve_training(spec, registry, data_dir, overrides, hardware)
     folder = out or run_folder(Path("runs"), parse_spec(spec).label)
     if preview:
-        from tilbench.run.train import preview as lines
+        from tilbench.training.train import preview as lines
 
         for line in lines(training, registry, folder):
             click.echo(line)

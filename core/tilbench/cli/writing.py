@@ -60,9 +60,9 @@ def open_model(
     """Open a model that writes, with the settings it comes with."""
     from pathlib import Path
 
-    from tilbench.run.generate import open_writing
-    from tilbench.run.models import find_model
-    from tilbench.run.options import open_options
+    from tilbench.generation.texts import open_writing
+    from tilbench.resolve.models import find_model
+    from tilbench.resolve.open_options import open_options
 
     if any(not stop for stop in given["stop"]):
         raise click.UsageError("--stop is empty; give the text that a text ends before")

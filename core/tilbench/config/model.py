@@ -128,7 +128,7 @@ class Chat(Schema):
     """How conversations become sequences."""
 
     template: Literal["alpaca", "chatml", "gemma", "plain"]
-    """Chat template (`tilbench.data.chat`)."""
+    """Chat template (`tilbench.text.chat`)."""
     too_long: Literal["cut", "drop"] = "cut"
     """cut: the prompt of an example that is too long loses its beginning; drop: the example is left out. An answer is
     never cut: an example whose answer alone is too long is left out either way, and both are counted."""

@@ -1,4 +1,4 @@
-"""Text as it is compared: folded (`tilbench.data.fold`) in NFKC, of letters, marks and numbers only.
+"""Text as it is compared: folded (`tilbench.text.fold`) in NFKC, of letters, marks and numbers only.
 
 Everything else separates words, so that punctuation, line breaks and markup make no difference. Both sides of a
 comparison go through the same function. It takes no language: a training text may be in several, and a copy may have
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tilbench.data.fold import fold
+from tilbench.text.fold import fold
 
 __all__ = ["BOUNDARY", "Words", "join", "normalise", "tail"]
 

@@ -8,8 +8,8 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from tilbench.data.rows import Row
-from tilbench.data.sameness import asked
 from tilbench.errors import DataError
+from tilbench.text.sameness import asked
 
 __all__ = ["ExamplePool"]
 
@@ -21,7 +21,7 @@ class ExamplePool(Generic[R]):
 
     A row is shown the first that may be shown with it, so nearly all rows share the beginning of their prompt, and a
     model reads it once. Never shown are the row itself, under whatever id, spelling or order of options, and rows on
-    the same passage (`tilbench.data.sameness`).
+    the same passage (`tilbench.text.sameness`).
     """
 
     def __init__(self, rows: Sequence[R], seed: int | str) -> None:

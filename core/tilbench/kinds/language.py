@@ -54,7 +54,7 @@ class Language:
     tag: BCP-47 with script, such as `kk-Cyrl`; a domain has a plain name such as `code`.
     script: ISO 15924 code (`Cyrl`, `Latn`), or `Zyyy` where the text is of no single script.
     alphabet: the lower-case letters of the language, in order.
-    profile: `package/file` of running text in the language, UTF-8, with which `tilbench.data.language_id` tells it from
+    profile: `package/file` of running text in the language, UTF-8, with which `tilbench.text.language_id` tells it from
     others; a `.jsonl` file is read by the `text` of its rows. Empty: no text is said to be in another language.
     card: what the card of a model says in it; None where nobody has written it.
     """

@@ -92,7 +92,7 @@ class WritingDefaults:
     """How a model is meant to write, as its files say.
 
     generation: decoding settings; None where there are none. origin: where they are from, in words. template: name of
-    the chat template (`tilbench.data.chat`) that it was tuned with; empty where that is not known. template_origin:
+    the chat template (`tilbench.text.chat`) that it was tuned with; empty where that is not known. template_origin:
     where that is from.
     """
 
@@ -108,8 +108,8 @@ class Loader(Protocol):
 
     One that reads files of weights may have `published(reference, options) -> Published`, for `tilbench import`.
     A loader whose models come with settings to write with has `defaults(reference) -> WritingDefaults` too. One whose
-    models read tokens has `reader(reference, options) -> tilbench.scoring.reader.Reader`, which loads no weights and
-    says in a dry run what of a prompt does not fit.
+    models read tokens has `reader(reference, options) -> tilbench.scoring.encode.reader.Reader`. A reader loads no
+    weights and says in a dry run what of a prompt does not fit.
     """
 
     def recognises(self, reference: str) -> bool:

@@ -65,7 +65,7 @@ Spans = tuple[tuple[int, int], ...]
 class Exchange:
     """A conversation up to and with one of its answers, as turns `(role, content)`.
 
-    template: name of the chat template (`tilbench.data.chat`). end: the end of the last answer is meant, which follows
+    template: name of the chat template (`tilbench.text.chat`). end: the end of the last answer is meant, which follows
     the answer; otherwise the answer itself.
     """
 
@@ -78,7 +78,8 @@ class Exchange:
 class Continuation:
     """How likely is `continuation` after `context`? Answered by `Likelihood`.
 
-    A context that does not fit loses its `optional` spans first, then text after `keep`; see `tilbench.scoring.reader`.
+    A context that does not fit loses its `optional` spans first, then text after `keep`
+    (`tilbench.scoring.encode.reader`).
     A continuation that is longer than the model is scored in windows, as a `Document` is.
 
     optional: spans of characters of the context that may be left out whole, in the order in which they are: the
@@ -86,8 +87,8 @@ class Continuation:
     instruction. beside: the continuations that this one is compared with; the same context is shown before all of them.
 
     exchange: the conversation that both are the text of, if they are. A model with tokens then reads the ids that
-    fine-tuning reads (`tilbench.scoring.chat.exchange_ids`), in which a template's marks are special tokens; the end of
-    an answer is no text, and its continuation is empty.
+    fine-tuning reads (`tilbench.scoring.encode.chat.exchange_ids`), in which a template's marks are special tokens.
+    The end of an answer is no text, and its continuation is empty.
     """
 
     kind: ClassVar[RequestKind] = RequestKind.CONTINUATION

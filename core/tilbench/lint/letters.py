@@ -12,8 +12,8 @@ from functools import cache
 
 import regex
 
-from tilbench.data.fold import fold
 from tilbench.kinds.language import Language
+from tilbench.text.fold import fold
 
 __all__ = ["as_read", "disguised", "mixed", "script_of", "spelled", "words_of"]
 
@@ -38,7 +38,7 @@ def words_of(text: str) -> list[str]:
 def as_read(text: str, language: Language | None) -> str:
     """Return a text as a reader takes it: spaces, invisible characters and kinds of apostrophes make no difference.
 
-    Case makes none either (`tilbench.data.fold`), except where it may be all that differs: genes, symbols, formulas.
+    Case makes none either (`tilbench.text.fold`), except where it may be all that differs: genes, symbols, formulas.
     """
     plain = " ".join(text.split())
     return fold(plain, language) if _LONG_WORD.search(plain) else unicodedata.normalize("NFC", plain)

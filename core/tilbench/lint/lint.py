@@ -9,14 +9,14 @@ from tilbench.config.suite import HarnessTask, Suite, Task
 from tilbench.data.dataset import Dataset
 from tilbench.data.resolve import load_rows, source_rows
 from tilbench.errors import MissingDataset, TilbenchError, UnknownName
+from tilbench.evaluation.plan import plan_tasks
 from tilbench.kinds.language import Language
 from tilbench.lint.finding import Finding, apply
 from tilbench.lint.rules import DATASET_RULES, SUITE_RULES, TASK_RULES, UNUSABLE
 from tilbench.lint.subjects import DatasetSubject, SuiteSubject, TaskSubject
 from tilbench.registry import Registry
-from tilbench.run.datasets import documents, find_dataset
-from tilbench.run.plan import plan_tasks
-from tilbench.run.suites import expand_suite, find_suite, suite_names
+from tilbench.resolve.datasets import documents, find_dataset
+from tilbench.resolve.suites import expand_suite, find_suite, suite_names
 
 __all__ = ["lint"]
 

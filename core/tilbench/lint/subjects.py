@@ -10,9 +10,9 @@ from tilbench.config.suite import Suite, Task
 from tilbench.contamination.items import texts
 from tilbench.data.dataset import Dataset
 from tilbench.data.rows import Question, Row
+from tilbench.evaluation.plan import PlannedTask
 from tilbench.kinds.language import Language
 from tilbench.kinds.requests import Continuation, Document, Generation, NextWord, Request, Tokens
-from tilbench.run.plan import PlannedTask
 
 __all__ = ["DatasetSubject", "SuiteSubject", "TaskSubject", "context_of", "texts_of"]
 

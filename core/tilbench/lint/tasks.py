@@ -10,10 +10,10 @@ from typing import Any
 from tilbench.config.suite import HarnessTask
 from tilbench.data.dataset import Dataset
 from tilbench.data.rows import Row
-from tilbench.data.sameness import asked
 from tilbench.lint.finding import Fault, share
 from tilbench.lint.letters import mixed, script_of, spelled
 from tilbench.lint.subjects import TaskSubject, context_of, texts_of
+from tilbench.text.sameness import asked
 
 __all__ = [
     "cues_in_other_language",

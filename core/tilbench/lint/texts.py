@@ -7,11 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from tilbench.data.rows import Probe, Prompt, Question, Row
-from tilbench.data.scripts import letters_of
 from tilbench.kinds.language import Language
 from tilbench.lint.finding import Fault, listed, share
 from tilbench.lint.letters import as_read, disguised, mixed, spelled, words_of
 from tilbench.lint.subjects import DatasetSubject, texts_of
+from tilbench.text.scripts import letters_of
 
 __all__ = [
     "contradictions",

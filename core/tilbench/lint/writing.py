@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import regex
 
-from tilbench.data.fold import APOSTROPHES, INVISIBLE
-from tilbench.data.language_classes import profile_text
 from tilbench.kinds.language import Language
 from tilbench.lint.finding import Fault, listed, share
 from tilbench.lint.subjects import DatasetSubject, texts_of
+from tilbench.text.fold import APOSTROPHES, INVISIBLE
+from tilbench.text.language_classes import profile_text
 
 __all__ = ["apostrophes_vary", "foreign_letters", "invisible", "letters_missing", "not_composed"]
 

@@ -1,1 +1,1 @@
-"""From requests to answers: windows, batches, bounded memory, and the journal that survives a kill."""
+"""From requests to answers: encode, forward, decode, and the journal that survives a kill."""

@@ -32,16 +32,16 @@ from tilbench.kinds.requests import (
     Unanswered,
 )
 from tilbench.kinds.tokenizer import Tokenizer
-from tilbench.scoring.generate import Job, generate
-from tilbench.scoring.likelihood import Scored, Segment, SegmentScorer
-from tilbench.scoring.lost import LOST_NATS
-from tilbench.scoring.onednn import through_onednn
-from tilbench.scoring.prefix import Prefix
-from tilbench.scoring.reader import Read, Reader
-from tilbench.scoring.states import Budget
-from tilbench.scoring.stream import Show, Streamer
+from tilbench.scoring.decode.generate import Job, generate
+from tilbench.scoring.decode.stream import Show, Streamer
+from tilbench.scoring.encode.lost import LOST_NATS
+from tilbench.scoring.encode.prefix import Prefix
+from tilbench.scoring.encode.reader import Read, Reader
+from tilbench.scoring.forward.likelihood import Scored, Segment, SegmentScorer
+from tilbench.scoring.forward.onednn import through_onednn
+from tilbench.scoring.forward.states import Budget
+from tilbench.scoring.forward.trie import as_ids, shared_length, sort_key
 from tilbench.scoring.timing import time_generation
-from tilbench.scoring.trie import as_ids, shared_length, sort_key
 
 __all__ = ["SUPPORTED", "TorchLanguageModel"]
 
@@ -128,13 +128,13 @@ class TorchLanguageModel:
                 yield [(request, time_generation(self._decoder, self.tokenizer, request, self._device))]
 
     def write(self, jobs: Sequence[Job]) -> Iterator[Sequence[tuple[Generation, Generated]]]:
-        """Continue prompts in batches; see `tilbench.scoring.generate`."""
+        """Continue prompts in batches; see `tilbench.scoring.decode.generate`."""
         jobs = [self._ended(job) for job in jobs]
         with torch.inference_mode():
             yield from generate(self._decoder, self.tokenizer, jobs, self._device, self._budget.tokens)
 
     def stream(self, job: Job, show: Show) -> Generated:
-        """Continue one prompt, and hand its text to `show` as it comes; see `tilbench.scoring.stream`."""
+        """Continue one prompt, and hand its text to `show` as it comes; see `tilbench.scoring.decode.stream`."""
         return self._streamer.stream(self._ended(job), show)
 
     def _ended(self, job: Job) -> Job:

@@ -90,7 +90,7 @@ class ModelConformance(Conformance):
     def specs(self) -> list[tuple[str, ModelSpec]]:
         """Return the spec and its variants, by label."""
         from tilbench.config.references import SpecReference
-        from tilbench.run.specs import load_spec, variants
+        from tilbench.resolve.specs import load_spec, variants
 
         labels = [SpecReference(self.name, variant) for variant in ("", *variants(self.name, self.registry))]
         return [(reference.label, load_spec(reference, self.registry)) for reference in labels]
@@ -159,9 +159,9 @@ class SuiteConformance(Conformance):
         """
         from tilbench.config.suite import HarnessTask
         from tilbench.config.yaml import validate
-        from tilbench.run.datasets import find_dataset
-        from tilbench.run.plan import plan_tasks
-        from tilbench.run.suites import expand_suite, find_suite
+        from tilbench.evaluation.plan import plan_tasks
+        from tilbench.resolve.datasets import find_dataset
+        from tilbench.resolve.suites import expand_suite, find_suite
 
         suite = expand_suite(find_suite(self.name, self.registry), self.registry)
         for task in suite.tasks:
@@ -182,8 +182,8 @@ class SuiteConformance(Conformance):
 
     def test_its_own_datasets_exist(self) -> None:
         """Text that baselines learn from is a dataset that exists."""
-        from tilbench.run.datasets import find_dataset
-        from tilbench.run.suites import find_suite
+        from tilbench.resolve.datasets import find_dataset
+        from tilbench.resolve.suites import find_suite
 
         for name in find_suite(self.name, self.registry).reference_text:
             find_dataset(name, self.registry, self.data_dir)

@@ -12,14 +12,14 @@ from typing import ClassVar
 import regex
 
 from tilbench.data.dataset import Dataset
-from tilbench.data.language_classes import LEAST_PROFILE, profile_text
-from tilbench.data.language_id import identify
 from tilbench.data.resolve import load_rows
 from tilbench.data.rows import Conversation, Document, Pair, Probe, Prompt, Question, Reading, Row
 from tilbench.data.samples import LAYOUT, sample_datasets
-from tilbench.data.scripts import scripts_of
 from tilbench.kinds.language import Language
 from tilbench.testing.base import Conformance, NotApplicable, require
+from tilbench.text.language_classes import LEAST_PROFILE, profile_text
+from tilbench.text.language_id import identify
+from tilbench.text.scripts import scripts_of
 
 __all__ = ["PLACEHOLDER", "LanguageConformance", "scripts_of"]
 

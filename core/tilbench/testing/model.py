@@ -30,7 +30,7 @@ from tilbench.kinds.requests import (
     answer_to_json,
 )
 from tilbench.kinds.tokenizer import Tokenizer
-from tilbench.scoring.lost import LOST_NATS
+from tilbench.scoring.encode.lost import LOST_NATS
 from tilbench.testing.base import Conformance, NotApplicable, require
 from tilbench.testing.toys import ToyTokenizer, toy_texts
 

@@ -110,7 +110,7 @@ def _language(entry: Entry, registry: Registry) -> Conformance:
 
 def _loader(name: str, registry: Registry) -> Conformance:
     from tilbench.kinds.language_model import OpenOptions
-    from tilbench.run.tokenizers import load_tokenizer
+    from tilbench.resolve.tokenizers import load_tokenizer
     from tilbench.testing.model import LoaderConformance
     from tilbench.testing.toys import toy_texts
 

@@ -1,0 +1,1 @@
+"""Two or more models under the same task: pairs, tests, conditions and the verdict."""

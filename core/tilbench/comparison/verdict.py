@@ -1,0 +1,175 @@
+"""What a comparison says, in words and as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tilbench.comparison.compare import Comparison, PooledTasks, TaskComparison, Winner
+from tilbench.comparison.conditions import conditions
+from tilbench.comparison.paired import Paired, smallest_p
+from tilbench.results.reading import reading_notes
+from tilbench.results.record import Score
+from tilbench.results.wording import FEWEST, format_interval, format_number, format_p, format_value
+
+__all__ = ["caveats", "comparison_data", "pooled_verdict", "scores_in_words", "verdict"]
+
+
+def scores_in_words(found: Comparison, task: TaskComparison) -> str:
+    """Return both models' scores on a task, and the chance level."""
+    parts = [
+        f"{model.label} {format_value(score)}{_other_source(record.source)}"
+        for model, score, record in zip((found.a, found.b), task.scores, (task.a, task.b), strict=True)
+    ]
+    if task.scores[0].chance is not None:
+        parts.append(f"chance {format_number(task.scores[0], chance=True)}")
+    return ", ".join(parts)
+
+
+def _other_source(source: str) -> str:
+    return "" if source == "measured" else f" ({source})"
+
+
+def verdict(found: Comparison, task: TaskComparison) -> str:
+    """Return which model is better on a task, by how much and with what p, as a sentence."""
+    adjusted = "Holm" if len(found.tasks) > 1 else ""
+    text = _words(found, task.winner, task.paired, task.p, task.scores[0], adjusted)
+    return "; ".join([text, *_beside_chance(found, task)])
+
+
+def caveats(found: Comparison, task: TaskComparison) -> list[str]:
+    """Return what a reader must know beside the verdict on a task: what either model did not read or answer, and how.
+
+    Two models may have read the same texts after other prefixes, or in other windows.
+    """
+    notes = [
+        f"{model.label}: {note}"
+        for model, record in zip((found.a, found.b), (task.a, task.b), strict=True)
+        for note in reading_notes(record.reading)
+    ]
+    notes += conditions([(found.a.label, task.a), (found.b.label, task.b)])
+    if task.left_out:
+        notes.append(f"paired on the {task.paired.n} rows that both answered; {task.left_out} left out")
+    return notes
+
+
+def pooled_verdict(found: Comparison, pooled: PooledTasks) -> str:
+    """Return which model is better on the mean of several tasks, as a sentence."""
+    adjusted = "Holm" if len(found.pooled) > 1 else ""
+    text = _words(found, pooled.winner, pooled.paired, pooled.p, pooled.tasks[0].scores[0], adjusted)
+    if pooled.winner == "identical":
+        return text
+    a, b = pooled.ahead
+    best = "higher" if pooled.tasks[0].scores[0].direction == "none" else "ahead"
+    return f"{text}; {found.a.label} is {best} on {a}, {found.b.label} on {b} of {len(pooled.tasks)}"
+
+
+def _words(found: Comparison, winner: Winner, paired: Paired, p: float, score: Score, adjusted: str) -> str:
+    """Return a verdict as a sentence. Amounts are those by which the better model is better."""
+    if winner == "identical":
+        return "identical, row by row"
+    shown = f"{format_p(p)}{f' ({adjusted})' if adjusted else ''}"
+    if winner in ("a", "b"):
+        low, high = paired.interval.low, paired.interval.high
+        bounds = (-high, -low) if paired.difference < 0 else (low, high)
+        better = "higher" if score.direction == "none" else "better"
+        amount = _amount(abs(paired.difference), score.unit, bounds)
+        return f"{(found.a if winner == 'a' else found.b).label} is {better} by {amount}, {shown}"
+    bounds = paired.interval.low, paired.interval.high
+    difference = f"A − B = {_amount(paired.difference, score.unit, bounds)}"
+    if winner == "too few":
+        rows = f"{paired.clusters} independent rows, and a winner needs {FEWEST}"
+        return f"too few: {difference} from {rows}"
+    text = f"not distinguishable: {difference}, {shown}"
+    if paired.p <= smallest_p(paired.clusters):
+        return f"{text}; {paired.clusters} independent rows cannot give a smaller p, so score more"
+    if score.unit == "fraction" and paired.detectable > 1:
+        return f"{text}; {paired.n} such rows are too few to show any difference"
+    return f"{text}; {paired.n} such rows show {_amount(paired.detectable, score.unit)} or more in 80% of tries"
+
+
+def _amount(value: float, unit: str, bounds: tuple[float, float] | None = None) -> str:
+    """Return a difference with its unit and interval: "1.6 points [0.2, 3.0]" for fractions."""
+    low, high = bounds or (None, None)
+    score = Score(value=value, n=1, unit=unit, direction="none", low=low, high=high)
+    number = format_number(score).removesuffix("%")
+    return f"{number} {'points' if unit == 'fraction' else unit} {format_interval(score)}".rstrip()
+
+
+def _beside_chance(found: Comparison, task: TaskComparison) -> Iterator[str]:
+    """Yield what the chance level says about the two scores, where there is one."""
+    chances = [_against_chance(score) for score in task.scores]
+    if None in chances:
+        return
+    if max(filter(None, chances), default=0) <= 0:
+        yield "neither is above chance"
+    below = [model.label for model, side in zip((found.a, found.b), chances, strict=True) if side == -1]
+    if below:
+        are = "are" if len(set(below)) > 1 else "is"
+        yield f"{' and '.join(dict.fromkeys(below))} {are} below chance, which points at a broken prompt"
+
+
+def _against_chance(score: Score) -> int | None:
+    """Return 1 or −1 where the whole interval is better or worse than chance, 0 between, None where unknown."""
+    if score.chance is None or score.low is None or score.high is None:
+        return None
+    side = int(score.low > score.chance) - int(score.high < score.chance)
+    return -side if score.direction == "lower" else side
+
+
+def comparison_data(found: Comparison) -> dict[str, Any]:
+    """Return a comparison as plain data."""
+
+    def figures(paired: Paired, p: float, winner: Winner) -> dict[str, Any]:
+        return {
+            "winner": winner,
+            "difference": paired.difference,
+            "low": paired.interval.low,
+            "high": paired.interval.high,
+            "stderr": paired.interval.stderr,
+            "p": paired.p,
+            "p_holm": p,
+            "test": paired.test,
+            "n": paired.n,
+            "clusters": paired.clusters,
+            "detectable": paired.detectable,
+        }
+
+    return {
+        **{
+            side: {"name": model.name, "fingerprint": model.fingerprint}
+            for side, model in (("a", found.a), ("b", found.b))
+        },
+        "tasks": [
+            {
+                "suite": task.a.task.suite,
+                "task": task.a.task.name,
+                "headline": task.a.task.headline,
+                "unit": task.scores[0].unit,
+                "direction": task.scores[0].direction,
+                "a": task.scores[0].value,
+                "b": task.scores[1].value,
+                "chance": task.scores[0].chance,
+                **figures(task.paired, task.p, task.winner),
+                "only_a_right": task.paired.only_a,
+                "only_b_right": task.paired.only_b,
+                "left_out": task.left_out,
+                "verdict": verdict(found, task),
+                "caveats": caveats(found, task),
+            }
+            for task in found.tasks
+        ],
+        "pooled": [
+            {
+                "tasks": [f"{task.a.task.suite}/{task.a.task.name}" for task in each.tasks],
+                "headline": each.tasks[0].a.task.headline,
+                "unit": each.tasks[0].scores[0].unit,
+                **figures(each.paired, each.p, each.winner),
+                "a_ahead": each.ahead[0],
+                "b_ahead": each.ahead[1],
+                "verdict": pooled_verdict(found, each),
+            }
+            for each in found.pooled
+        ],
+        "not_compared": [{"suite": each.suite, "task": each.task, "reason": each.reason} for each in found.skipped],
+    }

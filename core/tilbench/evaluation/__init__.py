@@ -1,0 +1,1 @@
+"""A run of one suite over many models: plan, execute, score, record, verify."""

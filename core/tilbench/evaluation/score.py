@@ -1,0 +1,65 @@
+"""Answers of one model to one task, reduced to values by the task's metric, and what is known of how they came."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from tilbench.errors import Refused
+from tilbench.evaluation.metric_errors import metric_faults
+from tilbench.evaluation.plan import PlannedTask
+from tilbench.kinds.metric import ItemScore, Value
+from tilbench.kinds.requests import Answer, Request
+from tilbench.results.reading import fit_notes, read_row, reading_of, too_lossy, unanswered_row
+from tilbench.results.record import Reading
+
+__all__ = ["TaskScore", "score_task"]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskScore:
+    """What a task's answers amount to. `refusal` says why there are no values.
+
+    items: of every row, the metric's numbers and the harness's own (`tilbench.results.reading`).
+    """
+
+    items: Sequence[ItemScore]
+    reading: Reading | None
+    values: Mapping[str, Value] = field(default_factory=dict)
+    refusal: str = ""
+
+
+def score_task(task: PlannedTask, known: Mapping[Request, Answer]) -> TaskScore:
+    """Score the rows of a task whose answers are `known`. A row with a request unanswered is left out of the values."""
+    assert task.metric is not None
+    scores: list[ItemScore] = []
+    items: list[ItemScore] = []
+    with metric_faults(task.used.metric):
+        for row in task.rows:
+            requests = task.requests[row.id]
+            answers = [known[request] for request in requests]
+            if why := unanswered_row(answers):
+                items.append(ItemScore(row.id, row.cluster, {}, why))
+                continue
+            score = task.metric.score(row, answers)
+            scores.append(score)
+            items.append(replace(score, values={**score.values, **read_row(requests, answers)}))
+        reading = reading_of([item.values for item in items], [item.texts for item in items])
+        if items and not scores:
+            return TaskScore(items, reading, refusal=_nothing_answered(reading))
+        if reading and (why_not := too_lossy(reading.lost_bytes, reading.scored_bytes)):
+            return TaskScore(items, reading, refusal=why_not)
+        unread = fit_notes(reading)
+        if unread and task.used.truncation == "error":  # of models whose tokenizer could not be asked before
+            return TaskScore(items, reading, refusal=f"{'; '.join(unread)}; the task says 'truncation: error'")
+        try:
+            return TaskScore(items, reading, task.metric.aggregate(scores))
+        except Refused as error:  # these answers only: other tasks and models go on
+            return TaskScore(items, reading, refusal="; ".join([str(error), *unread]))
+
+
+def _nothing_answered(reading: Reading | None) -> str:
+    reasons = reading.unanswered if reading else {}
+    commonest = max(reasons, key=lambda reason: reasons[reason])
+    more = f" (and {len(reasons) - 1} other reasons)" if len(reasons) > 1 else ""
+    return f"no row can be answered: {commonest}{more}"

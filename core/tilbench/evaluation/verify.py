@@ -1,0 +1,130 @@
+"""Recomputes the values of records from their items, and rejects those that do not hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tilbench.config.yaml import validate
+from tilbench.errors import DataError, TilbenchError
+from tilbench.evaluation.contamination import clean_values
+from tilbench.evaluation.execute import as_score
+from tilbench.kinds.metric import Metric, TaskContext
+from tilbench.paths import file_digest
+from tilbench.registry import Registry
+from tilbench.results.macro import MACRO, macro_score
+from tilbench.results.reading import metric_scores, reading_of, too_lossy
+from tilbench.results.record import Reading, Record, Score
+from tilbench.results.store import Items, RecordStore
+
+__all__ = ["Verdict", "recomputed", "verify_records"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One record; `fault` is empty where everything holds."""
+
+    path: Path
+    fault: str
+
+
+def verify_records(path: Path, registry: Registry) -> Iterator[Verdict]:
+    """Check the record at `path`, or every record of a folder. Raises DataError where there is none."""
+    if not path.exists():
+        raise DataError(f"{path}: no such folder; make records with 'tilbench run SUITE --out {path}'")
+    store = RecordStore(path if path.is_dir() else path.parent)
+    paths = store.paths() if path.is_dir() else [path]
+    if not paths:
+        raise DataError(f"{path}: no records here; a folder of records has SUITE/TASK/MODEL.json in it")
+    for each in paths:
+        try:
+            yield Verdict(each, _fault(store, each, registry))
+        except TilbenchError as error:
+            yield Verdict(each, str(error).removeprefix(f"{each}: "))
+
+
+def _fault(store: RecordStore, path: Path, registry: Registry) -> str:
+    record = store.read(path)
+    if record.status != "done" and record.values:
+        return f"status {record.status!r} goes with no values"
+    if record.source == "reported" or (record.status != "done" and not record.items):
+        return ""
+    if not record.items:
+        return "no digest of items; a measured value without its items cannot be checked"
+    file = path.with_suffix(".parquet")
+    if not file.is_file():
+        return f"its items {file.name} are missing"
+    if file_digest(file) != record.items:
+        return f"{file.name} is not the file that was recorded: its SHA-256 differs"
+    items, texts = store.items(path), store.texts(path)
+    reading = reading_of([values for _, _, values in items], texts)
+    if reading != record.reading:
+        return f"'reading' is {_shown(record.reading)}, and its items give {_shown(reading)}"
+    if record.status != "done":
+        return ""
+    if record.task.metric != MACRO and record.task.dataset.rows != len(items):
+        return f"task.dataset.rows is {record.task.dataset.rows}, and there are {len(items)} items"
+    if reading and (reason := too_lossy(reading.lost_bytes, reading.scored_bytes)):
+        return f"has values, although {reason}"
+    computed = recomputed(record, items, texts, registry)
+    recorded = _recorded(record)
+    if set(computed) != set(recorded):
+        return f"has the values {', '.join(sorted(recorded))}, and its items give {', '.join(sorted(computed))}"
+    return "; ".join(
+        f"{name}.{field} is {stated}, and its items give {found}"
+        for name, score in recorded.items()
+        for field, stated, found in _differences(score, computed[name])
+    )
+
+
+def _shown(reading: Reading | None) -> str:
+    return "nothing" if reading is None else reading.model_dump_json(exclude_defaults=True)
+
+
+def _recorded(record: Record) -> Mapping[str, Score]:
+    """Return the record's values, and those of its clean rows under names of their own."""
+    clean = record.contamination.clean if record.contamination else {}
+    return {**record.values, **{f"clean {name}": score for name, score in clean.items()}}
+
+
+def recomputed(
+    record: Record, items: Items, texts: Sequence[Mapping[str, str]], registry: Registry
+) -> Mapping[str, Score]:
+    """Return the values that the items of a record give with the installed metric, those of clean rows as "clean NAME".
+
+    Raises DataError where another version of the metric made the record.
+    """
+    if record.task.metric == MACRO:
+        name = record.task.headline
+        stated = record.values[name]
+        weight = record.task.settings.get("weight", "task")
+        return {name: macro_score(items, stated.unit, stated.direction, weight)}
+    metric_class = registry.get("metrics", record.task.metric)
+    if metric_class.version != record.task.metric_version:
+        raise DataError(
+            f"made by version {record.task.metric_version} of metric {record.task.metric!r}, and version "
+            f"{metric_class.version} is installed; verify it with the tilbench it names"
+        )
+    settings = validate(record.task.settings, metric_class.Settings, "its settings")
+    tag = record.task.dataset.language
+    language = registry.get("languages", tag) if tag else None
+    metric: Metric = metric_class(settings, TaskContext(language, (), 0, record.task.seed))
+    computed = {name: as_score(value) for name, value in metric.aggregate(metric_scores(items, texts)).items()}
+    if record.contamination is None:
+        return computed
+    clean = clean_values(metric, items, texts)
+    return {**computed, **{f"clean {name}": as_score(value) for name, value in clean.items()}}
+
+
+def _differences(stated: Score, found: Score) -> Iterator[tuple[str, object, object]]:
+    for field in Score.model_fields:
+        one, two = getattr(stated, field), getattr(found, field)
+        same = math.isclose(one, two, rel_tol=1e-9, abs_tol=1e-12) if _numbers(one, two) else one == two
+        if not same:
+            yield field, one, two
+
+
+def _numbers(*values: object) -> bool:
+    return all(isinstance(value, int | float) for value in values)

@@ -1,0 +1,1 @@
+"""Text from a model: completions, chats and sweeps of decoding settings."""

@@ -1,0 +1,170 @@
+"""What a decoding sweep leaves behind: settings for Transformers and for people, tables, and every text."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tilbench.comparison.paired import Paired
+from tilbench.config.decoding import Preset
+from tilbench.generation.sweep import Outcome, Part, Result, SweepPlan
+from tilbench.kinds.metric import Value
+from tilbench.kinds.tokenizer import SpecialTokens
+from tilbench.results.wording import format_p
+
+__all__ = ["generation_config", "summary", "write_sweep"]
+
+
+def generation_config(preset: Preset, settings: Mapping[str, Any], special: SpecialTokens) -> dict[str, Any]:
+    """Return a preset as Transformers' `GenerationConfig` names it."""
+    config: dict[str, Any] = {"do_sample": preset.temperature > 0}
+    if preset.temperature > 0:  # fields that greedy decoding would be warned about
+        config |= {"temperature": preset.temperature, "top_k": preset.top_k, "top_p": preset.top_p}
+    config |= {"repetition_penalty": preset.repetition_penalty, "no_repeat_ngram_size": preset.no_repeat_ngram}
+    if "max_new_tokens" in settings:
+        config["max_new_tokens"] = settings["max_new_tokens"]
+    if settings.get("stop"):
+        config["stop_strings"] = list(settings["stop"])
+    ids = {"bos_token_id": special.bos, "eos_token_id": special.eos, "pad_token_id": special.pad}
+    return config | {name: token for name, token in ids.items() if token is not None}
+
+
+def summary(plan: SweepPlan, outcome: Outcome) -> dict[str, Any]:
+    """Return everything but the texts as plain data."""
+    return {
+        "model": outcome.card.name,
+        "fingerprint": outcome.card.fingerprint,
+        "seed": plan.seed,
+        "sweep": plan.sweep.model_dump(mode="json"),
+        "winner": outcome.winner.preset,
+        "recommended": outcome.recommended.preset,
+        "verdict": outcome.verdict,
+        "gain": _gain(outcome.gain),
+        "tuning": {"prompts": plan.tuning.count, "results": [_result(each) for each in outcome.tuning]},
+        "holdout": {"prompts": plan.holdout.count, "results": [_result(each) for each in outcome.holdout]},
+    }
+
+
+def write_sweep(folder: Path, plan: SweepPlan, outcome: Outcome, special: SpecialTokens) -> None:
+    """Write all files of a sweep into an existing folder."""
+    chosen = outcome.recommended
+    _json(folder / "generation_config.json", generation_config(chosen.settings, plan.sweep.settings, special))
+    recommended = {
+        "preset": chosen.preset,
+        "winner": outcome.winner.preset,
+        "verdict": outcome.verdict,
+        **chosen.settings.model_dump(),
+        **plan.sweep.settings,
+        "model": outcome.card.name,
+        "fingerprint": outcome.card.fingerprint,
+    }
+    _json(folder / "recommended_decoding_params.json", recommended)
+    _json(folder / "decoding_summary.json", summary(plan, outcome))
+    (folder / "decoding_report.md").write_text(_report(plan, outcome), encoding="utf-8")
+    for name, results in (("tuning", outcome.tuning), ("holdout", outcome.holdout)):
+        _table(folder / f"{name}.csv", results)
+        _texts(folder / f"{name}_generations.jsonl", results)
+
+
+def _result(result: Result) -> dict[str, Any]:
+    values = {dataset: {name: asdict(value) for name, value in each.items()} for dataset, each in result.values.items()}
+    return {
+        "preset": result.preset,
+        "settings": result.settings.model_dump(),
+        "objective": result.objective,
+        "values": values,
+    }
+
+
+def _json(path: Path, data: Any) -> None:
+    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _table(path: Path, results: Sequence[Result]) -> None:
+    """Write one row per preset, dataset and value, and the objective of the preset beside each."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(
+            ["preset", *Preset.model_fields, "objective", "dataset", "value_name", "value", "low", "high", "n"]
+        )
+        for result in results:
+            settings = result.settings.model_dump().values()
+            for dataset, values in result.values.items():
+                for name, value in values.items():
+                    numbers = [value.value, value.low, value.high, value.n]
+                    rows.writerow([result.preset, *settings, result.objective, dataset, name, *numbers])
+
+
+def _texts(path: Path, results: Sequence[Result]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for result in results:
+            for text in result.texts:
+                row = {
+                    "preset": result.preset,
+                    "dataset": text.dataset,
+                    "id": text.prompt.id,
+                    "prompt": text.prompt.prompt,
+                    "text": text.answer.text,
+                    "tokens": text.answer.tokens,
+                    "complete": text.answer.complete,
+                    "objective": text.objective,
+                }
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _report(plan: SweepPlan, outcome: Outcome) -> str:
+    sweep = plan.sweep
+    terms = ", ".join(f"{name} (weight {weight:g})" for name, weight in sweep.objective.items())
+    lines = [
+        f"# Decoding of {outcome.card.name}",
+        "",
+        f"Winner: **{outcome.winner.preset}**; on the hold-out prompts: **{outcome.verdict}**{_gained(outcome.gain)}. "
+        f"Recommended: **{outcome.recommended.preset}**.",
+        "",
+        f"The objective of a text is the weighted mean of {terms}, each from 0 to 1; where less is better, 1 minus the "
+        "value counts. That of a preset is the mean over texts. It does not say whether a text makes sense.",
+        "",
+        *_part("Tuning", plan.tuning, outcome.tuning),
+        *_part("Hold-out", plan.holdout, outcome.holdout),
+        f"Metric `{sweep.metric}`, seed {plan.seed}. No prompt is in both parts.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _gain(gain: Paired | None) -> dict[str, Any] | None:
+    if gain is None:
+        return None
+    low, high = gain.interval.low, gain.interval.high
+    return {"difference": gain.difference, "low": low, "high": high, "p": gain.p, "prompts": gain.clusters}
+
+
+def _gained(gain: Paired | None) -> str:
+    if gain is None:
+        return ""
+    text = f", {gain.difference:+.3f} [{gain.interval.low:+.3f}, {gain.interval.high:+.3f}] over the default"
+    return f"{text}, {format_p(gain.p)} by {gain.clusters} prompts"
+
+
+def _part(title: str, part: Part, results: Sequence[Result]) -> list[str]:
+    """Return a table: a row per preset, a column per value, means over datasets weighted by their texts."""
+    names = list(dict.fromkeys(name for result in results for each in result.values.values() for name in each))
+    head = ["preset", "objective", *names]
+    lines = [
+        f"## {title}: {part.count} prompts",
+        "",
+        "| " + " | ".join(head) + " |",
+        "|---" + "|---:" * (len(head) - 1) + "|",
+    ]
+    for result in results:
+        cells = [_cell([each[name] for each in result.values.values() if name in each]) for name in names]
+        lines.append("| " + " | ".join([result.preset, f"{result.objective:.3f}", *cells]) + " |")
+    return [*lines, ""]
+
+
+def _cell(values: Sequence[Value]) -> str:
+    count = sum(value.n for value in values)
+    return f"{sum(value.value * value.n for value in values) / count:.3f}" if count else "–"

@@ -1,0 +1,1 @@
+"""What leaves this machine: exports, merged adapters, release bundles and model cards."""

@@ -1,0 +1,198 @@
+"""A release: a checkpoint, scored, compared, with its decoding settings, exported, and described from its records."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tilbench.checkpoints.folder import checkpoints, find_checkpoint, read_info
+from tilbench.comparison.compare import Comparison, compare_models
+from tilbench.config.decoding import Sweep
+from tilbench.config.model import ModelSpec, Precision
+from tilbench.config.references import split_folder
+from tilbench.errors import CheckpointError, ConfigError
+from tilbench.evaluation.execute import Progress
+from tilbench.evaluation.prepare import prepare
+from tilbench.evaluation.runner import JOURNAL, SuiteRun, run_suite
+from tilbench.generation.sweep import SweepPlan, plan_sweep
+from tilbench.generation.sweep_files import sweep_into
+from tilbench.kinds.language import Language
+from tilbench.paths import atomic_folder
+from tilbench.publish.bundle_files import write_checksums, write_evaluation, write_telemetry
+from tilbench.publish.card import benchmark_report, release_card, release_note
+from tilbench.publish.export import export_job
+from tilbench.registry import Registry
+from tilbench.resolve.specs import run_spec
+from tilbench.resolve.suites import find_suite
+from tilbench.results.record import Record
+from tilbench.results.store import RecordStore
+
+__all__ = ["Release", "Scored", "plan_release", "release"]
+
+_FORMATS = {"transformers": "", "safetensors": "native", "pt": "native"}
+"""Exporter → the folder of the bundle that it writes into."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Everything resolved, nothing computed.
+
+    reference: how the checkpoint was named. against: the model that it is compared with, if any. sweep: None where
+    there are no prompts in its languages.
+    """
+
+    reference: str
+    folder: Path
+    spec: ModelSpec
+    languages: Sequence[Language]
+    runs: Sequence[SuiteRun]
+    against: str
+    sweep: SweepPlan | None
+    records: Path
+    precision: Precision
+    allow_code: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What the suites say. records: the model's own, in the order of suites and tasks. comparisons: suite → its own."""
+
+    records: Sequence[Record]
+    comparisons: dict[str, Comparison]
+
+
+def plan_release(
+    reference: str,
+    registry: Registry,
+    *,
+    records: Path,
+    data_dir: Path | None,
+    suites: Sequence[str] = (),
+    against: str | None = None,
+    prompts: Sequence[str] = (),
+    sweep: Sweep | None = None,
+    limit: int | None = None,
+    precision: Precision = "fp32",
+    allow_code: bool = False,
+    command: str = "",
+) -> Release:
+    """Resolve the release of `reference` (a run or checkpoint of ours, or RUN@STEP).
+
+    suites: those of the model's spec, if none is named. against: the run's first checkpoint, if None; "" compares with
+    nothing. prompts: the registered ones in the model's languages, if none is named. limit: rows a task, and prompts a
+    dataset. Raises what naming something wrong raises, before anything is computed or written.
+    """
+    folder = _checkpoint(reference)
+    spec = run_spec(folder.parent)
+    wanted = [find_suite(name, registry) for name in (suites or spec.suites)]
+    if not wanted:
+        raise ConfigError(f"the spec of {reference} names no suites; name some with --suites")
+    against = _first(folder) if against is None else against
+    models = [reference, *([against] if against else [])]
+    runs = [
+        prepare(suite, registry, models, out=records, data_dir=data_dir, limit=limit, command=command)
+        for suite in wanted
+    ]
+    languages = [language for tag, language in registry.all("languages") if tag in spec.languages]
+    sets = list(prompts) or _prompts(registry, languages)
+    swept = sweep or Sweep()
+    return Release(
+        reference=reference,
+        folder=folder,
+        spec=spec,
+        languages=sorted(languages, key=lambda language: spec.languages.index(language.tag)),
+        runs=runs,
+        against=against,
+        sweep=plan_sweep(swept, registry, sets, [], data_dir=data_dir, limit=limit, seed=0) if sets else None,
+        records=records,
+        precision=precision,
+        allow_code=allow_code,
+    )
+
+
+def _checkpoint(reference: str) -> Path:
+    """Return the checkpoint's folder. Raises CheckpointError for one that is of no run, and so has no telemetry."""
+    folder = find_checkpoint(*split_folder(reference))
+    if not checkpoints(folder.parent):
+        raise CheckpointError(
+            f"{folder} is a checkpoint of no run, so nothing says how it was trained; 'tilbench export' writes its "
+            "files alone"
+        )
+    return folder
+
+
+def _first(folder: Path) -> str:
+    """Return the reference of the first checkpoint of the same run; empty where that is the one in `folder`."""
+    first = checkpoints(folder.parent)[0]
+    return "" if first == folder else f"{folder.parent}@{read_info(first).step}"
+
+
+def _prompts(registry: Registry, languages: Sequence[Language]) -> list[str]:
+    """Return the datasets of prompts in some languages that plugins bring with them."""
+    tags = [language.tag for language in languages if not language.domain]
+    return [
+        name
+        for name, dataset in registry.all("datasets")
+        if dataset.kind == "prompts" and dataset.language in tags and dataset.package
+    ]
+
+
+def release(plan: Release, registry: Registry, out: Path, progress: Progress) -> Path:
+    """Export, score, compare, sweep and describe; return the bundle's folder, which appears whole or not at all.
+
+    Answers and records are kept in the folder of records, so a release that was killed goes on where it was.
+    """
+    if out.exists():
+        raise CheckpointError(f"{out} exists; name a folder that does not with --out")
+    asked: dict[str, Any] = {"precision": plan.precision, "allow_code": plan.allow_code}
+    with export_job(plan.reference, registry, **asked) as job, atomic_folder(out) as aside:
+        for name, where in _FORMATS.items():  # first: what a format cannot hold is said before hours of scoring
+            (aside / where).mkdir(exist_ok=True)
+            registry.get("exporters", name).export(job, aside / where)
+        scored = _score(plan, registry, progress)
+        write_telemetry(plan.folder, aside)
+        write_evaluation(plan.reference, scored.records, scored.comparisons, plan.against, aside)
+        _copy_records(plan, scored.records, aside / "records")
+        outcome = None
+        if plan.sweep is not None:
+            source, options = plan.runs[0].sources[0], plan.runs[0].options
+            outcome = sweep_into(aside, plan.sweep, source, options, plan.records / JOURNAL, progress)
+        texts = {
+            "README.md": release_card(job, plan, scored, outcome, code=any(aside.glob("*.py"))),
+            "RELEASE.md": release_note(job, plan, scored),
+            "benchmark_report.md": benchmark_report(plan.reference, scored.records),
+        }
+        for name, text in texts.items():
+            (aside / name).write_text(text, encoding="utf-8")
+        write_checksums(aside)
+    return out
+
+
+def _score(plan: Release, registry: Registry, progress: Progress) -> Scored:
+    executor = registry.get("executors", "local")
+    records: list[Record] = []
+    comparisons: dict[str, Comparison] = {}
+    store = RecordStore(plan.records)
+    for run in plan.runs:
+        shares = list(run_suite(run, executor, progress))
+        records += shares[0].records
+        if plan.against:
+            ours, theirs = (f"{share.card.name}#{share.card.fingerprint}" for share in shares[:2])
+            shown = {record.task.fingerprint for record in shares[0].records}  # older records may be of other rows
+            comparisons[run.suite.name] = compare_models(store, ours, theirs, suite=run.suite.name, fingerprints=shown)
+    return Scored(records, comparisons)
+
+
+def _copy_records(plan: Release, records: Sequence[Record], target: Path) -> None:
+    """Copy the model's records with their items, so that others can verify them."""
+    store = RecordStore(plan.records)
+    for record in records:
+        path = store.place(record)
+        copy = target / path.relative_to(plan.records)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        for each in (path, path.with_suffix(".parquet")):
+            if each.is_file():
+                shutil.copyfile(each, copy.with_suffix(each.suffix))

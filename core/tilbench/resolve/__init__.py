@@ -1,0 +1,1 @@
+"""From names to things: datasets, suites, specs, models, tokenizers and checkpoints."""

@@ -1,0 +1,1 @@
+"""From token ids to log-probabilities: shared prefixes, batches and bounded memory."""

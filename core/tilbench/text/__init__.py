@@ -1,0 +1,1 @@
+"""Properties of text: scripts, words, languages, folding, chat templates and equality."""

@@ -1,0 +1,1 @@
+"""A training run: its text, its start, its log, and the choice of a checkpoint."""

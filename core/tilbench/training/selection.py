@@ -1,0 +1,148 @@
+"""The choice of a checkpoint by one named value of a suite, with what it rests on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tilbench.checkpoints.folder import checkpoints, find_checkpoint, is_checkpoint, read_info
+from tilbench.comparison.compare import compare_models
+from tilbench.config.references import split_step
+from tilbench.errors import CheckpointError, DataError, UnknownName
+from tilbench.results.record import Record
+from tilbench.results.store import RecordStore
+
+__all__ = ["Candidate", "Choice", "candidates", "choose"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One checkpoint and its value, with the interval where there is one."""
+
+    model: str
+    step: int | None
+    fingerprint: str
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The chosen checkpoint and all that it was chosen from, the best first.
+
+    direction: whether a lower or a higher value is better. task_fingerprint: of rows, metric version and settings, the
+    same for all candidates. p: of the paired test of the best against the second, None where there is no second or
+    the metric has no pairs; above 0.05 these rows cannot tell the two apart.
+    """
+
+    suite: str
+    task: str
+    task_fingerprint: str
+    value: str
+    unit: str
+    direction: str
+    candidates: tuple[Candidate, ...]
+    p: float | None
+
+    @property
+    def chosen(self) -> Candidate:
+        """The best; the earliest step of equals."""
+        return self.candidates[0]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the evidence as plain data."""
+        return {"chosen": self.chosen.model} | asdict(self)
+
+    def as_table(self) -> str:
+        """Return the evidence as a Markdown table."""
+        lines = [
+            f"# {self.chosen.model}",
+            "",
+            f"Chosen by {self.value} ({self.unit}, {self.direction} is better): task {self.task}, suite {self.suite}.",
+            *([] if self.p is None else [_believed(self.p)]),
+            "",
+            "| checkpoint | step | value | 95% interval |",
+            "|---|---:|---:|---|",
+        ]
+        for each in self.candidates:
+            interval = "" if each.low is None or each.high is None else f"{each.low:.4f} … {each.high:.4f}"
+            lines.append(f"| {each.model} | {'' if each.step is None else each.step} | {each.value:.4f} | {interval} |")
+        return "\n".join(lines) + "\n"
+
+
+def _believed(p: float) -> str:
+    tells = "is better than the second" if p < 0.05 else "cannot be told from the second on these rows"
+    return f"It {tells} (paired test, p = {p:.3g})."
+
+
+def candidates(runs: Sequence[str]) -> list[str]:
+    """Return the references of the checkpoints that `runs` (RUN, RUN@STEP or a checkpoint's folder) mean.
+
+    Raises CheckpointError where one is no run or has no checkpoint.
+    """
+    found: dict[str, None] = {}
+    for run in runs:
+        name, step = split_step(run)
+        folder = Path(name).expanduser()
+        find_checkpoint(folder, step)
+        if step is not None or is_checkpoint(folder):
+            found[run.rstrip("/")] = None
+        else:
+            found |= dict.fromkeys(f"{name.rstrip('/')}@{read_info(each).step}" for each in checkpoints(folder))
+    if len(found) < 2:
+        raise CheckpointError(f"{', '.join(found)} is a single checkpoint, so there is nothing to choose from")
+    return list(found)
+
+
+def choose(records: Sequence[Record], store: RecordStore, value: str = "") -> Choice:
+    """Return the choice among records of one task, by `value` (the task's headline, if empty).
+
+    Raises DataError where a checkpoint has no value, where the tasks differ, or where neither end is better;
+    UnknownName for a value that the metric does not have.
+    """
+    first = records[0]
+    for record in records:
+        if record.status != "done":
+            raise DataError(f"{record.model.name} has no result on task {record.task.name}: {record.reason}")
+        if record.task.fingerprint != first.task.fingerprint:
+            raise DataError(f"{record.model.name} was scored on another version of task {record.task.name}")
+    name = value or first.task.headline
+    if name not in first.values:
+        raise UnknownName(f"value of task {first.task.name}", name, list(first.values))
+    score = first.values[name]
+    if score.direction == "none":
+        raise DataError(f"neither end of {name} is better, so nothing can be chosen by it; name another with --value")
+    sign = 1 if score.direction == "lower" else -1
+    found = [_candidate(record, name) for record in records]
+    if bad := next((each for each in found if not math.isfinite(each.value)), None):
+        raise DataError(f"{bad.model}: {name} is {bad.value}, which cannot be compared")
+    ranked = sorted(found, key=lambda each: (sign * each.value, each.step or 0))
+    return Choice(
+        suite=first.task.suite,
+        task=first.task.name,
+        task_fingerprint=first.task.fingerprint,
+        value=name,
+        unit=score.unit,
+        direction=score.direction,
+        candidates=tuple(ranked),
+        p=_p(store, ranked, first) if name == first.task.headline else None,
+    )
+
+
+def _candidate(record: Record, name: str) -> Candidate:
+    score, model = record.values[name], record.model
+    return Candidate(model.name, model.step, model.fingerprint, score.value, score.low, score.high)
+
+
+def _p(store: RecordStore, ranked: Sequence[Candidate], record: Record) -> float | None:
+    """Return the p of the best against the second on this task; None where there is no paired test."""
+    best, second = ranked[:2]
+    if best.fingerprint == second.fingerprint:
+        return None
+    names = [f"{each.model}#{each.fingerprint}" for each in (best, second)]
+    found = compare_models(store, *names, suite=record.task.suite, tasks=[record.task.name])
+    return found.tasks[0].paired.p if found.tasks else None
