@@ -43,6 +43,7 @@ def _task(leaf: Leaf, entry: HarnessEntry) -> HarnessTask:
         shots=shots,
         limit=entry.limit,
         language=entry.language,
+        truncation=entry.truncation,
     )
 
 

@@ -25,6 +25,7 @@ TASKS = {
     "letters": {"metric": "choice", "dataset": {"path": "questions.jsonl", "kind": "questions"}, "language": "en-Latn"},
     "words": {"metric": "translation", "dataset": {"path": "pairs.jsonl", "kind": "pairs"}, "language": "kk-Cyrl"},
 }
+LM_EVAL_TASKS = Path(__file__).parents[1] / "plugins/lm_eval_tasks"
 SHOTS = {"shots": 5, "examples": {"path": "solved.jsonl", "kind": "questions"}, "settings": {"instruction": "Answer."}}
 
 
@@ -117,6 +118,41 @@ def test_a_task_can_ask_for_an_error_before_anything_is_computed(
     assert not list((tmp_path / "records").rglob("*.json"))
     fitting = suite(tmp_path, letters={**SHOTS, "shots": 1, "truncation": "error"})
     assert tilbench("run", fitting, "--models", model, "--out", tmp_path / "records").status == 0
+
+
+@pytest.mark.parametrize("task", ["letters", "words"])
+def test_rows_whose_instruction_leaves_no_room_do_not_fit(
+    task: str, model: Path, tmp_path: Path, tilbench: Tilbench
+) -> None:
+    """Where `allow` leaves the rows out, `error` stops; both kinds of request, dry and not."""
+    long = {"settings": {"instruction": "Answer! " * 16}}
+    planned = tilbench("run", suite(tmp_path, **{task: long}), "--models", model, "--dry-run", "--json")
+    rows = {"letters": 6, "words": 4}[task]
+    assert json.loads(planned.out)["reading"][str(model)][task]["too_long_rows"] == rows
+    strict = suite(tmp_path, **{task: {**long, "truncation": "error"}})
+    for flags in (["--dry-run"], []):
+        stopped = tilbench("run", strict, "--models", model, "--out", tmp_path / "records", *flags)
+        assert stopped.status != 0
+        assert f"{rows} rows did not fit: the instruction leaves no room" in " ".join(
+            (stopped.out + stopped.err).split()
+        )
+    assert not list((tmp_path / "records").rglob("*.json"))
+
+
+def test_a_task_of_another_harness_can_ask_for_the_error_too(model: Path, tmp_path: Path, tilbench: Tilbench) -> None:
+    pytest.importorskip("lm_eval")
+    entry = {"task": "capitals", "shots": 5}
+    stated = []
+    for fields in ({}, {"truncation": "error"}):
+        (tmp_path / "suite.yaml").write_text(
+            yaml.safe_dump({"name": "b", "lm_eval": [{**entry, **fields}], "lm_eval_include": [str(LM_EVAL_TASKS)]})
+        )
+        where = ("--data", LM_EVAL_TASKS, "--out", tmp_path / "records")
+        done = tilbench("run", tmp_path / "suite.yaml", "--models", model, *where)
+        stated.append((done.status, " ".join((done.out + done.err).split())))
+    assert stated[0][0] == 0, stated
+    assert stated[1][0] != 0
+    assert "task capitals says 'truncation: error', and in a model of 128 tokens 14 rows did not fit" in stated[1][1]
 
 
 def test_asking_for_an_error_is_another_task(tmp_path: Path, tilbench: Tilbench) -> None:

@@ -100,7 +100,7 @@ def test_the_oldest_examples_go_first_then_text_after_the_instruction(length: in
 def test_an_instruction_that_leaves_no_room_for_a_question_is_no_prompt() -> None:
     (found,) = read(reader(5), request())
     assert found == Unanswered(
-        "the instruction of 4 tokens and an answer of 1 leave no room for the question in 5 tokens"
+        "the instruction of 4 tokens and an answer of 1 leave no room for the question in 5 tokens", too_long=True
     )
 
 

@@ -25,6 +25,7 @@ from tilbench.kinds.requests import (
 )
 from tilbench.results.reading import (
     metric_scores,
+    misfits,
     read_row,
     reading_marks,
     reading_notes,
@@ -202,10 +203,31 @@ def test_items_of_older_records_say_nothing_of_reading() -> None:
         Ranked(3, -0.1, 2, 1, 2, 3, 4),
         Generated("а", 1, False, 0, 2, 3, 4),
         Unanswered("an id beyond the embedding"),
+        Unanswered("the instruction leaves no room", too_long=True),
     ],
 )
 def test_answers_keep_what_was_not_read(answer: Answer) -> None:
     assert answer_from_json(answer_to_json(answer)) == answer
+
+
+def test_rows_that_kept_no_example_are_told_from_rows_that_kept_some() -> None:
+    request = Continuation("one two three", "x", optional=((0, 4), (4, 8)))
+    rows = [read_row([request], [Likelihood(-1.0, 1, dropped=dropped)]) for dropped in (0, 1, 2, 2)]
+    reading = reading_of(rows, [{}] * 4)
+    assert reading is not None
+    assert (reading.dropped_rows, reading.bare_rows) == (3, 2)
+    assert reading_marks(reading) == ["1 row with fewer shots", "2 rows with no examples left"]
+    assert reading_notes(reading) == ["3 rows did not fit: 5 few-shot examples left out; 2 rows kept none"]
+
+
+def test_only_rows_without_an_answer_that_are_too_long_are_misfits() -> None:
+    requests = [Document("a"), Document("b")]
+    long, other = Unanswered("no room", too_long=True), Unanswered("an id beyond the embedding")
+    answers = [[Likelihood(-1.0, 1, dropped=1), long], [Likelihood(-1.0, 1), other]]
+    reading = reading_of([read_row(requests, each) for each in answers], [unanswered_row(each) for each in answers])
+    assert reading == Reading(unanswered={"no room": 1, "an id beyond the embedding": 1}, too_long_rows=1)
+    assert misfits(reading) == ["1 row did not fit: the instruction leaves no room, so no answer"]
+    assert misfits(Reading(unanswered={"an id beyond the embedding": 1})) == []
 
 
 def test_short_answers_and_windows_are_counted_by_rows_and_said() -> None:

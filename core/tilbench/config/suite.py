@@ -13,6 +13,7 @@ from tilbench.data.dataset import Dataset
 __all__ = ["HarnessEntry", "HarnessMacro", "HarnessTask", "Macro", "Suite", "Task"]
 
 Name = r"^[a-z0-9][a-z0-9_.-]*$"
+Truncation = Literal["allow", "error"]
 BorrowedName = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
 
@@ -37,7 +38,7 @@ class Task(Schema):
     """Solved examples shown before each question."""
     examples: str | Dataset | None = None
     """Where the solved examples come from; never the dataset that is scored."""
-    truncation: Literal["allow", "error"] = "allow"
+    truncation: Truncation = "allow"
     """Prompts that do not fit a model lose examples, then text, and the record says how many. error: the run stops."""
     version: int = Field(default=1, ge=1)
     """Raised when the task changes, so that old and new results do not mix."""
@@ -65,6 +66,8 @@ class HarnessEntry(Schema):
     """Score this many documents, chosen as the harness chooses them."""
     language: str = ""
     """Tag of a registered language."""
+    truncation: Truncation = "allow"
+    """As of a task of ours."""
 
 
 class HarnessTask(Task):

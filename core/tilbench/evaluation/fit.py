@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tilbench.errors import DataError
 from tilbench.evaluation.plan import PlannedTask
 from tilbench.kinds.requests import Answer, Generation, Likelihood, Ranked, Request, RequestKind, Timed, Unanswered
-from tilbench.results.reading import fit_notes, read_row, reading_of, unanswered_row
+from tilbench.results.reading import misfits, read_row, reading_of, unanswered_row
 from tilbench.results.record import Reading
 from tilbench.scoring.decode.generate import Job, fit
 from tilbench.scoring.encode.reader import Read, Reader
@@ -30,10 +30,7 @@ def foresee(reader: Reader, task: PlannedTask) -> Reading | None:
         answers[request] = _generated(job, reader.length)
     rows = [[answers[request] for request in task.requests[row.id]] for row in task.rows]
     whys = [unanswered_row(row) for row in rows]
-    counts = [
-        {} if why else read_row(task.requests[row.id], given)
-        for row, given, why in zip(task.rows, rows, whys, strict=True)
-    ]
+    counts = [read_row(task.requests[row.id], given) for row, given in zip(task.rows, rows, strict=True)]
     return reading_of(counts, whys)
 
 
@@ -51,8 +48,8 @@ def _generated(job: Job | Unanswered, length: int) -> Answer:
 def refuse_truncation(model: str, length: int | None, readings: Sequence[tuple[PlannedTask, Reading | None]]) -> None:
     """Raise DataError for the first task that asks for an error where rows do not fit, and has such rows."""
     for task, reading in readings:
-        if task.used.truncation == "error" and (fits := fit_notes(reading)):
+        if task.used.truncation == "error" and (fits := misfits(reading)):
             raise DataError(
                 f"{model}: task {task.used.name} says 'truncation: error', and in a model of {length or 0:,} tokens "
-                f"{'; '.join(fits)}; lower 'shots' or 'max_new_tokens', or take a model with a longer context"
+                f"{'; '.join(fits)}; lower 'shots' or 'max_new_tokens', shorten the instruction, or take a model with a longer context"
             )

@@ -10,7 +10,7 @@ from tilbench.evaluation.metric_errors import metric_faults
 from tilbench.evaluation.plan import PlannedTask
 from tilbench.kinds.metric import ItemScore, Value
 from tilbench.kinds.requests import Answer, Request
-from tilbench.results.reading import fit_notes, read_row, reading_of, too_lossy, unanswered_row
+from tilbench.results.reading import misfits, read_row, reading_of, too_lossy, unanswered_row
 from tilbench.results.record import Reading
 
 __all__ = ["TaskScore", "score_task"]
@@ -39,7 +39,7 @@ def score_task(task: PlannedTask, known: Mapping[Request, Answer]) -> TaskScore:
             requests = task.requests[row.id]
             answers = [known[request] for request in requests]
             if why := unanswered_row(answers):
-                items.append(ItemScore(row.id, row.cluster, {}, why))
+                items.append(ItemScore(row.id, row.cluster, read_row(requests, answers), why))
                 continue
             score = task.metric.score(row, answers)
             scores.append(score)
@@ -49,7 +49,7 @@ def score_task(task: PlannedTask, known: Mapping[Request, Answer]) -> TaskScore:
             return TaskScore(items, reading, refusal=_nothing_answered(reading))
         if reading and (why_not := too_lossy(reading.lost_bytes, reading.scored_bytes)):
             return TaskScore(items, reading, refusal=why_not)
-        unread = fit_notes(reading)
+        unread = misfits(reading)
         if unread and task.used.truncation == "error":  # of models whose tokenizer could not be asked before
             return TaskScore(items, reading, refusal=f"{'; '.join(unread)}; the task says 'truncation: error'")
         try:

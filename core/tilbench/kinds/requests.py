@@ -278,10 +278,12 @@ class Timed:
 class Unanswered:
     """This model cannot answer this request, and `reason` says why in one line; it can answer others of the kind.
 
-    A row with such an answer is left out of the metric and counted, so no metric ever gets one.
+    A row with such an answer is left out of the metric and counted, so no metric ever gets one. too_long: the reason is
+    that what must be shown of the request does not fit the model.
     """
 
     reason: str
+    too_long: bool = False
 
 
 Answer = Likelihood | Generated | Ranked | Timed | TokenIds | Unanswered

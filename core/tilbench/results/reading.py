@@ -19,6 +19,7 @@ __all__ = [
     "UNANSWERED",
     "fit_notes",
     "metric_scores",
+    "misfits",
     "read_row",
     "reading_marks",
     "reading_notes",
@@ -37,7 +38,7 @@ _REASONS = 3
 UNANSWERED = f"{_PREFIX}unanswered"
 """Name, among the texts of an item, of why the model could not answer its row."""
 _Value = TypeVar("_Value", float, str)
-_SCORED, _LOST, _CONTEXT, _LOST_CONTEXT, _CUT, _DROPPED, _SHORT, _WINDOWED = (
+_SCORED, _LOST, _CONTEXT, _LOST_CONTEXT, _CUT, _DROPPED, _BARE, _SHORT, _WINDOWED, _TOO_LONG = (
     f"{_PREFIX}{name}"
     for name in (
         "scored_bytes",
@@ -46,18 +47,23 @@ _SCORED, _LOST, _CONTEXT, _LOST_CONTEXT, _CUT, _DROPPED, _SHORT, _WINDOWED = (
         "lost_context_bytes",
         "cut_tokens",
         "dropped_examples",
+        "bare",
         "short_answers",
         "windowed",
+        "too_long",
     )
 )
 
 
 def read_row(requests: Sequence[Request], answers: Sequence[Answer]) -> dict[str, float]:
-    """Return the counts of an answered row, by the names they have among its item's numbers; those that are 0 left out.
+    """Return the counts of a row, by the names they have among its item's numbers; those that are 0 left out.
 
-    Bytes of scored texts are summed over the requests, bytes of contexts over the different contexts. Tokens cut and
-    examples dropped are those of the request that lost most, since a row's requests mostly share their context.
+    Of a row with an unanswered request it is only whether the row is too long for the model. Bytes of scored texts are
+    summed over the requests, bytes of contexts over the different contexts. Tokens cut and examples dropped are those
+    of the request that lost most, since a row's requests mostly share their context.
     """
+    if unanswered := [answer for answer in answers if isinstance(answer, Unanswered)]:
+        return {_TOO_LONG: 1.0} if any(answer.too_long for answer in unanswered) else {}
     counts: Counter[str] = Counter()
     contexts: dict[str, int] = {}
     for request, answer in zip(requests, answers, strict=True):
@@ -69,6 +75,8 @@ def read_row(requests: Sequence[Request], answers: Sequence[Answer]) -> dict[str
         counts[_LOST] += answer.lost
         counts[_CUT] = max(counts[_CUT], answer.cut)
         counts[_DROPPED] = max(counts[_DROPPED], answer.dropped)
+        if answer.dropped and answer.dropped >= len(getattr(request, "optional", ())):
+            counts[_BARE] = 1
         if isinstance(answer, Generated) and answer.short:
             counts[_SHORT] = 1
         if isinstance(answer, Likelihood) and answer.windows > 1:
@@ -103,9 +111,11 @@ def reading_of(numbers: Iterable[Mapping[str, float]], texts: Iterable[Mapping[s
         cut_tokens=total(_CUT),
         dropped_rows=sum(_DROPPED in row for row in rows),
         dropped_examples=total(_DROPPED),
+        bare_rows=total(_BARE),
         short_rows=total(_SHORT),
         windowed_rows=total(_WINDOWED),
         unanswered=dict(sorted(unanswered.items())),
+        too_long_rows=total(_TOO_LONG),
     )
 
 
@@ -144,7 +154,8 @@ def fit_notes(reading: Reading | None) -> list[str]:
     notes = []
     if reading.dropped_rows:
         rows = _count(reading.dropped_rows, "row")
-        notes.append(f"{rows} did not fit: {_count(reading.dropped_examples, 'few-shot example')} left out")
+        bare = f"; {_count(reading.bare_rows, 'row')} kept none" if reading.bare_rows else ""
+        notes.append(f"{rows} did not fit: {_count(reading.dropped_examples, 'few-shot example')} left out{bare}")
     if reading.cut_rows:
         rows = _count(reading.cut_rows, "row")
         notes.append(f"{rows} did not fit: {_count(reading.cut_tokens, 'token')} of context cut")
@@ -156,15 +167,27 @@ def fit_notes(reading: Reading | None) -> list[str]:
     return notes
 
 
+def misfits(reading: Reading | None) -> list[str]:
+    """Return `fit_notes`, and how many rows have no answer because they do not fit. Without any, every row fits whole."""
+    notes = fit_notes(reading)
+    if reading is not None and reading.too_long_rows:
+        notes.append(
+            f"{_count(reading.too_long_rows, 'row')} did not fit: the instruction leaves no room, so no answer"
+        )
+    return notes
+
+
 def reading_marks(reading: Reading | None) -> list[str]:
     """Return the few words that stand with a value where the model did not read all of the texts."""
     if reading is None:
         return []
     left_out = sum(reading.unanswered.values())
+    fewer = reading.dropped_rows - reading.bare_rows
     marks = {
         f"{_share(reading.lost_share)} of bytes lost": reading.lost_bytes,
         f"{_share(reading.lost_context_share)} of context lost": reading.lost_context_bytes,
-        f"{_count(reading.dropped_rows, 'row')} with fewer shots": reading.dropped_rows,
+        f"{_count(fewer, 'row')} with fewer shots": fewer,
+        f"{_count(reading.bare_rows, 'row')} with no examples left": reading.bare_rows,
         f"{_count(reading.cut_rows, 'row')} cut": reading.cut_rows,
         f"{_count(reading.short_rows, 'answer')} cut short": reading.short_rows,
         f"{_count(left_out, 'row')} left out": left_out,

@@ -170,12 +170,16 @@ class Reading(Schema):
     dropped_rows: int = 0
     """Rows that lost whole few-shot examples."""
     dropped_examples: int = 0
+    bare_rows: int = 0
+    """Of `dropped_rows`, those that lost every example they had."""
     short_rows: int = 0
     """Rows whose answer ended where the prompt left no more room, before its limit of new tokens."""
     windowed_rows: int = 0
     """Rows with a text that was scored in more than one window."""
     unanswered: dict[str, int] = {}
     """Why the model could not answer a row → rows. They are left out of the values."""
+    too_long_rows: int = 0
+    """Of the unanswered rows, those that do not fit the model even without examples and with their text cut."""
 
     @property
     def lost_share(self) -> float:

@@ -114,7 +114,9 @@ class Reader:
         each = request.prefix_each_window and self.prefix.id is not None
         if request.overlap + each > window:
             more = " and the prefix" if each else ""
-            return Unanswered(f"an overlap of {request.overlap} tokens{more} does not fit into {window} tokens")
+            return Unanswered(
+                f"an overlap of {request.overlap} tokens{more} does not fit into {window} tokens", too_long=True
+            )
         pairs = windows(ids, self.prefix.id, window, request.overlap, prefix_each=each)
         alone = bool(ids) and self.prefix.id is None
         return Read(pairs, len(ids), alone, lost_bytes(self.tokenizer, request.text, ids))
@@ -159,7 +161,8 @@ class Reader:
         if len(head) + split.size > room and instruction and kept >= room:
             return Unanswered(
                 f"the instruction of {instruction:,} tokens and an answer of {split.longest:,} leave no room for the "
-                f"question in {self.length:,} tokens"
+                f"question in {self.length:,} tokens",
+                too_long=True,
             )
         contexts = [shorten(head + context, room, kept)[len(head) :] for context in split.contexts]
         return self._as_shown(split, contexts, split.size - len(contexts[0]), dropped)
@@ -212,10 +215,13 @@ class Reader:
         if len(head) + len(ids) > room and instruction and len(head) + instruction >= room:
             return Unanswered(
                 f"the instruction of {instruction:,} tokens leaves no room for the question in {self.length:,} tokens, "
-                f"of which {self.length - room:,} are kept for the answer"
+                f"of which {self.length - room:,} are kept for the answer",
+                too_long=True,
             )
         if not head and not (ids or (head := self._head(ids))):
-            return Unanswered("nothing of the prompt fits, and the model has no prefix token to go on from")
+            return Unanswered(
+                "nothing of the prompt fits, and the model has no prefix token to go on from", too_long=True
+            )
         lost = lost_bytes(self.tokenizer, text, ids)
         return Job(request, head + ids, kept=len(head) + instruction, dropped=dropped, lost=lost)
 
