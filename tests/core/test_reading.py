@@ -223,10 +223,10 @@ def test_rows_that_kept_no_example_are_told_from_rows_that_kept_some() -> None:
 def test_only_rows_without_an_answer_that_are_too_long_are_misfits() -> None:
     requests = [Document("a"), Document("b")]
     long, other = Unanswered("no room", too_long=True), Unanswered("an id beyond the embedding")
-    answers = [[Likelihood(-1.0, 1, dropped=1), long], [Likelihood(-1.0, 1), other]]
+    answers: list[list[Answer]] = [[Likelihood(-1.0, 1, dropped=1), long], [Likelihood(-1.0, 1), other]]
     reading = reading_of([read_row(requests, each) for each in answers], [unanswered_row(each) for each in answers])
     assert reading == Reading(unanswered={"no room": 1, "an id beyond the embedding": 1}, too_long_rows=1)
-    assert misfits(reading) == ["1 row did not fit: the instruction leaves no room, so no answer"]
+    assert misfits(reading) == ["1 row did not fit: the instruction leaves no room for an answer"]
     assert misfits(Reading(unanswered={"an id beyond the embedding": 1})) == []
 
 

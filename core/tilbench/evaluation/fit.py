@@ -51,5 +51,6 @@ def refuse_truncation(model: str, length: int | None, readings: Sequence[tuple[P
         if task.used.truncation == "error" and (fits := misfits(reading)):
             raise DataError(
                 f"{model}: task {task.used.name} says 'truncation: error', and in a model of {length or 0:,} tokens "
-                f"{'; '.join(fits)}; lower 'shots' or 'max_new_tokens', shorten the instruction, or take a model with a longer context"
+                f"{'; '.join(fits)}; lower 'shots' or 'max_new_tokens', shorten the instruction, "
+                "or take a model with a longer context"
             )

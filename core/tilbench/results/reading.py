@@ -168,12 +168,11 @@ def fit_notes(reading: Reading | None) -> list[str]:
 
 
 def misfits(reading: Reading | None) -> list[str]:
-    """Return `fit_notes`, and how many rows have no answer because they do not fit. Without any, every row fits whole."""
+    """Return `fit_notes`, and how many rows have no answer because they do not fit."""
     notes = fit_notes(reading)
     if reading is not None and reading.too_long_rows:
-        notes.append(
-            f"{_count(reading.too_long_rows, 'row')} did not fit: the instruction leaves no room, so no answer"
-        )
+        rows = _count(reading.too_long_rows, "row")
+        notes.append(f"{rows} did not fit: the instruction leaves no room for an answer")
     return notes
 
 
