@@ -8,11 +8,12 @@ prints them as Markdown. A test holds that the document has them as they are pri
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tilbench.comparison.compare import compare_models
 from tilbench.comparison.verdict import verdict
+from tilbench.results.markdown import table
 from tilbench.results.record import Record, Score
 from tilbench.results.store import RecordStore
 from tilbench.results.wording import format_interval, format_number
@@ -96,12 +97,6 @@ class Results:
         return None if record is None else record.values.get(value or record.task.headline)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table whose first column is text."""
-    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
 def shown(score: Score | None, *, interval: bool = True) -> str:
     """Return a score with its interval; a dash where there is none."""
     if score is None:
@@ -116,7 +111,7 @@ def texts(results: Results) -> str:
         for model in results.models()
         if any(results.score(task, model) for task in TEXTS.values())
     ]
-    return table(["model", *TEXTS], rows)
+    return "\n".join(table(["model", *TEXTS], rows))
 
 
 def exams(results: Results) -> str:
@@ -124,14 +119,14 @@ def exams(results: Results) -> str:
     models = results.models(lambda name: any(results.score(task, name) for task in EXAMS))
     majority = ["always the commonest", *(shown(results.score(task, models[0], "majority")) for task in EXAMS)]
     rows = [[model, *(shown(results.score(task, model)) for task in EXAMS)] for model in models]
-    return table(["model", *(f"{suite} {task}" for suite, task in EXAMS)], [majority, *rows])
+    return "\n".join(table(["model", *(f"{suite} {task}" for suite, task in EXAMS)], [majority, *rows]))
 
 
 def answers(results: Results) -> str:
     """Return what the models make of English prompts and instructions."""
     models = results.models(lambda name: results.score(ENGLISH["verdict"], name) is not None)
     rows = [[model, *(shown(results.score(task, model)) for task in ENGLISH.values())] for model in models]
-    return table(["model", *ENGLISH], rows)
+    return "\n".join(table(["model", *ENGLISH], rows))
 
 
 def fertility(results: Results) -> str:
@@ -140,7 +135,7 @@ def fertility(results: Results) -> str:
         [model, *(shown(results.score(task, model), interval=False) for task in FERTILITY.values())]
         for model in results.models(lambda name: name in OWN)
     ]
-    return table(["tokenizer of", *FERTILITY], rows)
+    return "\n".join(table(["tokenizer of", *FERTILITY], rows))
 
 
 def explained(results: Results) -> str:
@@ -152,7 +147,7 @@ def explained(results: Results) -> str:
             continue
         by_tokenizer = (8 - untrained.value) / (8 - trained.value)
         rows.append([model, " ".join(task), shown(untrained), shown(trained), f"{by_tokenizer:.0%}"])
-    return table(["model", "text", "untrained", "trained", "of the gain, the tokenizer's"], rows)
+    return "\n".join(table(["model", "text", "untrained", "trained", "of the gain, the tokenizer's"], rows))
 
 
 def pairs(results: Results) -> str:

@@ -15,7 +15,7 @@ from tilbench.errors import Unsupported
 from tilbench.generation.sweep_report import generation_config
 from tilbench.kinds.exporter import ExportJob
 from tilbench.kinds.tokenizer import SpecialTokens
-from tilbench.publish.model_card import loading, model_card
+from tilbench.publish.card import loading, model_card
 from tilbench_exporters.chat_files import write_chat_template
 from tilbench_exporters.tokenizer_files import role_ids, write_tokenizer
 from tilbench_exporters.weights import DTYPES, loaded, write_json

@@ -24,8 +24,9 @@ from tilbench.config.model import Adapter, ArchitectureRef
 from tilbench.errors import CheckpointError, TilbenchError, Unsupported
 from tilbench.kinds.exporter import ExportJob
 from tilbench.loader import Host
+from tilbench.publish.card import model_card
 from tilbench.publish.export import export, export_job
-from tilbench.publish.model_card import markdown_text, model_card
+from tilbench.results.markdown import escape
 from tilbench.testing import ExporterConformance, toy_texts
 from tilbench.testing.modules import example_config, lively
 from tilbench_exporters.plain import SafetensorsExporter
@@ -205,7 +206,7 @@ def test_decoding_settings_and_card(host: Host, bpe: Any, tmp_path: Path) -> Non
 
 
 def test_text_in_a_card_is_shown_as_it_is() -> None:
-    assert markdown_text("a <b>*c*</b>\n| [d](e) `f`") == r"a &lt;b&gt;\*c\*&lt;/b&gt; \| \[d\]\(e\) \`f\`"
+    assert escape("a <b>*c*</b>\n| [d](e) `f`") == r"a &lt;b&gt;\*c\*&lt;/b&gt; \| \[d\]\(e\) \`f\`"
 
 
 def test_a_run_json_that_is_damaged_is_said(host: Host, bpe: Any, tmp_path: Path) -> None:

@@ -65,8 +65,7 @@ def decode(
     from tilbench.config.yaml import apply_overrides, load, validate
     from tilbench.errors import DataError
     from tilbench.generation.sweep import plan_sweep, sweep_suite
-    from tilbench.generation.sweep_files import sweep_into
-    from tilbench.generation.sweep_report import summary
+    from tilbench.generation.sweep_report import summary, sweep_into
     from tilbench.paths import atomic_folder
     from tilbench.resolve.models import find_model
     from tilbench.resolve.open_options import open_options

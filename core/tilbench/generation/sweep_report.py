@@ -9,14 +9,35 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tilbench.checkpoints.folder import is_checkpoint, read_info
 from tilbench.comparison.paired import Paired
 from tilbench.config.decoding import Preset
-from tilbench.generation.sweep import Outcome, Part, Result, SweepPlan
+from tilbench.evaluation.execute import Progress
+from tilbench.generation.sweep import Outcome, Part, Result, SweepPlan, run_sweep
+from tilbench.kinds.language_model import OpenOptions
 from tilbench.kinds.metric import Value
 from tilbench.kinds.tokenizer import SpecialTokens
+from tilbench.resolve.models import ModelSource
+from tilbench.results.markdown import table
 from tilbench.results.wording import format_p
+from tilbench.scoring.journal import Journal
 
 __all__ = ["generation_config", "summary", "write_sweep"]
+
+
+def sweep_into(
+    folder: Path, plan: SweepPlan, source: ModelSource, options: OpenOptions, journal: Path, progress: Progress
+) -> Outcome:
+    """Try what the plan says and write all files of it into an existing folder. journal: keeps answers as they come."""
+    with Journal(journal) as kept:
+        outcome = run_sweep(plan, source, options, kept, progress)
+    write_sweep(folder, plan, outcome, _special(source.reference, options))
+    return outcome
+
+
+def _special(reference: str, options: OpenOptions) -> SpecialTokens:
+    special: SpecialTokens = options.load_tokenizer(reference).special
+    return special.begun_by(read_info(Path(reference)).prefix) if is_checkpoint(Path(reference)) else special
 
 
 def generation_config(preset: Preset, settings: Mapping[str, Any], special: SpecialTokens) -> dict[str, Any]:
@@ -153,16 +174,11 @@ def _part(title: str, part: Part, results: Sequence[Result]) -> list[str]:
     """Return a table: a row per preset, a column per value, means over datasets weighted by their texts."""
     names = list(dict.fromkeys(name for result in results for each in result.values.values() for name in each))
     head = ["preset", "objective", *names]
-    lines = [
-        f"## {title}: {part.count} prompts",
-        "",
-        "| " + " | ".join(head) + " |",
-        "|---" + "|---:" * (len(head) - 1) + "|",
-    ]
+    rows = []
     for result in results:
         cells = [_cell([each[name] for each in result.values.values() if name in each]) for name in names]
-        lines.append("| " + " | ".join([result.preset, f"{result.objective:.3f}", *cells]) + " |")
-    return [*lines, ""]
+        rows.append([result.preset, f"{result.objective:.3f}", *cells])
+    return [f"## {title}: {part.count} prompts", "", *table(head, rows), ""]
 
 
 def _cell(values: Sequence[Value]) -> str:

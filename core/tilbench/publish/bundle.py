@@ -18,19 +18,19 @@ from tilbench.evaluation.execute import Progress
 from tilbench.evaluation.prepare import prepare
 from tilbench.evaluation.runner import JOURNAL, SuiteRun, run_suite
 from tilbench.generation.sweep import SweepPlan, plan_sweep
-from tilbench.generation.sweep_files import sweep_into
+from tilbench.generation.sweep_report import sweep_into
 from tilbench.kinds.language import Language
 from tilbench.paths import atomic_folder
 from tilbench.publish.bundle_files import write_checksums, write_evaluation, write_telemetry
-from tilbench.publish.card import benchmark_report, release_card, release_note
 from tilbench.publish.export import export_job
+from tilbench.publish.report import Released, benchmark_report, release_card, release_note
 from tilbench.registry import Registry
 from tilbench.resolve.specs import run_spec
 from tilbench.resolve.suites import find_suite
 from tilbench.results.record import Record
 from tilbench.results.store import RecordStore
 
-__all__ = ["Release", "Scored", "plan_release", "release"]
+__all__ = ["Release", "plan_release", "release"]
 
 _FORMATS = {"transformers": "", "safetensors": "native", "pt": "native"}
 """Exporter → the folder of the bundle that it writes into."""
@@ -57,7 +57,7 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class _Scored:
     """What the suites say. records: the model's own, in the order of suites and tasks. comparisons: suite → its own."""
 
     records: Sequence[Record]
@@ -160,9 +160,19 @@ def release(plan: Release, registry: Registry, out: Path, progress: Progress) ->
         if plan.sweep is not None:
             source, options = plan.runs[0].sources[0], plan.runs[0].options
             outcome = sweep_into(aside, plan.sweep, source, options, plan.records / JOURNAL, progress)
+        released = Released(
+            job=job,
+            spec=plan.spec,
+            languages=plan.languages,
+            records=scored.records,
+            against=plan.against,
+            comparisons=scored.comparisons,
+            sweep=plan.sweep,
+            outcome=outcome,
+        )
         texts = {
-            "README.md": release_card(job, plan, scored, outcome, code=any(aside.glob("*.py"))),
-            "RELEASE.md": release_note(job, plan, scored),
+            "README.md": release_card(released, code=any(aside.glob("*.py"))),
+            "RELEASE.md": release_note(released),
             "benchmark_report.md": benchmark_report(plan.reference, scored.records),
         }
         for name, text in texts.items():
@@ -171,7 +181,7 @@ def release(plan: Release, registry: Registry, out: Path, progress: Progress) ->
     return out
 
 
-def _score(plan: Release, registry: Registry, progress: Progress) -> Scored:
+def _score(plan: Release, registry: Registry, progress: Progress) -> _Scored:
     executor = registry.get("executors", "local")
     records: list[Record] = []
     comparisons: dict[str, Comparison] = {}
@@ -183,7 +193,7 @@ def _score(plan: Release, registry: Registry, progress: Progress) -> Scored:
             ours, theirs = (f"{share.card.name}#{share.card.fingerprint}" for share in shares[:2])
             shown = {record.task.fingerprint for record in shares[0].records}  # older records may be of other rows
             comparisons[run.suite.name] = compare_models(store, ours, theirs, suite=run.suite.name, fingerprints=shown)
-    return Scored(records, comparisons)
+    return _Scored(records, comparisons)
 
 
 def _copy_records(plan: Release, records: Sequence[Record], target: Path) -> None:

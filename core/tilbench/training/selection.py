@@ -12,6 +12,7 @@ from tilbench.checkpoints.folder import checkpoints, find_checkpoint, is_checkpo
 from tilbench.comparison.compare import compare_models
 from tilbench.config.references import split_step
 from tilbench.errors import CheckpointError, DataError, UnknownName
+from tilbench.results.markdown import escape, table
 from tilbench.results.record import Record
 from tilbench.results.store import RecordStore
 
@@ -65,13 +66,14 @@ class Choice:
             f"Chosen by {self.value} ({self.unit}, {self.direction} is better): task {self.task}, suite {self.suite}.",
             *([] if self.p is None else [_believed(self.p)]),
             "",
-            "| checkpoint | step | value | 95% interval |",
-            "|---|---:|---:|---|",
+            *table(("checkpoint", "step", "value", "95% interval"), map(_row, self.candidates), "lrrl"),
         ]
-        for each in self.candidates:
-            interval = "" if each.low is None or each.high is None else f"{each.low:.4f} … {each.high:.4f}"
-            lines.append(f"| {each.model} | {'' if each.step is None else each.step} | {each.value:.4f} | {interval} |")
         return "\n".join(lines) + "\n"
+
+
+def _row(each: Candidate) -> tuple[str, ...]:
+    interval = "" if each.low is None or each.high is None else f"{each.low:.4f} … {each.high:.4f}"
+    return (escape(each.model), "" if each.step is None else str(each.step), f"{each.value:.4f}", interval)
 
 
 def _believed(p: float) -> str:
