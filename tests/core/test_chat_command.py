@@ -30,7 +30,8 @@ from tilbench.scoring.engine import TorchLanguageModel
 from tilbench.testing.modules import lively
 from tilbench.testing.toy_decoder import ToyConfig, ToyDecoder
 from tilbench.text.chat import TEMPLATES, template
-from tilbench.training.train import resolve_training, train
+from tilbench.training.fit import train
+from tilbench.training.resolve import resolve_training
 from tilbench_trainers.sft_examples import Encoder
 
 REGISTRY = load_plugins().registry

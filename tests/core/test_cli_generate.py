@@ -26,7 +26,8 @@ from tilbench.loader import load_plugins
 from tilbench.scoring.decode.generate import Job, generate
 from tilbench.scoring.decode.stream import Streamer
 from tilbench.testing.modules import example_config, lively
-from tilbench.training.train import resolve_training, train
+from tilbench.training.fit import train
+from tilbench.training.resolve import resolve_training
 from tilbench_tokenizers.raw import ByteTokenizer
 
 REGISTRY = load_plugins().registry

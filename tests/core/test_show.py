@@ -14,7 +14,8 @@ from tilbench.errors import CheckpointError
 from tilbench.loader import load_plugins
 from tilbench.resolve.describe import about_folder, about_spec, is_model_folder
 from tilbench.resolve.specs import load_spec, variants
-from tilbench.training.train import resolve_training, train
+from tilbench.training.fit import train
+from tilbench.training.resolve import resolve_training
 from tilbench_trainers.schedule import learning_rate
 
 REGISTRY = load_plugins().registry

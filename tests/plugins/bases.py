@@ -17,7 +17,8 @@ from tilbench.kinds.requests import Answer, Continuation, Document, Request
 from tilbench.loader import load_plugins
 from tilbench.resolve.models import find_model
 from tilbench.resolve.tokenizers import load_tokenizer
-from tilbench.training.train import resolve_training, train
+from tilbench.training.fit import train
+from tilbench.training.resolve import resolve_training
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # imports warn of other people's deprecations

@@ -28,7 +28,8 @@ from tilbench.registry import Registry
 from tilbench.resolve.models import run_folder
 from tilbench.resolve.specs import load_spec, variants
 from tilbench.training.branch import resolve_branch
-from tilbench.training.train import resolve_training, train
+from tilbench.training.fit import train
+from tilbench.training.resolve import resolve_training
 from tilbench_trainers.schedule import learning_rate
 
 PLUGINS = Path(__file__).parents[2] / "plugins"

@@ -12,7 +12,8 @@ from tilbench.kinds.requests import Likelihood
 from tilbench.publish.export import export
 from tilbench.publish.merge import merge
 from tilbench.training.branch import resolve_branch
-from tilbench.training.train import resolve_training, train
+from tilbench.training.fit import train
+from tilbench.training.resolve import resolve_training
 
 from .bases import REGISTRY, answers, published, tuned
 

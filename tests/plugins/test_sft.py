@@ -27,7 +27,8 @@ from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.loader import load_plugins
 from tilbench.publish.merge import merge
 from tilbench.text.chat import TEMPLATES
-from tilbench.training.train import preview, resolve_training, train
+from tilbench.training.fit import preview, train
+from tilbench.training.resolve import resolve_training
 from tilbench_huggingface.architecture import HuggingFaceArchitecture, HuggingFaceConfig
 from tilbench_huggingface.weights import adapter_shapes
 from tilbench_trainers.sft_batches import ChatBatches, bins

@@ -12,7 +12,8 @@ from tilbench.checkpoints.folder import read_info
 from tilbench.publish.export import export
 from tilbench.publish.merge import merge
 from tilbench.resolve.specs import checkpoint_architecture
-from tilbench.training.train import resolve_training, train
+from tilbench.training.fit import train
+from tilbench.training.resolve import resolve_training
 from tilbench_huggingface.weights import load_model
 
 from .bases import REGISTRY, published, tuned

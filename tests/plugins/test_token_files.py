@@ -24,8 +24,9 @@ from tilbench.data.resolve import load_rows
 from tilbench.data.rows import Conversation, Document
 from tilbench.errors import DataError
 from tilbench.loader import load_plugins
+from tilbench.training.fit import train
+from tilbench.training.resolve import resolve_training
 from tilbench.training.rows import is_held_out, paragraphs, select
-from tilbench.training.train import resolve_training, train
 from tilbench_trainers import parts
 from tilbench_trainers.tokens import token_file
 

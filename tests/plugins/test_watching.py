@@ -18,7 +18,8 @@ from tilbench.checkpoints.folder import checkpoints
 from tilbench.errors import ConfigError, DataError, MissingDataset, MissingDependency, TilbenchError, UnknownName
 from tilbench.loader import Host
 from tilbench.results.store import RecordStore
-from tilbench.training.train import resolve_training, train
+from tilbench.training.fit import train
+from tilbench.training.resolve import resolve_training
 from tilbench_trainers.board import Board
 from tilbench_trainers.display import Display
 from tilbench_trainers.guard import Guard, check_ids

@@ -52,7 +52,7 @@ def branch(
       tilbench branch runs/a@8000 --decay 600 --to 2e-5 --out runs/a-decayed
     """
     from tilbench.training.branch import resolve_branch, share_tokens
-    from tilbench.training.train import train
+    from tilbench.training.fit import train
 
     registry = app.host.registry
     training = resolve_branch(run, registry, data_dir, decay=decay, to=to, tail=tail, hardware=hardware)

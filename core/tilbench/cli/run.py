@@ -131,7 +131,7 @@ def _plan(
     """
     from tilbench.evaluation.prepare import OPENING, prepare
     from tilbench.resolve.suites import find_suite
-    from tilbench.training.train import train_if_needed
+    from tilbench.training.fit import train_if_needed
 
     suite = find_suite(reference, registry, given["overrides"])
     named = models or suite.models

@@ -45,14 +45,14 @@ def train(
     """
     from tilbench.config.references import parse_spec
     from tilbench.resolve.models import run_folder
-    from tilbench.training.train import resolve_training
-    from tilbench.training.train import train as fit
+    from tilbench.training.fit import train as fit
+    from tilbench.training.resolve import resolve_training
 
     registry = app.host.registry
     training = resolve_training(spec, registry, data_dir, overrides, hardware)
     folder = out or run_folder(Path("runs"), parse_spec(spec).label)
     if preview:
-        from tilbench.training.train import preview as lines
+        from tilbench.training.fit import preview as lines
 
         for line in lines(training, registry, folder):
             click.echo(line)

@@ -22,7 +22,7 @@ from tilbench.results.markdown import table
 from tilbench.results.wording import format_p
 from tilbench.scoring.journal import Journal
 
-__all__ = ["generation_config", "summary", "write_sweep"]
+__all__ = ["generation_config", "summary", "sweep_into", "write_sweep"]
 
 
 def sweep_into(

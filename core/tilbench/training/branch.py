@@ -19,7 +19,7 @@ from tilbench.kinds.trainer import Start
 from tilbench.paths import atomic_folder
 from tilbench.registry import Registry
 from tilbench.resolve.specs import run_spec
-from tilbench.training.train import Training, resolve_spec
+from tilbench.training.resolve import Training, resolve_spec
 
 __all__ = ["Tail", "resolve_branch", "share_tokens"]
 

@@ -1,0 +1,87 @@
+"""Training: build what was resolved, and fit it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tilbench.checkpoints.folder import is_run
+from tilbench.errors import DataError, Unsupported
+from tilbench.kinds.trainer import TrainingJob
+from tilbench.ranks import Ranks, joined
+from tilbench.registry import Registry
+from tilbench.training.base import adapted, base_origin, started
+from tilbench.training.resolve import Training, resolve_training
+from tilbench.training.tokenizer import run_tokenizer
+
+__all__ = ["preview", "train", "train_if_needed"]
+
+
+def train(training: Training, registry: Registry, out: Path, *, progress: bool = True) -> Path:
+    """Build the model, fit it, and return the folder of the last checkpoint.
+
+    The processes that torchrun started train together. Raises Stopped where a signal ended it.
+    """
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file; a run goes into a folder, so name another with --out")
+    import torch
+
+    architecture = registry.get("architectures", training.spec.architecture.name)
+    with joined(training.hardware.device) as ranks:
+        _refuse_too_large(training, architecture.parameters(training.config), ranks)
+        torch.manual_seed(training.recipe.seed)
+        module, start = started(training.spec, architecture, training.config)
+        module = adapted(training.spec, architecture, module)
+        with ranks.in_turn():
+            tokenizer = run_tokenizer(training, registry, out)
+        job = TrainingJob(
+            spec=training.spec,
+            architecture=architecture,
+            module=module,
+            tokenizer=tokenizer,
+            sources=training.sources,
+            hardware=training.hardware,
+            out=out,
+            reference=training.reference,
+            progress=progress,
+            evaluation=training.evaluation,
+            start=training.start or start,
+            ranks=ranks,
+        )
+        folder: Path = registry.get("trainers", training.recipe.trainer).fit(job)
+    return folder
+
+
+def preview(training: Training, registry: Registry, out: Path) -> Iterator[str]:
+    """Yield lines that show what the trainer would learn from its data; nothing is written.
+
+    out: the run's folder; where it has a tokenizer, that is used. Raises Unsupported for a trainer without a preview.
+    """
+    trainer = registry.get("trainers", training.recipe.trainer)
+    if not hasattr(trainer, "preview"):
+        raise Unsupported(f"trainer {training.recipe.trainer!r} has no preview; --dry-run shows what it would train")
+    architecture = registry.get("architectures", training.spec.architecture.name)
+    with tempfile.TemporaryDirectory() as aside:
+        tokenizer = run_tokenizer(training, registry, out if is_run(out) else Path(aside))
+        origin = base_origin(training.spec, architecture)
+        yield from trainer.preview(training.spec, tokenizer, training.sources, origin)
+
+
+def train_if_needed(reference: str, out: Path, registry: Registry, data_dir: Path | None) -> Path:
+    """Train `reference` in `out` with its own recipe, go on with it, or find that it is done."""
+    return train(resolve_training(reference, registry, data_dir), registry, out)
+
+
+def _refuse_too_large(training: Training, parameters: int, ranks: Ranks) -> None:
+    """Raise Unsupported where weights, gradients and AdamW's two moments in fp32 exceed the memory of one device."""
+    if training.recipe.adapter is not None:  # most weights are frozen and have neither
+        return
+    devices = ranks.world if training.recipe.parallel == "fsdp" else 1
+    needed, there = 16 * parameters / devices / 2**30, training.hardware.memory_gib
+    if needed > there:
+        raise Unsupported(
+            f"{training.reference} takes {needed:.0f} GiB for weights, gradients and optimizer alone, and "
+            f"{training.hardware.name} has {there:.0f}; choose a smaller variant, other --hardware, or more processes "
+            "of torchrun with recipe.parallel=fsdp"
+        )
