@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 
 from tilbench.errors import Unsupported
-from tilbench.kinds.language_model import OpenOptions
 from tilbench.kinds.requests import Answer, Request
 from tilbench.loader import load_plugins
+from tilbench.resolve.datasets import ReferenceText
+from tilbench.resolve.model_options import DType, ModelOptions, PrefixName, open_options
 from tilbench.resolve.models import find_model
-from tilbench.resolve.open_options import ReferenceText
-from tilbench.resolve.tokenizers import load_tokenizer
 from tilbench_lm_eval.messages import as_request, as_response
 from tilbench_lm_eval.refusal import check_read
 
@@ -40,9 +37,9 @@ class TilbenchLM(LM):  # type: ignore[misc, unused-ignore]  # lm-eval has no typ
         self,
         checkpoint: str,
         device: str | None = None,
-        dtype: str = "float32",
+        dtype: DType = "float32",
         batch_tokens: int = 4096,
-        prefix: str = "",
+        prefix: PrefixName = "",
         runs: str = "runs",
         reference_text: str = "",
         data: str | None = None,
@@ -53,16 +50,17 @@ class TilbenchLM(LM):  # type: ignore[misc, unused-ignore]  # lm-eval has no typ
         super().__init__()
         registry = load_plugins().registry
         source = find_model(checkpoint, registry, Path(runs))
-        options = OpenOptions(
-            device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
-            dtype=dtype,
-            batch_tokens=batch_tokens,
-            prefix=prefix,
-            reference_text=ReferenceText(
-                [name for name in reference_text.split("+") if name], registry, Path(data) if data else None
+        named = [name for name in reference_text.split("+") if name]
+        options = open_options(
+            ModelOptions(
+                device=device or "auto",
+                dtype=dtype,
+                batch_tokens=batch_tokens,
+                prefix=prefix,
+                trust_remote_code=trust_remote_code,
             ),
-            trust_remote_code=trust_remote_code,
-            load_tokenizer=partial(load_tokenizer, registry=registry),
+            registry,
+            ReferenceText(named, registry, Path(data) if data else None),
         )
         self.card = source.card(options)
         self._model = source.open(options)

@@ -24,6 +24,7 @@ __all__ = [
     "console",
     "data_option",
     "json_option",
+    "model_options",
     "names",
     "new_folder",
     "print_json",
@@ -74,6 +75,50 @@ def data_option(function: F) -> F:
 def json_option(function: F) -> F:
     """Add `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+_MODEL_OPTIONS = (
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …"),
+    click.option(
+        "--dtype",
+        type=click.Choice(["float32", "bfloat16", "float16"]),
+        default="float32",
+        show_default=True,
+        help="Of the model's weights.",
+    ),
+    click.option(
+        "--batch-tokens",
+        type=click.IntRange(min=1),
+        default=4096,
+        show_default=True,
+        help="Tokens per forward pass.",
+    ),
+    click.option(
+        "--prefix", type=click.Choice(["bos", "eos", "none"]), help="Override the prefix token of every model."
+    ),
+    click.option("--trust-remote-code", is_flag=True, help="Run Python of a Hub model or a task file."),
+)
+
+
+def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how a model is opened. The command takes them as one `options: ModelOptions`."""
+
+    @functools.wraps(function)
+    def command(*args: Any, **given: Any) -> Any:
+        from tilbench.resolve.model_options import ModelOptions
+
+        options = ModelOptions(
+            device=given.pop("device"),
+            dtype=given.pop("dtype"),
+            batch_tokens=given.pop("batch_tokens"),
+            prefix=given.pop("prefix") or "",
+            trust_remote_code=given.pop("trust_remote_code"),
+        )
+        return function(*args, options=options, **given)
+
+    for option in reversed(_MODEL_OPTIONS):
+        option(command)
+    return command
 
 
 def set_option(function: F) -> F:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tilbench.cli.app import App
+from tilbench.cli.app import App, model_options
 from tilbench.cli.writing import decoding_of, decoding_options, interruptible, note, open_model, show
 from tilbench.errors import DataError, UnknownName
 
 if TYPE_CHECKING:
     from tilbench.generation.chat import Conversation
+    from tilbench.resolve.model_options import ModelOptions
 
 __all__ = ["chat"]
 
@@ -29,8 +30,19 @@ __all__ = ["chat"]
 @click.option("--script", metavar="FILE", help="Say the lines of this file, a turn each; - is standard input.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each turn.")
 @decoding_options
+@model_options
 @click.pass_obj
-def chat(app: App, /, model: str, template: str, system: str, script: str | None, as_json: bool, **given: Any) -> None:
+def chat(
+    app: App,
+    /,
+    model: str,
+    template: str,
+    system: str,
+    script: str | None,
+    as_json: bool,
+    options: ModelOptions,
+    **given: Any,
+) -> None:
     """Talk to MODEL. Turns that no longer fit into its context are left out, the oldest first, which is said.
 
     /reset forgets the turns, /system TEXT sets the system prompt and forgets them, /save FILE writes them as a row of a
@@ -51,7 +63,7 @@ def chat(app: App, /, model: str, template: str, system: str, script: str | None
         from tilbench.generation.chat import Conversation
         from tilbench.generation.texts import choose_template, settings_for
 
-        opened, defaults = open_model(model, app.host.registry, given)
+        opened, defaults = open_model(model, options, app.host.registry, given)
         chosen, origin = choose_template(template, defaults)
         settings = settings_for(defaults, decoding, stop=given["stop"], seed=given["seed"])
         note(f"template: {chosen.name} ({origin})")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from tilbench.cli.app import App, console, data_option, json_option, names, print_json, set_option
+from tilbench.cli.app import App, console, data_option, json_option, model_options, names, print_json, set_option
 
 if TYPE_CHECKING:
     from tilbench.generation.sweep import Outcome, SweepPlan
+    from tilbench.resolve.model_options import ModelOptions
 
 __all__ = ["decode"]
 
@@ -24,11 +25,7 @@ __all__ = ["decode"]
 @click.option("--limit", type=click.IntRange(min=2), help="Use a seeded sample of this many prompts a dataset.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the split and of sampling.")
 @click.option("--runs", type=click.Path(path_type=Path), default="runs", show_default=True, help="Folder of trainings.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True)
-@click.option("--batch-tokens", type=click.IntRange(min=1), default=4096, show_default=True, help="Tokens a pass.")
-@click.option("--prefix", type=click.Choice(["bos", "eos", "none"]), help="Override the model's prefix token.")
-@click.option("--trust-remote-code", is_flag=True, help="Run Python that comes with a Hub model.")
+@model_options
 @click.option("--dry-run", is_flag=True, help="Show presets, prompts and texts to write. Computes nothing.")
 @set_option
 @data_option
@@ -36,7 +33,6 @@ __all__ = ["decode"]
 @click.pass_obj
 def decode(
     app: App,
-    /,
     model: str,
     prompts: str,
     holdout: str,
@@ -45,11 +41,11 @@ def decode(
     limit: int | None,
     seed: int,
     runs: Path,
+    options: ModelOptions,
     dry_run: bool,
     overrides: tuple[str, ...],
     data_dir: Path | None,
     as_json: bool,
-    **opening: Any,
 ) -> None:
     """Find decoding settings for MODEL, and write them as Transformers' generation_config.json.
 
@@ -67,8 +63,9 @@ def decode(
     from tilbench.generation.sweep import plan_sweep, sweep_suite
     from tilbench.generation.sweep_report import summary, sweep_into
     from tilbench.paths import atomic_folder
+    from tilbench.resolve.datasets import ReferenceText
+    from tilbench.resolve.model_options import open_options
     from tilbench.resolve.models import find_model
-    from tilbench.resolve.open_options import open_options
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} is not an empty folder; name another with --out")
@@ -81,11 +78,11 @@ def decode(
         _describe(plan, source.name, as_json)
         return
     suite = sweep_suite(sweep, plan.presets[sweep.default], tuning, seed)
-    options = open_options(registry, suite, {**opening, "data_dir": data_dir})
-    source.check(options)
+    opening = open_options(options, registry, ReferenceText(suite.reference_text, registry, data_dir))
+    source.check(opening)
     kept = out.with_name(f"{out.name}.journal.sqlite")
     with RunProgress(1) as progress, atomic_folder(out) as aside:
-        outcome = sweep_into(aside, plan, source, options, kept, progress.update)
+        outcome = sweep_into(aside, plan, source, opening, kept, progress.update)
     kept.unlink(missing_ok=True)
     if as_json:
         print_json(summary(plan, outcome))

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tilbench.cli.app import App
+from tilbench.cli.app import App, model_options
 from tilbench.cli.writing import decoding_of, decoding_options, interruptible, note, open_model, show
 
 if TYPE_CHECKING:
     from tilbench.generation.texts import Writer
     from tilbench.kinds.requests import Generated
+    from tilbench.resolve.model_options import ModelOptions
 
 __all__ = ["generate"]
 
@@ -29,9 +30,9 @@ __all__ = ["generate"]
     help="Prompts: a .txt file with one a line, or rows (.jsonl …) with a column 'prompt'.",
 )
 @click.option("--template", metavar="NAME", help="Ask as a user does: alpaca, chatml, gemma or plain.")
-@click.option("--batch-tokens", type=click.IntRange(min=1), default=4096, show_default=True, help="Tokens a pass.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each prompt.")
 @decoding_options
+@model_options
 @click.pass_obj
 def generate(
     app: App,
@@ -40,7 +41,7 @@ def generate(
     prompts: tuple[str, ...],
     file: Path | None,
     template: str | None,
-    batch_tokens: int,
+    options: ModelOptions,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -62,7 +63,7 @@ def generate(
 
         decoding = decoding_of(given)
         asked = read_prompts(prompts, file, _standard_input(bool(prompts) or file is not None))
-        opened, defaults = open_model(model, app.host.registry, given, batch_tokens)
+        opened, defaults = open_model(model, options, app.host.registry, given)
         settings = settings_for(defaults, decoding, stop=given["stop"], seed=given["seed"])
         note(f"settings: {settings}")
         writer = Writer(opened, settings, chat)

@@ -6,19 +6,20 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from tilbench.cli.app import App, console, data_option, json_option, names, print_json, set_option
+from tilbench.cli.app import App, console, data_option, json_option, model_options, names, print_json, set_option
 from tilbench.errors import CheckpointError
 
 if TYPE_CHECKING:
+    from tilbench.evaluation.prepare import RunConfig
     from tilbench.evaluation.runner import SuiteRun
     from tilbench.registry import Registry
     from tilbench.resolve.failures import Failure
+    from tilbench.resolve.model_options import ModelOptions
     from tilbench.results.record import Record
 
 __all__ = ["run"]
@@ -36,18 +37,8 @@ __all__ = ["run"]
     type=click.Choice(["never", "auto"]),
     help="Train specs that have no checkpoint (default: the suite's).",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True)
-@click.option(
-    "--batch-tokens",
-    type=click.IntRange(min=1),
-    default=4096,
-    show_default=True,
-    help="Tokens a forward pass.",
-)
-@click.option("--prefix", type=click.Choice(["bos", "eos", "none"]), help="Override the prefix token of every model.")
+@model_options
 @click.option("--executor", default="local", show_default=True, help="Where models are run.")
-@click.option("--trust-remote-code", is_flag=True, help="Run Python of a Hub model or a task file.")
 @click.option(
     "--check-contamination",
     default="",
@@ -61,15 +52,20 @@ __all__ = ["run"]
 @click.pass_obj
 def run(
     app: App,
-    /,
     suite: str,
     models: str,
     tasks: str,
     out: Path,
-    dry_run: bool,
-    as_json: bool,
+    runs: Path,
+    limit: int | None,
+    train: str | None,
+    options: ModelOptions,
     executor: str,
-    **options: Any,
+    check_contamination: str,
+    dry_run: bool,
+    overrides: tuple[str, ...],
+    data_dir: Path | None,
+    as_json: bool,
 ) -> None:
     """Score models on SUITE (a name or a YAML file) and record the results.
 
@@ -80,10 +76,27 @@ def run(
     Example:
       tilbench run suites/kazakh.yaml --models runs/a,xz,hf:org/name@main --data DIR --out records
     """
+    from tilbench.evaluation.prepare import RunConfig
     from tilbench.evaluation.runner import run_suite
+    from tilbench.resolve.suites import find_suite
+    from tilbench.training.fit import train_if_needed
 
     registry = app.host.registry
-    planned, failures = _plan(registry, suite, names(models), names(tasks), out, options)
+    wanted = find_suite(suite, registry, overrides)
+    named = names(models) or wanted.models
+    config = RunConfig(
+        suite=wanted,
+        models=[*named, *wanted.baselines],
+        out=out,
+        data_dir=data_dir,
+        runs=runs,
+        tasks=names(tasks),
+        limit=limit,
+        options=options,
+        train=train_if_needed if (train or wanted.train) == "auto" else None,
+        command=shlex.join(["tilbench", *sys.argv[1:]]),
+    )
+    planned, failures = _plan(config, named, registry)
     if dry_run:
         from tilbench.cli.dry_run import describe, print_plan
 
@@ -95,10 +108,10 @@ def run(
         return
     from tilbench.cli.progress import RunProgress
 
-    if texts := names(options["check_contamination"]):
+    if texts := names(check_contamination):
         from tilbench.evaluation.contamination import check_tasks
 
-        check = check_tasks(planned.tasks, texts, registry, options["data_dir"])
+        check = check_tasks(planned.tasks, texts, registry, data_dir)
         planned = replace(planned, contamination=check)
         for line in check.lines(planned.tasks):
             click.echo(line, err=True)
@@ -117,40 +130,15 @@ def run(
     _finish(failures, bool(records))
 
 
-def _plan(
-    registry: Registry,
-    reference: str,
-    models: Sequence[str],
-    tasks: Sequence[str],
-    out: Path,
-    given: dict[str, Any],
-) -> tuple[SuiteRun, list[Failure]]:
-    """Resolve everything, and return the models that cannot be opened beside the plan of the others.
+def _plan(config: RunConfig, named: Sequence[str], registry: Registry) -> tuple[SuiteRun, list[Failure]]:
+    """Resolve everything, and return the plan with the models that cannot be opened.
 
-    Nothing is computed or written, so that a mistake costs nothing.
+    Nothing is computed or written, so that a mistake costs nothing. named: the models without the suite's baselines.
     """
-    from tilbench.evaluation.prepare import OPENING, prepare
-    from tilbench.resolve.suites import find_suite
-    from tilbench.training.fit import train_if_needed
+    from tilbench.evaluation.prepare import prepare
 
-    suite = find_suite(reference, registry, given["overrides"])
-    named = models or suite.models
     failures: list[Failure] = []
-    may_train = (given["train"] or suite.train) == "auto"
-    planned = prepare(
-        suite,
-        registry,
-        [*named, *suite.baselines],
-        out=out,
-        data_dir=given["data_dir"],
-        runs=given["runs"],
-        tasks=tasks,
-        limit=given["limit"],
-        train=partial(train_if_needed, registry=registry, data_dir=given["data_dir"]) if may_train else None,
-        opening={name: given[name] for name in OPENING},
-        command=shlex.join(["tilbench", *sys.argv[1:]]),
-        failures=failures,
-    )
+    planned = prepare(config, registry, failures)
     if {failure.name for failure in failures} >= {name.rstrip("/") for name in named}:
         _finish(failures, False)  # baselines alone are not what was asked for
     return planned, failures

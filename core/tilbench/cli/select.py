@@ -47,7 +47,7 @@ def select(
       tilbench select runs/a runs/a-decayed --suite english-italian --task bpb-it
     """
     from tilbench.cli.progress import RunProgress
-    from tilbench.evaluation.prepare import prepare
+    from tilbench.evaluation.prepare import RunConfig, prepare
     from tilbench.evaluation.runner import run_suite
     from tilbench.paths import atomic_path
     from tilbench.resolve.suites import find_suite
@@ -58,16 +58,16 @@ def select(
     models = candidates(runs)
     wanted = find_suite(suite, registry)
     folder = out or Path(models[0].rpartition("@")[0] or models[0]).parent / f"select-{wanted.name}-{task}"
-    planned = prepare(
-        wanted,
-        registry,
-        models,
+    config = RunConfig(
+        suite=wanted,
+        models=models,
         out=folder / "records",
         data_dir=data_dir,
         tasks=[task],
         limit=limit,
         command=shlex.join(["tilbench", *sys.argv[1:]]),
     )
+    planned = prepare(config, registry)
     if planned.tasks[0].missing:
         raise MissingDataset(planned.tasks[0].missing)
     with RunProgress(len(models)) as progress:

@@ -12,6 +12,7 @@ import click
 if TYPE_CHECKING:
     from tilbench.kinds.language_model import LanguageModel, WritingDefaults
     from tilbench.registry import Registry
+    from tilbench.resolve.model_options import ModelOptions
 
 __all__ = ["decoding_options", "decoding_of", "interruptible", "note", "open_model", "show"]
 
@@ -30,17 +31,11 @@ _OPTIONS = (
     click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; can be repeated."),
     click.option("--seed", type=int, default=0, show_default=True, help="Of sampling."),
     click.option("--runs", default="runs", show_default=True, type=click.Path(), help="Folder of trainings."),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …"),
-    click.option(
-        "--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True
-    ),
-    click.option("--prefix", type=click.Choice(["bos", "eos", "none"]), help="Override the model's prefix token."),
-    click.option("--trust-remote-code", is_flag=True, help="Run Python that comes with a Hub model."),
 )
 
 
 def decoding_options(function: F) -> F:
-    """Add what says how a text is written and how the model is opened."""
+    """Add the options that say how a text is written."""
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
@@ -55,19 +50,19 @@ def decoding_of(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def open_model(
-    model: str, registry: Registry, given: Mapping[str, Any], batch_tokens: int = 4096
+    model: str, options: ModelOptions, registry: Registry, given: Mapping[str, Any]
 ) -> tuple[LanguageModel, WritingDefaults]:
     """Open a model that writes, with the settings it comes with."""
     from pathlib import Path
 
     from tilbench.generation.texts import open_writing
+    from tilbench.resolve.model_options import open_options
     from tilbench.resolve.models import find_model
-    from tilbench.resolve.open_options import open_options
 
     if any(not stop for stop in given["stop"]):
         raise click.UsageError("--stop is empty; give the text that a text ends before")
     source = find_model(model, registry, Path(given["runs"]))
-    return open_writing(source, open_options(registry, None, {**given, "batch_tokens": batch_tokens}))
+    return open_writing(source, open_options(options, registry))
 
 
 def show(piece: str) -> None:

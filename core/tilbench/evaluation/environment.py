@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
@@ -10,7 +11,7 @@ from pathlib import Path
 from tilbench import __version__
 from tilbench.results.record import Environment
 
-__all__ = ["describe_environment", "machine_name"]
+__all__ = ["describe_environment", "machine_name", "thread_count"]
 
 _LIBRARIES = ("numpy", "tokenizers", "torch", "transformers")
 
@@ -43,6 +44,13 @@ def machine_name(device: str, dtype: str, threads: int) -> str:
 
         return f"{torch.cuda.get_device_name(device)}, {dtype}"
     return f"{_processor()}, {threads} {'thread' if threads == 1 else 'threads'}, {dtype}"
+
+
+def thread_count() -> int:
+    """Return the threads that torch computes with."""
+    import torch
+
+    return torch.get_num_threads() or os.cpu_count() or 1
 
 
 def _processor() -> str:

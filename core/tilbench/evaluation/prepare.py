@@ -2,61 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 from tilbench.config.suite import Suite
 from tilbench.errors import ConfigError
-from tilbench.evaluation.environment import describe_environment, machine_name
+from tilbench.evaluation.environment import describe_environment, machine_name, thread_count
 from tilbench.evaluation.plan import on_machine, plan_tasks, select_tasks
 from tilbench.evaluation.runner import SuiteRun
 from tilbench.registry import Registry
+from tilbench.resolve.datasets import ReferenceText
 from tilbench.resolve.failures import Failure, findable, openable
+from tilbench.resolve.model_options import ModelOptions, open_options
 from tilbench.resolve.models import Train
-from tilbench.resolve.open_options import open_options, thread_count
 from tilbench.resolve.suites import expand_suite
 from tilbench.results.store import RecordStore
 
-__all__ = ["OPENING", "prepare"]
+__all__ = ["RunConfig", "prepare"]
 
-OPENING: Mapping[str, Any] = MappingProxyType(
-    {"device": "auto", "dtype": "float32", "batch_tokens": 4096, "prefix": None, "trust_remote_code": False}
-)
-"""How models are opened where a command does not let people say it (`tilbench.resolve.open_options`)."""
+TrainSpec = Callable[[str, Path, Registry, Path | None], object]
+"""Trains the spec of this label in this folder, with the datasets of this data directory, or finds that it is done."""
 
 
-def prepare(
-    suite: Suite,
-    registry: Registry,
-    models: Sequence[str],
-    *,
-    out: Path,
-    data_dir: Path | None,
-    runs: Path = Path("runs"),
-    tasks: Sequence[str] = (),
-    limit: int | None = None,
-    train: Train | None = None,
-    opening: Mapping[str, Any] = OPENING,
-    command: str = "",
-    failures: list[Failure] | None = None,
-) -> SuiteRun:
-    """Resolve everything that a run of `suite` over `models` needs. train: makes the run of a spec that
-    has no checkpoint; None: such a spec raises `Untrained`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """What a run of a suite is asked to do. Plain data: another process plans the same run from it.
 
-    failures: is given the models that cannot be found or described, and the plan is of the others. None: the first one
+    models: references, as `tilbench run --models` takes them. out: folder of records. data_dir: searched for datasets
+    first. runs: folder of trainings. tasks: only these tasks of the suite; all if empty. limit: rows per task, a seeded
+    sample. train: trains a spec that has no checkpoint; None: such a spec raises `Untrained`. command: what records say
+    made them.
+    """
+
+    suite: Suite
+    models: Sequence[str]
+    out: Path
+    data_dir: Path | None = None
+    runs: Path = Path("runs")
+    tasks: Sequence[str] = ()
+    limit: int | None = None
+    options: ModelOptions = field(default_factory=ModelOptions)
+    train: TrainSpec | None = None
+    command: str = ""
+
+
+def prepare(config: RunConfig, registry: Registry, failures: list[Failure] | None = None) -> SuiteRun:
+    """Resolve everything that the run needs.
+
+    failures: takes the models that cannot be found or described; the plan is of the others. None: the first such model
     raises its error. Raises ConfigError where no model is named, UnknownName, MissingDataset, CheckpointError.
     """
-    RecordStore(out)
-    suite = expand_suite(suite, registry, trust_remote_code=opening["trust_remote_code"])
-    if not models:
+    RecordStore(config.out)
+    suite = expand_suite(config.suite, registry, trust_remote_code=config.options.trust_remote_code)
+    if not config.models:
         raise ConfigError(f"suite {suite.name} names no models; name some with --models")
-    sources, lost = findable(models, registry, runs, train)
+    sources, lost = findable(config.models, registry, config.runs, _trains(config, registry))
     if lost and failures is None:
         raise lost[0].error
-    planned = plan_tasks(suite, select_tasks(suite, tasks), registry, data_dir, limit)
-    options = open_options(registry, suite, {**opening, "data_dir": data_dir})
+    planned = plan_tasks(suite, select_tasks(suite, config.tasks), registry, config.data_dir, config.limit)
+    options = open_options(config.options, registry, ReferenceText(suite.reference_text, registry, config.data_dir))
     if failures is not None:
         sources, closed = openable(sources, options)
         failures += [*lost, *closed]
@@ -70,6 +75,11 @@ def prepare(
         sources=sources,
         options=options,
         environment=describe_environment(profile.name, options.device, options.dtype, thread_count(), distributions),
-        out=out,
-        command=command,
+        out=config.out,
+        command=config.command,
     )
+
+
+def _trains(config: RunConfig, registry: Registry) -> Train | None:
+    train = config.train
+    return train and (lambda label, folder: train(label, folder, registry, config.data_dir))

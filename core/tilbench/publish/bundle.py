@@ -15,7 +15,7 @@ from tilbench.config.model import ModelSpec, Precision
 from tilbench.config.references import split_folder
 from tilbench.errors import CheckpointError, ConfigError
 from tilbench.evaluation.execute import Progress
-from tilbench.evaluation.prepare import prepare
+from tilbench.evaluation.prepare import RunConfig, prepare
 from tilbench.evaluation.runner import JOURNAL, SuiteRun, run_suite
 from tilbench.generation.sweep import SweepPlan, plan_sweep
 from tilbench.generation.sweep_report import sweep_into
@@ -93,7 +93,10 @@ def plan_release(
     against = _first(folder) if against is None else against
     models = [reference, *([against] if against else [])]
     runs = [
-        prepare(suite, registry, models, out=records, data_dir=data_dir, limit=limit, command=command)
+        prepare(
+            RunConfig(suite=suite, models=models, out=records, data_dir=data_dir, limit=limit, command=command),
+            registry,
+        )
         for suite in wanted
     ]
     languages = [language for tag, language in registry.all("languages") if tag in spec.languages]

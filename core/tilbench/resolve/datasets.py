@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import overload
 
 from tilbench.data.dataset import Dataset
 from tilbench.data.resolve import Rows, load_rows, unregistered
@@ -10,7 +12,7 @@ from tilbench.data.rows import Document
 from tilbench.errors import DataError, UnknownName
 from tilbench.registry import Registry
 
-__all__ = ["documents", "find_dataset", "rows_of"]
+__all__ = ["ReferenceText", "documents", "find_dataset", "rows_of"]
 
 
 def find_dataset(reference: str | Dataset, registry: Registry, data_dir: Path | None) -> tuple[str, Dataset]:
@@ -49,3 +51,30 @@ def documents(
     if rows.kind != Document.kind:
         raise DataError(f"dataset {reference!r} holds {rows.kind}; running text is needed here")
     return rows, texts
+
+
+class ReferenceText(Sequence[str]):
+    """The texts that trainable baselines learn from, read when the first baseline asks for them."""
+
+    def __init__(self, names: Sequence[str], registry: Registry, data_dir: Path | None) -> None:
+        self._names = names
+        self._registry = registry
+        self._data_dir = data_dir
+        self._texts: list[str] | None = None
+
+    def _read(self) -> list[str]:
+        """Raises MissingDataset, UnknownName or DataError where the text cannot be read."""
+        if self._texts is None:
+            read = [documents(name, self._registry, self._data_dir)[1] for name in self._names]
+            self._texts = [document.text for source in read for document in source]
+        return self._texts
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        return self._read()[index]

@@ -13,7 +13,7 @@ from pathlib import Path
 from tilbench.config.model import Evaluate
 from tilbench.config.suite import Suite
 from tilbench.errors import MissingDataset
-from tilbench.evaluation.environment import describe_environment
+from tilbench.evaluation.environment import describe_environment, thread_count
 from tilbench.evaluation.execute import Progress, run_model
 from tilbench.evaluation.plan import PlannedTask, plan_tasks, select_tasks
 from tilbench.evaluation.runner import JOURNAL
@@ -22,7 +22,6 @@ from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions
 from tilbench.registry import Registry
 from tilbench.resolve.checkpoint import CheckpointLoader
 from tilbench.resolve.models import ModelSource
-from tilbench.resolve.open_options import thread_count
 from tilbench.resolve.suites import expand_suite, find_suite
 from tilbench.resolve.tokenizers import load_tokenizer
 from tilbench.results.macro import record_macros
