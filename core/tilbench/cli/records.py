@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tilbench.cli.app import App, json_option, print_json
+from tilbench.cli.app import App, data_option, json_option, print_json
 
 __all__ = ["records"]
 
@@ -19,12 +19,14 @@ def records() -> None:
 
 @records.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@data_option
 @json_option
 @click.pass_obj
-def verify(app: App, paths: Sequence[Path], as_json: bool) -> int:
+def verify(app: App, paths: Sequence[Path], data_dir: Path | None, as_json: bool) -> int:
     """Recompute every value of the records in PATHS (files or folders) from their items.
 
-    Ends with status 1 where a number, a hash or the schema does not hold.
+    The fingerprint of a task is computed again from its fields. Rows and requests are counted again where the dataset
+    is in --data DIR or in an installed plugin. Ends with status 1 where a number, a hash or the schema does not hold.
 
     \b
     Example:
@@ -32,7 +34,7 @@ def verify(app: App, paths: Sequence[Path], as_json: bool) -> int:
     """
     from tilbench.evaluation.verify import verify_records
 
-    results = [result for path in paths for result in verify_records(path, app.host.registry)]
+    results = [result for path in paths for result in verify_records(path, app.host.registry, data_dir)]
     faults = [result for result in results if result.fault]
     if as_json:
         print_json([{"path": str(result.path), "fault": result.fault} for result in results])

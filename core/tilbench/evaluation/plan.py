@@ -26,7 +26,7 @@ from tilbench.registry import Registry
 from tilbench.resolve.datasets import find_dataset, rows_of
 from tilbench.results.record import DatasetUsed, TaskUsed
 
-__all__ = ["PlannedTask", "on_machine", "plan_tasks", "select_tasks"]
+__all__ = ["PlannedTask", "deciding_of", "fingerprint_of", "on_machine", "plan_tasks", "select_tasks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,36 @@ def on_machine(task: PlannedTask, machine: str) -> PlannedTask:
     """Return the task as that of one machine where its answers depend on it; other tasks are the same everywhere."""
     if task.lasting:
         return task
-    fingerprint = hashlib.sha256(f"{task.used.fingerprint}\0{machine}".encode()).hexdigest()
+    fingerprint = _on_machine(task.used.fingerprint, machine)
     return replace(task, used=task.used.model_copy(update={"machine": machine, "fingerprint": fingerprint}))
+
+
+def fingerprint_of(task: TaskUsed, language: Language | None, deciding: Mapping[str, Any] | None = None) -> str:
+    """Return the fingerprint of a task: SHA-256 of everything that decides its values, whatever the model.
+
+    language: its definition, None where the task has none or its rows were missing. deciding: see `Metric`.
+    """
+    decisive = {
+        "metric": task.metric,
+        "metric_version": task.metric_version,
+        "task_version": task.version,
+        "settings": task.settings,
+        "language": language.deciding if language else None,
+        "dataset": task.dataset.fingerprint,
+        "shots": task.shots,
+        "examples": task.examples,
+        "seed": task.seed,
+    }
+    if deciding:  # a metric without such inputs keeps the fingerprints of its records
+        decisive["deciding"] = deciding
+    if task.truncation != "allow":
+        decisive["truncation"] = task.truncation
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return _on_machine(digest, task.machine) if task.machine else digest
+
+
+def _on_machine(fingerprint: str, machine: str) -> str:
+    return hashlib.sha256(f"{fingerprint}\0{machine}".encode()).hexdigest()
 
 
 def _plan(suite: Suite, task: Task, registry: Registry, data_dir: Path | None, limit: int | None) -> PlannedTask:
@@ -114,7 +142,7 @@ def _plan(suite: Suite, task: Task, registry: Registry, data_dir: Path | None, l
     except (ConfigError, DataError) as error:
         raise type(error)(f"{where}: {error}") from None
     used = _used(
-        suite, task, metric_class, metric.headline, settings, tag, rows, examples, name, language, _deciding(metric)
+        suite, task, metric_class, metric.headline, settings, tag, rows, examples, name, language, deciding_of(metric)
     )
     return PlannedTask(used, metric, rows.rows, requests, distributions=frozenset({entry.distribution}))
 
@@ -152,13 +180,13 @@ def _plan_borrowed(
         None,
         rows.name,
         language,
-        _deciding(metric),
+        deciding_of(metric),
     )
     distribution = registry.entry("metrics", task.metric).distribution
     return PlannedTask(used, metric, rows.rows, requests, distributions=frozenset({distribution}))
 
 
-def _deciding(metric: Metric) -> Mapping[str, Any]:
+def deciding_of(metric: Metric) -> Mapping[str, Any]:
     """Return what the metric states that its values depend on besides what every task has."""
     stated: Mapping[str, Any] = getattr(metric, "deciding", {})
     return stated
@@ -193,22 +221,7 @@ def _used(
         language=tag,
         equal_options=list(rows.equal_options) if rows else [],
     )
-    decisive = {
-        "metric": task.metric,
-        "metric_version": metric.version,
-        "task_version": task.version,
-        "settings": settings.model_dump(mode="json"),
-        "language": language.deciding if language else None,
-        "dataset": dataset.fingerprint,
-        "shots": task.shots,
-        "examples": examples.fingerprint if examples else "",
-        "seed": suite.seed,
-    }
-    if deciding:  # a metric without such inputs keeps the fingerprints of its records
-        decisive["deciding"] = deciding
-    if task.truncation != "allow":
-        decisive["truncation"] = task.truncation
-    return TaskUsed(
+    used = TaskUsed(
         suite=suite.name,
         suite_version=suite.version,
         name=task.name,
@@ -217,11 +230,12 @@ def _used(
         metric=task.metric,
         metric_version=metric.version,
         headline=headline,
-        settings=decisive["settings"],
+        settings=settings.model_dump(mode="json"),
         shots=task.shots,
-        examples=decisive["examples"],
+        examples=examples.fingerprint if examples else "",
         truncation=task.truncation,
         seed=suite.seed,
         dataset=dataset,
-        fingerprint=hashlib.sha256(json.dumps(decisive, sort_keys=True, ensure_ascii=False).encode()).hexdigest(),
+        fingerprint="",
     )
+    return used.model_copy(update={"fingerprint": fingerprint_of(used, language, deciding)})

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from tilbench.errors import Refused
 from tilbench.evaluation.metric_errors import metric_faults
 from tilbench.evaluation.plan import PlannedTask
-from tilbench.kinds.metric import ItemScore, Value
+from tilbench.kinds.metric import ItemScore, Metric, Value
 from tilbench.kinds.requests import Answer, Request
 from tilbench.results.reading import misfits, read_row, reading_of, too_lossy, unanswered_row
 from tilbench.results.record import Reading
 
-__all__ = ["TaskScore", "score_task"]
+__all__ = ["TaskScore", "reduced", "score_task"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +44,28 @@ def score_task(task: PlannedTask, known: Mapping[Request, Answer]) -> TaskScore:
             score = task.metric.score(row, answers)
             scores.append(score)
             items.append(replace(score, values={**score.values, **read_row(requests, answers)}))
-        reading = reading_of([item.values for item in items], [item.texts for item in items])
-        if items and not scores:
-            return TaskScore(items, reading, refusal=_nothing_answered(reading))
-        if reading and (why_not := too_lossy(reading.lost_bytes, reading.scored_bytes)):
-            return TaskScore(items, reading, refusal=why_not)
-        unread = misfits(reading)
-        if unread and task.used.truncation == "error":  # of models whose tokenizer could not be asked before
-            return TaskScore(items, reading, refusal=f"{'; '.join(unread)}; the task says 'truncation: error'")
-        try:
-            return TaskScore(items, reading, task.metric.aggregate(scores))
-        except Refused as error:  # these answers only: other tasks and models go on
-            return TaskScore(items, reading, refusal="; ".join([str(error), *unread]))
+        return reduced(task.metric, scores, items, task.used.truncation)
+
+
+def reduced(
+    metric: Metric, scores: Sequence[ItemScore], items: Sequence[ItemScore], truncation: str = "allow"
+) -> TaskScore:
+    """Reduce the scores of the answered rows to values, or to the reason why there are none.
+
+    items: of every row. truncation: the task's.
+    """
+    reading = reading_of([item.values for item in items], [item.texts for item in items])
+    if items and not scores:
+        return TaskScore(items, reading, refusal=_nothing_answered(reading))
+    if reading and (why_not := too_lossy(reading.lost_bytes, reading.scored_bytes)):
+        return TaskScore(items, reading, refusal=why_not)
+    unread = misfits(reading)
+    if unread and truncation == "error":  # of models whose tokenizer could not be asked before
+        return TaskScore(items, reading, refusal=f"{'; '.join(unread)}; the task says 'truncation: error'")
+    try:
+        return TaskScore(items, reading, metric.aggregate(scores))
+    except Refused as error:  # these answers only: other tasks and models go on
+        return TaskScore(items, reading, refusal="; ".join([str(error), *unread]))
 
 
 def _nothing_answered(reading: Reading | None) -> str:

@@ -7,15 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tilbench.config.yaml import validate
 from tilbench.errors import DataError, TilbenchError
 from tilbench.evaluation.contamination import clean_values
 from tilbench.evaluation.execute import as_score
-from tilbench.kinds.metric import Metric, TaskContext
+from tilbench.evaluation.score import reduced
+from tilbench.evaluation.verify_task import InstalledRows, count_faults, metric_of, stated_faults
+from tilbench.kinds.metric import ItemScore
 from tilbench.paths import file_digest
 from tilbench.registry import Registry
 from tilbench.results.macro import MACRO, macro_score
-from tilbench.results.reading import metric_scores, reading_of, too_lossy
+from tilbench.results.reading import metric_scores, reading_of
 from tilbench.results.record import Reading, Record, Score
 from tilbench.results.store import Items, RecordStore
 
@@ -30,25 +31,31 @@ class Verdict:
     fault: str
 
 
-def verify_records(path: Path, registry: Registry) -> Iterator[Verdict]:
-    """Check the record at `path`, or every record of a folder. Raises DataError where there is none."""
+def verify_records(path: Path, registry: Registry, data_dir: Path | None = None) -> Iterator[Verdict]:
+    """Check the record at `path`, or every record of a folder. Raises DataError where there is none.
+
+    data_dir: searched for the rows that records were made of, besides the installed packages.
+    """
     if not path.exists():
         raise DataError(f"{path}: no such folder; make records with 'tilbench run SUITE --out {path}'")
     store = RecordStore(path if path.is_dir() else path.parent)
     paths = store.paths() if path.is_dir() else [path]
     if not paths:
         raise DataError(f"{path}: no records here; a folder of records has SUITE/TASK/MODEL.json in it")
+    rows = InstalledRows(registry, data_dir)
     for each in paths:
         try:
-            yield Verdict(each, _fault(store, each, registry))
+            yield Verdict(each, _fault(store, each, registry, rows))
         except TilbenchError as error:
             yield Verdict(each, str(error).removeprefix(f"{each}: "))
 
 
-def _fault(store: RecordStore, path: Path, registry: Registry) -> str:
+def _fault(store: RecordStore, path: Path, registry: Registry, rows: InstalledRows) -> str:
     record = store.read(path)
     if record.status != "done" and record.values:
         return f"status {record.status!r} goes with no values"
+    if faults := list(stated_faults(store, path, record, registry)):
+        return "; ".join(faults)
     if record.source == "reported" or (record.status != "done" and not record.items):
         return ""
     if not record.items:
@@ -62,12 +69,14 @@ def _fault(store: RecordStore, path: Path, registry: Registry) -> str:
     reading = reading_of([values for _, _, values in items], texts)
     if reading != record.reading:
         return f"'reading' is {_shown(record.reading)}, and its items give {_shown(reading)}"
+    if faults := [*count_faults(record, items), *rows.faults(record, items)]:
+        return "; ".join(faults)
+    if record.task.metric != MACRO and (refusal := _refusal(record, items, texts, registry)) != record.reason:
+        if record.status == "done":
+            return f"has values, although {refusal}"
+        return f"the reason is {record.reason!r}, and its items give {refusal or 'none'!r}"
     if record.status != "done":
         return ""
-    if record.task.metric != MACRO and record.task.dataset.rows != len(items):
-        return f"task.dataset.rows is {record.task.dataset.rows}, and there are {len(items)} items"
-    if reading and (reason := too_lossy(reading.lost_bytes, reading.scored_bytes)):
-        return f"has values, although {reason}"
     computed = recomputed(record, items, texts, registry)
     recorded = _recorded(record)
     if set(computed) != set(recorded):
@@ -77,6 +86,15 @@ def _fault(store: RecordStore, path: Path, registry: Registry) -> str:
         for name, score in recorded.items()
         for field, stated, found in _differences(score, computed[name])
     )
+
+
+def _refusal(record: Record, items: Items, texts: Sequence[Mapping[str, str]], registry: Registry) -> str:
+    """Return why the items give no values; empty where they do."""
+    metric, scores = metric_of(record.task, registry), metric_scores(items, texts)
+    every = [
+        ItemScore(item, cluster, values, named) for (item, cluster, values), named in zip(items, texts, strict=True)
+    ]
+    return reduced(metric, scores, every, record.task.truncation).refusal
 
 
 def _shown(reading: Reading | None) -> str:
@@ -101,16 +119,7 @@ def recomputed(
         stated = record.values[name]
         weight = record.task.settings.get("weight", "task")
         return {name: macro_score(items, stated.unit, stated.direction, weight)}
-    metric_class = registry.get("metrics", record.task.metric)
-    if metric_class.version != record.task.metric_version:
-        raise DataError(
-            f"made by version {record.task.metric_version} of metric {record.task.metric!r}, and version "
-            f"{metric_class.version} is installed; verify it with the tilbench it names"
-        )
-    settings = validate(record.task.settings, metric_class.Settings, "its settings")
-    tag = record.task.dataset.language
-    language = registry.get("languages", tag) if tag else None
-    metric: Metric = metric_class(settings, TaskContext(language, (), 0, record.task.seed))
+    metric = metric_of(record.task, registry)
     computed = {name: as_score(value) for name, value in metric.aggregate(metric_scores(items, texts)).items()}
     if record.contamination is None:
         return computed
