@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from tilbench.errors import Unsupported
+from tilbench.kinds.parts import Slot
 from tilbench_huggingface.cache import Memory, Way, new_state
+from tilbench_huggingface.fused import fused_slots
 from tilbench_huggingface.head import base_name, head_logits, head_of
 from tilbench_huggingface.probe import FAULTS, LENGTH, ask, close
 from tilbench_huggingface.stretch import restore, stretch_of
@@ -101,6 +103,18 @@ class HuggingFaceDecoder(nn.Module):
         if self._stretch and self._stretch.each:
             restore(self._core)
         return states
+
+    def parts(self) -> list[Slot]:
+        """Return the trained weights that hold several matrices, as trying the class shows."""
+        try:
+            return ask(self, self.vocab_size, lambda _: fused_slots(self, self.vocab_size, self._run))
+        except FAULTS as error:
+            warnings.warn(
+                f"{type(self.inner).__name__}: which of its weights hold several matrices cannot be found ({error}); "
+                "each is taken as one",
+                stacklevel=2,
+            )
+            return []
 
     def _go_on(self, ids: Tensor, positions: Tensor | None, mask: Tensor | None, cache: Memory) -> Tensor:
         """Return the states of `ids` [B, T] after what is in the cache, which then holds them too."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from tilbench.kinds.architecture import Decoder
 from tilbench.kinds.parts import Slot
 
-__all__ = ["OUTER", "PartedMuon", "orthogonal", "outer", "part_rows"]
+__all__ = ["OUTER", "Cut", "PartedMuon", "cuts", "orthogonal", "outer"]
 
 OUTER = frozenset({"embedding", "positions", "lm_head"})
 """Roles (`tilbench.kinds.parts`) of matrices that are not hidden: their rows are tokens or places."""
@@ -24,13 +25,21 @@ _RMS = 0.2
 """Root mean square of AdamW's updates, which Muon's are scaled to (Liu et al., Muon is Scalable for LLM Training)."""
 
 
-def part_rows(slots: Iterable[Slot], names: Iterable[str]) -> dict[str, list[Tensor]]:
-    """Return the rows (int64) of each part of every weight that holds several, by the weight's name in `names`."""
-    names, found = list(names), dict[str, list[Tensor]]()
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where the parts of a weight lie: the indices (int64) of each along `axis`."""
+
+    parts: Sequence[Tensor]
+    axis: int = 0
+
+
+def cuts(slots: Iterable[Slot], names: Iterable[str]) -> dict[str, Cut]:
+    """Return where the parts of every weight lie that holds several, by the weight's name in `names`."""
+    names, found = list(names), dict[str, Cut]()
     for slot in slots:
         if len(slot.parts) > 1 and slot.columns:
             pattern = re.compile(re.escape(slot.name).replace(r"\*", r"\d+"))
-            found |= dict.fromkeys(filter(pattern.fullmatch, names), _rows(slot))
+            found |= dict.fromkeys(filter(pattern.fullmatch, names), Cut(_rows(slot), int(slot.transposed)))
     return found
 
 
@@ -100,13 +109,13 @@ class PartedMuon(torch.optim.Optimizer):
     def __init__(
         self,
         matrices: Sequence[nn.Parameter],
-        parts: Mapping[int, Sequence[Tensor]],
+        parts: Mapping[int, Cut],
         *,
         lr: float,
         weight_decay: float,
         momentum: float,
     ) -> None:
-        """Optimise `matrices`. parts: by the id of a matrix, the rows of each of its parts."""
+        """Optimise `matrices`. parts: by the id of a matrix, where its parts lie."""
         super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
         self._parts = {each: parts[id(each)] for each in matrices if id(each) in parts}
 
@@ -124,12 +133,13 @@ class PartedMuon(torch.optim.Optimizer):
                 buffer = kept["momentum_buffer"].lerp_(matrix.grad, 1 - momentum)
                 direction = matrix.grad.lerp(buffer, momentum)
                 matrix.mul_(1 - lr * group["weight_decay"])
-                if matrix not in self._parts:
+                if (cut := self._parts.get(matrix)) is None:
                     matrix.add_(orthogonal(direction), alpha=-lr * _size(direction))
-                for rows in self._parts.get(matrix, ()):
-                    there = rows.to(matrix.device)
-                    part = direction[there]
-                    matrix.index_add_(0, there, orthogonal(part).to(matrix.dtype), alpha=-lr * _size(part))
+                    continue
+                for places in cut.parts:
+                    there = places.to(matrix.device)
+                    part = direction.index_select(cut.axis, there)
+                    matrix.index_add_(cut.axis, there, orthogonal(part).to(matrix.dtype), alpha=-lr * _size(part))
 
 
 def _size(matrix: Tensor) -> float:

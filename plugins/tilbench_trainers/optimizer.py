@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tilbench.config.model import Optimizer
 from tilbench.errors import ConfigError
 from tilbench.kinds.parts import Slot
-from tilbench_trainers.muon import PartedMuon, outer, part_rows
+from tilbench_trainers.muon import PartedMuon, cuts, outer
 from tilbench_trainers.parallel import is_shard
 
 __all__ = ["Joint", "adamw", "clip", "make_optimizer", "muon", "trainable"]
@@ -62,7 +62,7 @@ def muon(module: nn.Module, settings: Optimizer, slots: Sequence[Slot] = ()) -> 
         raise ConfigError("optimizer 'muon' is for hidden matrices, and no trainable parameter is one; use 'adamw'")
     matrices = PartedMuon(
         hidden,
-        {id(named[name]): rows for name, rows in part_rows(slots, named).items()},
+        {id(named[name]): cut for name, cut in cuts(slots, named).items()},
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
         momentum=settings.momentum,

@@ -34,7 +34,7 @@ from tilbench.testing.toys import ToyTokenizer, toy_texts
 from tilbench_decoders.llama import Llama
 from tilbench_trainers.average import Average
 from tilbench_trainers.forward import Forward
-from tilbench_trainers.muon import PartedMuon, part_rows
+from tilbench_trainers.muon import PartedMuon, cuts
 from tilbench_trainers.optimizer import make_optimizer, muon
 from tilbench_trainers.pretrain import Pretrain
 from tilbench_trainers.schedule import learning_rate
@@ -240,7 +240,7 @@ def test_every_part_of_every_decoder_is_a_matrix_of_its_own(name: str, config: d
     settings_ = architecture.Config(**config)
     module = architecture.build(settings_)
     named = dict(module.named_parameters())
-    found = part_rows(architecture.parts(settings_), named)
+    found = {each: cut.parts for each, cut in cuts(architecture.parts(settings_), named).items()}
     assert any("attention" in each for each in found)
     for weight, parts in found.items():
         assert len(parts) > 1
@@ -262,9 +262,9 @@ def test_every_part_of_every_decoder_is_a_matrix_of_its_own(name: str, config: d
 
 def test_a_part_of_every_head_is_taken_from_every_head() -> None:
     slot = Slot("a.*.weight", (Part("k_b", 4, 2), Part("v_b", 6, 2)), 3, by_head=True)
-    rows = part_rows([slot], ["a.0.weight", "a.11.weight", "b.0.weight"])
-    assert sorted(rows) == ["a.0.weight", "a.11.weight"]
-    assert all([each.tolist() for each in parts] == [[0, 1, 5, 6], [2, 3, 4, 7, 8, 9]] for parts in rows.values())
+    found = cuts([slot], ["a.0.weight", "a.11.weight", "b.0.weight"])
+    assert sorted(found) == ["a.0.weight", "a.11.weight"]
+    assert all([each.tolist() for each in cut.parts] == [[0, 1, 5, 6], [2, 3, 4, 7, 8, 9]] for cut in found.values())
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -47,7 +47,8 @@ class Decoder(Protocol):
     max_length: tokens it can attend over (its learned positions or trained context). A module whose `project` is
     nothing but the product with a matrix [V, D] may offer it as `output_weight`: training is faster with it. One whose
     states depend on the longest row of a forward pass, from a number of tokens on, has that number as `alone_above`:
-    longer texts are then computed one a pass, without padding.
+    longer texts are then computed one a pass, without padding. One that holds several matrices in one weight may have
+    `parts() -> list[Slot]` (`tilbench.kinds.parts`), where its architecture cannot say so from its config.
     """
 
     vocab_size: int

@@ -27,7 +27,8 @@ class Slot:
     """A weight of ours: its parts one below the other, or, with `by_head`, a head of each in turn.
 
     name: as in the module's state dict, `*` for the number of the layer. columns: width; 0 for a vector.
-    copy: the module does not have this weight; a file may, and it must then equal `name`.
+    copy: the module does not have this weight; a file may, and it must then equal `name`. transposed: the module holds
+    the weight with its rows as columns.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Slot:
     columns: int = 0
     by_head: bool = False
     copy: bool = False
+    transposed: bool = False
 
     @property
     def layered(self) -> bool:
