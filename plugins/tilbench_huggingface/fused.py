@@ -152,7 +152,7 @@ def _across(module: nn.Module) -> bool:
 
 def _sizes(module: nn.Module) -> tuple[int, int]:
     """Return the outputs and inputs of a layer."""
-    rows, columns = module.weight.shape  # type: ignore[union-attr,misc]
+    rows, columns = module.weight.shape  # type: ignore[misc]
     return (int(columns), int(rows)) if _across(module) else (int(rows), int(columns))
 
 

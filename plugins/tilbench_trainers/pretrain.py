@@ -225,10 +225,11 @@ class _Loop:
 
 def _slots(job: TrainingJob) -> Sequence[Slot]:
     """Return what the module's weights are made of, where the module or its architecture says so."""
-    if job.spec.recipe.optimizer.name == "adamw":  # it treats every number alike
+    if job.spec.recipe is None or job.spec.recipe.optimizer.name == "adamw":  # it treats every number alike
         return ()
     if hasattr(job.module, "parts"):
-        return cast("Sequence[Slot]", job.module.parts())
+        module: Any = job.module
+        return cast("Sequence[Slot]", module.parts())
     if not hasattr(job.architecture, "parts"):
         return ()
     slots: Sequence[Slot] = job.architecture.parts(

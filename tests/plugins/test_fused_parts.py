@@ -23,13 +23,13 @@ GROUPED = {**NEW, "num_key_value_heads": 2, "intermediate_size": INNER}
 
 def blocks(*sizes: int) -> list[list[int]]:
     """Parts one after the other."""
-    return [each.tolist() for each in torch.arange(sum(sizes)).split(list(sizes))]
+    return [each.tolist() for each in torch.split(torch.arange(sum(sizes)), list(sizes))]
 
 
 def by_head(times: int, *sizes: int) -> list[list[int]]:
     """A stretch of each part in turn, `times` times."""
     places = torch.arange(times * sum(sizes)).view(times, -1)
-    return [each.flatten().tolist() for each in places.split(list(sizes), dim=1)]
+    return [each.flatten().tolist() for each in torch.split(places, list(sizes), dim=1)]
 
 
 LAYOUTS: dict[str, tuple[dict[str, Any], dict[str, list[list[int]]]]] = {

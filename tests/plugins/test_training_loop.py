@@ -244,7 +244,7 @@ def test_every_part_of_every_decoder_is_a_matrix_of_its_own(name: str, config: d
     assert any("attention" in each for each in found)
     for weight, parts in found.items():
         assert len(parts) > 1
-        assert torch.equal(torch.cat(parts).sort().values, torch.arange(len(named[weight]))), weight
+        assert torch.equal(torch.cat(list(parts)).sort().values, torch.arange(len(named[weight]))), weight
     optimizer = make_optimizer(module, Optimizer(name="muon", learning_rate=1e-2), architecture.parts(settings_))
     before = {each: parameter.detach().clone() for each, parameter in named.items()}
     for parameter in named.values():
