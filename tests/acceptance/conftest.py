@@ -71,9 +71,12 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 
 @pytest.fixture(scope="session")
 def save_llama(command: Callable[..., tuple[str, str]]) -> Callable[..., None]:
-    """Return a function that fills a folder with a random Llama and a BPE, as Transformers saves them."""
+    """Return a function that fills a folder with a random Llama and a BPE, as Transformers saves them.
 
-    def save(folder: Path, *data: str | Path) -> None:
+    length: the tokens of its context.
+    """
+
+    def save(folder: Path, *data: str | Path, length: int = 192) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # imports warn of other people's deprecations
             from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -91,7 +94,7 @@ def save_llama(command: Callable[..., tuple[str, str]]) -> Callable[..., None]:
             num_hidden_layers=2,
             num_attention_heads=4,
             num_key_value_heads=2,
-            max_position_embeddings=192,
+            max_position_embeddings=length,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
         )
