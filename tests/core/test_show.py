@@ -12,7 +12,7 @@ import pytest
 from tilbench.config.references import parse_spec
 from tilbench.errors import CheckpointError
 from tilbench.loader import load_plugins
-from tilbench.resolve.describe import about_folder, about_spec, is_model_folder
+from tilbench.resolve.describe_model import about_folder, about_spec, is_model_folder
 from tilbench.resolve.specs import load_spec, variants
 from tilbench.training.fit import train
 from tilbench.training.resolve import resolve_training

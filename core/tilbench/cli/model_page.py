@@ -15,7 +15,7 @@ Data = Mapping[str, Any]
 
 
 def print_model(about: Data, console: Console) -> None:
-    """Print the page of a model, from what `tilbench.resolve.describe` says of it."""
+    """Print the page of a model, from what `tilbench.resolve.describe_model` says of it."""
     _head(about, console)
     for table in (_budget(about), _cache(about), _timeline(about), _mix(about), _reported(about), _costs(about)):
         if table is not None and table.row_count:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -11,7 +10,6 @@ from pathlib import Path
 import click
 
 from tilbench.cli.app import App, data_option, json_option, print_json
-from tilbench.errors import MissingDataset
 
 __all__ = ["select"]
 
@@ -48,11 +46,8 @@ def select(
     """
     from tilbench.cli.progress import RunProgress
     from tilbench.evaluation.prepare import RunConfig, prepare
-    from tilbench.evaluation.runner import run_suite
-    from tilbench.paths import atomic_path
     from tilbench.resolve.suites import find_suite
-    from tilbench.results.store import RecordStore
-    from tilbench.training.selection import candidates, choose
+    from tilbench.training.selection import candidates, select_checkpoint
 
     registry = app.host.registry
     models = candidates(runs)
@@ -68,20 +63,8 @@ def select(
         command=shlex.join(["tilbench", *sys.argv[1:]]),
     )
     planned = prepare(config, registry)
-    if planned.tasks[0].missing:
-        raise MissingDataset(planned.tasks[0].missing)
     with RunProgress(len(models)) as progress:
-        shares = []
-        for share in run_suite(planned, registry.get("executors", "local"), progress.update):
-            shares.append(share)
-            progress.finished(share.source.name)
-    records = [record for share in shares for record in share.records if record.task.name == task]
-    choice = choose(records, RecordStore(planned.out), value)
-    for name, text in (
-        ("selection.json", json.dumps(choice.as_json(), indent=2, ensure_ascii=False) + "\n"),
-        ("selection.md", choice.as_table()),
-    ):
-        with atomic_path(folder / name) as aside:
-            aside.write_text(text, encoding="utf-8")
+        executor = registry.get("executors", "local")
+        choice = select_checkpoint(planned, executor, progress.update, value, finished=progress.finished)
     print_json(choice.as_json()) if as_json else click.echo(choice.as_table(), nl=False)
     click.echo(f"evidence in {folder}", err=True)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from tilbench.cli.app import App, console, data_option, json_option, names, print_json, set_option
-
-if TYPE_CHECKING:
-    from tilbench.registry import Registry
 
 __all__ = ["tokenizer"]
 
@@ -40,20 +36,10 @@ def train(
       tilbench tokenizer train bpe --dataset text/kk/train --set vocab_size=2000 --out tokenizers/kk
     """
     from tilbench.config.yaml import apply_overrides
-    from tilbench.errors import DataError, Unsupported
-    from tilbench.paths import atomic_folder
-    from tilbench.resolve.datasets import documents
+    from tilbench.training.tokenizer import train_tokenizer
 
-    registry = app.host.registry
-    made = registry.get("tokenizers", family)
-    if not made.trainable:
-        raise Unsupported(f"tokenizer family {family!r} is loaded, not trained")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out} is not an empty folder; name another with --out")
-    texts = [document.text for name in names(datasets) for document in documents(name, registry, data_dir)[1]]
-    trained = made.train(texts, apply_overrides({}, overrides))
-    with atomic_folder(out) as aside:
-        trained.save(aside)
+    options = apply_overrides({}, overrides)
+    trained = train_tokenizer(family, names(datasets), out, app.host.registry, options=options, data_dir=data_dir)
     summary = {"family": family, "size": trained.size, "fingerprint": trained.fingerprint, "out": str(out)}
     if as_json:
         print_json(summary)
@@ -88,72 +74,21 @@ def report(
     Example:
       tilbench tokenizer report bytes mistral:v3 --dataset text/kk/heldout,text/tr/heldout
     """
-    from tilbench.resolve.tokenizers import load_tokenizer
+    from tilbench.evaluation.tokenizer_report import compare_tokenizers
 
-    registry = app.host.registry
-    loaded = [(name, load_tokenizer(name, registry)) for name in tokenizers]
-    shares = {name: _embedding_share(model, registry, each.size) if model else None for name, each in loaded}
-    rows = _reports(registry, loaded, names(datasets), data_dir, limit)
-    rows = [{**row, "embedding_share": shares[row["tokenizer"]]} for row in rows]
-    ratios = _parities(registry, loaded, names(parallel), data_dir, limit)
+    rows, ratios = compare_tokenizers(
+        tokenizers,
+        names(datasets),
+        app.host.registry,
+        parallel=names(parallel),
+        model=model,
+        data_dir=data_dir,
+        limit=limit,
+    )
     if as_json:
         print_json({"reports": rows, "parity": ratios} if ratios else rows)
         return
     _print(rows, ratios)
-
-
-def _reports(
-    registry: Registry,
-    loaded: Sequence[tuple[str, Any]],
-    datasets: Sequence[str],
-    data_dir: Path | None,
-    limit: int | None,
-) -> list[dict[str, Any]]:
-    from tilbench.evaluation.tokenizer_report import report_on
-    from tilbench.resolve.datasets import documents
-
-    rows: list[dict[str, Any]] = []
-    for dataset in datasets:
-        used, texts = documents(dataset, registry, data_dir, limit=limit)
-        for name, each in loaded:
-            measured = report_on(each, [document.text for document in texts])
-            about = {"tokenizer": name, "family": each.family, "dataset": dataset, "language": used.language}
-            rows.append({**about, **asdict(measured), "rows_fingerprint": used.fingerprint})
-    return rows
-
-
-def _parities(
-    registry: Registry,
-    loaded: Sequence[tuple[str, Any]],
-    datasets: Sequence[str],
-    data_dir: Path | None,
-    limit: int | None,
-) -> list[dict[str, Any]]:
-    from tilbench.data.rows import Pair
-    from tilbench.errors import DataError
-    from tilbench.evaluation.tokenizer_report import parity
-    from tilbench.resolve.datasets import rows_of
-
-    found: list[dict[str, Any]] = []
-    for dataset in datasets:
-        pairs = [row for row in rows_of(dataset, registry, data_dir, limit=limit).rows if isinstance(row, Pair)]
-        if not pairs:
-            raise DataError(f"dataset {dataset!r} holds no pairs; parity needs a text in two languages")
-        for name, each in loaded:
-            ratio = parity(each, [pair.target for pair in pairs], [pair.source for pair in pairs])
-            found.append({"tokenizer": name, "dataset": dataset, "pairs": len(pairs), "target_over_source": ratio})
-    return found
-
-
-def _embedding_share(model: str, registry: Registry, size: int) -> float:
-    """Return the share of a spec's parameters in its embedding, were its vocabulary of `size` entries."""
-    from tilbench.config.references import parse_spec
-    from tilbench.evaluation.tokenizer_report import embedding_share
-    from tilbench.resolve.specs import load_spec
-
-    spec = load_spec(parse_spec(model), registry)
-    architecture = registry.get("architectures", spec.architecture.name)
-    return embedding_share(architecture, architecture.Config(**{**spec.architecture.config, "vocab_size": size}))
 
 
 def _print(rows: Sequence[dict[str, Any]], ratios: Sequence[dict[str, Any]]) -> None:

@@ -9,16 +9,23 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from tilbench.config.references import parse_spec
+from tilbench.data.rows import Pair
 from tilbench.errors import DataError
 from tilbench.kinds.architecture import Architecture
 from tilbench.kinds.tokenizer import Tokenizer
+from tilbench.registry import Registry
+from tilbench.resolve.datasets import documents, rows_of
+from tilbench.resolve.specs import load_spec
+from tilbench.resolve.tokenizers import load_tokenizer
 from tilbench.results.statistics import ratio_interval
 from tilbench.text.words import unicode_words, whitespace_words
 
-__all__ = ["TokenizerReport", "embedding_share", "parity", "report_on"]
+__all__ = ["TokenizerReport", "compare_tokenizers", "embedding_share", "parity", "report_on"]
 
 _BATCH = 512  # documents encoded at once
 _ANCHOR = "."  # stands before a word that is looked at alone, so that the word is not the start of the text
@@ -67,8 +74,8 @@ class TokenizerReport:
     """Share of the tokenizer's `size` ids that occur."""
 
 
-def report_on(tokenizer: Tokenizer, documents: Iterable[str]) -> TokenizerReport:
-    """Measure `tokenizer` on `documents`, read once.
+def report_on(tokenizer: Tokenizer, texts: Iterable[str]) -> TokenizerReport:
+    """Measure `tokenizer` on documents, read once.
 
     Raises DataError where the documents hold no word, and so nothing to divide by.
     """
@@ -77,7 +84,7 @@ def report_on(tokenizer: Tokenizer, documents: Iterable[str]) -> TokenizerReport
     used: set[int] = set()
     tokens_of: list[int] = []  # per document
     words_of: list[int] = []
-    for batch in _batches(documents):
+    for batch in _batches(texts):
         for text, ids in zip(batch, tokenizer.encode_batch(batch), strict=True):
             words = whitespace_words(text)
             vocabulary.update(words)
@@ -142,6 +149,50 @@ def embedding_share(architecture: Architecture, config: Any) -> float:
         module = architecture.build(config)
     tables = sum(each.numel() for each in module.parameters() if each.ndim == 2 and each.shape[0] == config.vocab_size)
     return tables / sum(each.numel() for each in module.parameters())
+
+
+def compare_tokenizers(
+    tokenizers: Sequence[str],
+    datasets: Sequence[str],
+    registry: Registry,
+    *,
+    parallel: Sequence[str] = (),
+    model: str = "",
+    data_dir: Path | None = None,
+    limit: int | None = None,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return a row of figures per tokenizer and dataset of documents, and one per tokenizer and dataset of pairs.
+
+    tokenizers: references. model: a spec; `embedding_share` is the share of its parameters that each vocabulary would
+    take (None without a model). limit: documents and pairs of a seeded sample. Raises DataError where a dataset holds
+    other rows, and what resolving a name raises.
+    """
+    loaded = {name: load_tokenizer(name, registry) for name in tokenizers}
+    shares = {name: _share_in(model, registry, each.size) if model else None for name, each in loaded.items()}
+    reports: list[dict[str, Any]] = []
+    for dataset in datasets:
+        used, rows = documents(dataset, registry, data_dir, limit=limit)
+        texts = [row.text for row in rows]
+        for name, each in loaded.items():
+            named = {"tokenizer": name, "family": each.family, "dataset": dataset, "language": used.language}
+            figures = {**asdict(report_on(each, texts)), "rows_fingerprint": used.fingerprint}
+            reports.append({**named, **figures, "embedding_share": shares[name]})
+    parities: list[dict[str, Any]] = []
+    for dataset in parallel:
+        pairs = [row for row in rows_of(dataset, registry, data_dir, limit=limit).rows if isinstance(row, Pair)]
+        if not pairs:
+            raise DataError(f"dataset {dataset!r} holds no pairs; parity needs a text in two languages")
+        for name, each in loaded.items():
+            ratio = parity(each, [pair.target for pair in pairs], [pair.source for pair in pairs])
+            parities.append({"tokenizer": name, "dataset": dataset, "pairs": len(pairs), "target_over_source": ratio})
+    return reports, parities
+
+
+def _share_in(model: str, registry: Registry, size: int) -> float:
+    """Return the share of a spec's parameters in its embedding, were its vocabulary of `size` entries."""
+    spec = load_spec(parse_spec(model), registry)
+    architecture = registry.get("architectures", spec.architecture.name)
+    return embedding_share(architecture, architecture.Config(**{**spec.architecture.config, "vocab_size": size}))
 
 
 def _batches(documents: Iterable[str]) -> Iterator[list[str]]:

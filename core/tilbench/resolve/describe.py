@@ -1,215 +1,111 @@
-"""What can be said of a model before it is run: its parameters, its cache, its training, and what its document reports.
-
-Figures are either the document's, as they stand, or derived here from the spec and the hardware profile; each says
-which.
-"""
+"""One registered thing, or a model's folder, described whole as plain data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import inspect
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pydantic
+from tilbench.data.dataset import Dataset
+from tilbench.data.resolve import Rows, find_file, load_rows, unregistered
+from tilbench.errors import MissingDataset, TilbenchError, UnknownName
+from tilbench.registry import KINDS, Registry
+from tilbench.resolve.datasets import find_dataset
+from tilbench.resolve.describe_model import about_folder, about_spec, is_model_folder
+from tilbench.resolve.suites import find_suite, suite_names
 
-from tilbench.checkpoints.folder import RUN, find_checkpoint, is_checkpoint, is_run, read_info
-from tilbench.config.base import first_fault
-from tilbench.config.model import ArchitectureRef, ModelSpec, Recipe, Reported
-from tilbench.config.references import SpecReference, parse_spec, split_folder
-from tilbench.errors import ConfigError, TilbenchError
-from tilbench.registry import Registry
-from tilbench.resolve.specs import load_spec, run_spec, variants
-
-__all__ = ["about_folder", "about_spec", "is_model_folder"]
-
-_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
-_SLOTS = 16
-"""Tokens of the caches that are measured."""
+__all__ = ["describe", "kind_of"]
 
 
-def is_model_folder(reference: str) -> bool:
-    """Say whether `reference` is a run or checkpoint of ours (`FOLDER` or `FOLDER@STEP`)."""
-    what, at, step = reference.rpartition("@")
-    names = [reference, what] if at and step.isdecimal() else [reference]
-    return any(is_run(Path(name).expanduser()) or is_checkpoint(Path(name).expanduser()) for name in names)
+def kind_of(name: str, registry: Registry, kind: str | None = None, data_dir: Path | None = None) -> str:
+    """Return the kind of the thing that is called `name`, registered or in a folder; `kind` narrows the search.
 
-
-def about_spec(name: str, registry: Registry) -> dict[str, Any]:
-    """Return a spec with all that follows from it. `name` is `spec` or `spec:variant`."""
-    asked = parse_spec(name)
-    spec = load_spec(asked, registry)
-    known = variants(asked.name, registry)
-    more = {"stated_parameters": spec.parameters, "variants": known}
-    described = {
-        **spec.model_dump(mode="json"),
-        "name": asked.label,
-        **_architecture(spec.architecture, registry),
-        **more,
-    }
-    stages = {"": spec} if asked.variant else {"": spec, **_stages(spec, asked.name, known, registry)}
-    return {**described, **_training(spec, stages, described["parameters"], registry)}
-
-
-def about_folder(reference: str, registry: Registry) -> dict[str, Any]:
-    """Return a checkpoint (the last one of a run, or `@STEP`) with the spec that it was trained from, where it has one.
-
-    Raises CheckpointError where there is none.
+    Raises UnknownName, and TilbenchError where things of several kinds have the name.
     """
-    found = find_checkpoint(*split_folder(reference))
-    info = read_info(found)
-    spec = run_spec(found.parent) if (found.parent / RUN).is_file() else None
-    described = {} if spec is None else {**spec.model_dump(mode="json"), "stated_parameters": spec.parameters}
-    described |= {
-        "name": info.model,
-        "architecture": info.architecture.model_dump(mode="json"),
-        **_architecture(info.architecture, registry),
-        "checkpoint": {
-            "folder": str(found),
-            "step": info.step,
-            "trained_tokens": info.tokens,
-            "tokenizer": info.tokenizer,
-            "prefix": info.prefix,
-            "lineage": list(info.lineage),
-        },
-    }
-    return described | (_training(spec, {"": spec}, described["parameters"], registry) if spec else {})
+    if kind is not None and kind not in KINDS:
+        raise UnknownName("kind", kind, KINDS)
+    base = name.partition(":")[0]
+    known = {each: set(registry.names(each)) for each in KINDS}
+    known["suites"] |= set(suite_names(registry))
+    holders = [
+        each
+        for each in ([kind] if kind else KINDS)
+        if name in known[each] or (each == "models" and base in known["models"])
+    ]
+    if not holders and kind in (None, "models") and is_model_folder(name):
+        return "models"
+    if not holders and kind in (None, "datasets") and unregistered(name, data_dir) is not None:
+        return "datasets"
+    if not holders:
+        everything = {one for each in ([kind] if kind else KINDS) for one in known[each]}
+        raise UnknownName(KINDS[kind].noun if kind else "name", name, everything, "see 'tilbench list'")
+    if len(holders) > 1:
+        raise TilbenchError(f"{name!r} is {' and '.join(holders)}; choose one with --kind")
+    return holders[0]
 
 
-def _architecture(chosen: ArchitectureRef, registry: Registry) -> dict[str, Any]:
-    """Return the parameter count, where the parameters are, and what the cache takes a token."""
-    architecture = registry.get("architectures", chosen.name)
+def describe(name: str, registry: Registry, kind: str | None = None, data_dir: Path | None = None) -> dict[str, Any]:
+    """Return all that is known of one thing, as plain data: its `kind`, its `name`, and what its kind has.
+
+    kind: where one name stands for things of several kinds. Raises what `kind_of` and reading the thing raise.
+    """
+    found = kind_of(name, registry, kind, data_dir)
+    return {"kind": found, "name": name, **_details(registry, found, name, data_dir)}
+
+
+def _details(registry: Registry, kind: str, name: str, data_dir: Path | None) -> dict[str, Any]:
+    if kind == "models":
+        base = name.partition(":")[0]
+        return about_spec(name, registry) if base in registry.names("models") else about_folder(name, registry)
+    if kind == "datasets":
+        return _describe_dataset(registry, name, data_dir)
+    if kind == "suites":
+        return find_suite(name, registry).model_dump(mode="json")
+    entry = registry.entry(kind, name)
+    target = registry.get(kind, name)
+    about = {"summary": entry.summary, "plugin": entry.plugin, "distribution": entry.distribution}
+    if is_dataclass(target) and not isinstance(target, type):
+        return {**about, **asdict(target)}
+    fields = {}
+    for option in ("Settings", "Options", "Config"):
+        schema = getattr(target, option, None)
+        if schema is not None:
+            fields[option.lower()] = schema.model_json_schema().get("properties", {})
+    documentation = inspect.getdoc(target) or ""
+    return {**about, "documentation": documentation, **fields}
+
+
+def _describe_dataset(registry: Registry, name: str, data_dir: Path | None) -> dict[str, Any]:
+    """Return a dataset's description and what is at hand of it: origin, number of rows, the first row."""
+    _, dataset = find_dataset(name, registry, data_dir)
+    about = asdict(dataset)
+    if name in registry.names("datasets"):
+        entry = registry.entry("datasets", name)
+        about["summary"] = dataset.summary or entry.summary
+        about = {"plugin": entry.plugin, "distribution": entry.distribution, **about}
     try:
-        config = architecture.Config(**chosen.config)
-    except pydantic.ValidationError as error:
-        raise ConfigError(f"architecture {chosen.name}: {first_fault(error)}") from None
-    total = architecture.parameters(config)
-    described: dict[str, Any] = {"parameters": total}
-    if hasattr(architecture, "budget"):
-        described["budget"] = {
-            name: {"parameters": part.parameters, "share": part.parameters / total, "per_layer": part.per_layer}
-            for name, part in architecture.budget(config).items()
-        }
-    return {**described, "max_length": config.max_length, "cache_bytes_per_token": _cache(architecture, config)}
+        rows = _rows_here(name, dataset, data_dir)
+    except MissingDataset as error:
+        why = str(error)
+        return {**about, "rows": why if "not on this machine" in why else f"not on this machine: {why}"}
+    language = dataset.language or rows.language
+    read = {"origin": rows.origin, "rows": rows.total, "first_row": asdict(rows.rows[0])}
+    return {**about, "kind": rows.kind, "language": language, **read}
 
 
-def _cache(architecture: Any, config: Any) -> dict[str, int] | None:
-    """Return the bytes that the cache keeps of each token, by precision, as a decoder on `meta` allocates it.
-
-    None for one that remembers otherwise. What does not grow with the text, such as the state of a Mamba, is not in it.
-    """
-    import torch
-
-    sizes = []
-    try:
-        with torch.device("meta"), torch.no_grad():
-            module = architecture.build(config).eval()
-            for slots in (_SLOTS, 2 * _SLOTS):
-                cache = module.new_cache(1, slots)
-                module.hidden(torch.zeros(1, slots, dtype=torch.int64), cache=cache)
-                sizes.append(cache.bytes)
-    except (TilbenchError, RuntimeError, NotImplementedError):  # a class that cannot be run without values
-        return None
-    numbers = (sizes[1] - sizes[0]) // _SLOTS // _BYTES["fp32"]
-    return {precision: numbers * size for precision, size in _BYTES.items()}
-
-
-def _stages(spec: ModelSpec, name: str, known: list[str], registry: Registry) -> dict[str, ModelSpec]:
-    """Return the variants that train the same model further: of its size, on its hardware."""
-    architecture = registry.get("architectures", spec.architecture.name)
-
-    def size(each: ModelSpec) -> int:
-        count: int = architecture.parameters(architecture.Config(**each.architecture.config))
-        return count
-
-    found = {variant: load_spec(SpecReference(name, variant), registry) for variant in known}
-    same = {
-        variant: each
-        for variant, each in found.items()
-        if each.recipe and each.architecture.name == spec.architecture.name and each.hardware == spec.hardware
-    }
-    return {variant: each for variant, each in same.items() if size(each) == size(spec)}
-
-
-def _training(spec: ModelSpec, stages: Mapping[str, ModelSpec], parameters: int, registry: Registry) -> dict[str, Any]:
-    timeline = [_stage(variant, each, each.recipe, parameters) for variant, each in stages.items() if each.recipe]
-    tokens = timeline[0]["tokens_per_parameter"] if timeline else None
-    costs = {"cost": list(_costs(spec, registry)), "speed": list(_speeds(spec))}
-    return {"tokens_per_parameter": tokens, "timeline": timeline, **costs}
-
-
-def _stage(variant: str, spec: ModelSpec, recipe: Recipe, parameters: int) -> dict[str, Any]:
-    tokens = recipe.steps * recipe.tokens_per_step
-    return {
-        "stage": variant,
-        "title": spec.title,
-        "trainer": recipe.trainer,
-        "base": spec.base,
-        "steps": recipe.steps,
-        "sequence_length": recipe.sequence_length,
-        "tokens_per_step": recipe.tokens_per_step,
-        "tokens": tokens,
-        "tokens_per_parameter": tokens / parameters,
-        "phases": list(_phases(recipe)),
-    }
-
-
-def _phases(recipe: Recipe) -> Iterator[dict[str, Any]]:
-    """Yield the parts of a schedule with the learning rates at their two ends (`tilbench.config.model.Schedule`)."""
-    schedule, peak = recipe.schedule, recipe.optimizer.learning_rate
-    warm, top = min(schedule.warmup, recipe.steps), min(schedule.decay_start(recipe.steps), recipe.steps)
-    parts = (
-        ("warm-up", 0, warm, 0.0, peak),
-        ("stable", warm, top, peak, peak),
-        ("decay", top, recipe.steps, peak, peak * schedule.final),
-    )
-    for name, before, last, first_rate, last_rate in parts:
-        if last > before:
-            yield {
-                "phase": name,
-                "first_step": before + 1,
-                "last_step": last,
-                "steps": last - before,
-                "tokens": (last - before) * recipe.tokens_per_step,
-                "from": first_rate,
-                "to": last_rate,
-                "shape": _shape(name, recipe),
-            }
-
-
-def _shape(phase: str, recipe: Recipe) -> str:
-    if phase != "decay":
-        return "linear" if phase == "warm-up" else "constant"
-    return recipe.schedule.tail if recipe.schedule.name == "wsd" else recipe.schedule.name
-
-
-def _costs(spec: ModelSpec, registry: Registry) -> Iterator[dict[str, Any]]:
-    """Yield what each part of the training took: reported hours and money, and hours × the hardware profile's price.
-
-    A document that prints money prints it for what ran on the machine that was paid; hours of other machines have none.
-    """
-    price = registry.get("hardware", spec.hardware).price_per_hour if spec.hardware else None
-    hours = {_part(each): each.value for each in spec.reported if each.metric == "wall_time" and each.unit == "hours"}
-    paid = {_part(each): each.value for each in spec.reported if each.metric == "cost"}
-    for on in dict.fromkeys([*hours, *paid]):
-        priced = price is not None and on in hours and (not paid or on in paid)
-        derived = hours[on] * price if priced and price is not None else None
-        yield {
-            "on": on,
-            "reported_hours": hours.get(on),
-            "reported_cost": paid.get(on),
-            "derived_cost": derived,
-            "price_per_hour": price,
-            "hardware": spec.hardware,
-        }
-
-
-def _part(figure: Reported) -> str:
-    """Return what a figure is of: the stage that it names, or what the document measured it on."""
-    return figure.model or figure.on
-
-
-def _speeds(spec: ModelSpec) -> Iterator[dict[str, Any]]:
-    """Yield the tokens a second that the document prints."""
-    for each in spec.reported:
-        if each.metric == "tokens_per_second":
-            yield {"on": _part(each), "tokens_per_second": each.value, "note": each.note}
+def _rows_here(name: str, dataset: Dataset, data_dir: Path | None) -> Rows:
+    """Read a dataset without the network. Raises MissingDataset with the way to get it, DataError for a bad row."""
+    own = data_dir is not None and find_file(data_dir, name) is not None
+    if dataset.hub:
+        by_id = "/".join(part for part in (dataset.hub, dataset.config, dataset.split) if part)
+        try:
+            return load_rows(name if own else by_id, replace(dataset, hub=""), data_dir)
+        except MissingDataset:
+            raise MissingDataset(
+                f"a run fetches it from the Hub; without a network put the split at DIR/{by_id}.parquet (or .jsonl) "
+                f"and pass --data DIR"
+            ) from None
+    if dataset.path and not own and not Path(dataset.path).expanduser().exists():
+        raise MissingDataset(f"put it at {dataset.path}, or at DIR/{name}.jsonl and pass --data DIR")
+    return load_rows(name, dataset, data_dir)

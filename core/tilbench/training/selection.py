@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,16 @@ from typing import Any
 from tilbench.checkpoints.folder import checkpoints, find_checkpoint, is_checkpoint, read_info
 from tilbench.comparison.compare import compare_models
 from tilbench.config.references import split_step
-from tilbench.errors import CheckpointError, DataError, UnknownName
+from tilbench.errors import CheckpointError, DataError, MissingDataset, UnknownName
+from tilbench.evaluation.execute import Progress
+from tilbench.evaluation.runner import SuiteRun, run_suite
+from tilbench.kinds.executor import Executor
+from tilbench.paths import atomic_path
 from tilbench.results.markdown import escape, table
 from tilbench.results.record import Record
 from tilbench.results.store import RecordStore
 
-__all__ = ["Candidate", "Choice", "candidates", "choose"]
+__all__ = ["Candidate", "Choice", "candidates", "choose", "select_checkpoint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,36 @@ def _row(each: Candidate) -> tuple[str, ...]:
 def _believed(p: float) -> str:
     tells = "is better than the second" if p < 0.05 else "cannot be told from the second on these rows"
     return f"It {tells} (paired test, p = {p:.3g})."
+
+
+def select_checkpoint(
+    run: SuiteRun,
+    executor: Executor,
+    progress: Progress,
+    value: str = "",
+    *,
+    finished: Callable[[str], object] = lambda model: None,
+) -> Choice:
+    """Score the checkpoints of `run` on its one task, and choose by `value` (the task's headline, if it is empty).
+
+    The evidence, `selection.json` and `selection.md`, goes beside the folder of records. finished: told of each model
+    that is scored. Raises MissingDataset where the task's rows are not here, and what `choose` raises.
+    """
+    if run.tasks[0].missing:
+        raise MissingDataset(run.tasks[0].missing)
+    records: list[Record] = []
+    for share in run_suite(run, executor, progress):
+        records += [record for record in share.records if record.task.name == run.tasks[0].used.name]
+        finished(share.source.name)
+    choice = choose(records, RecordStore(run.out), value)
+    evidence = {
+        "selection.json": json.dumps(choice.as_json(), indent=2, ensure_ascii=False) + "\n",
+        "selection.md": choice.as_table(),
+    }
+    for name, text in evidence.items():
+        with atomic_path(run.out.parent / name) as aside:
+            aside.write_text(text, encoding="utf-8")
+    return choice
 
 
 def candidates(runs: Sequence[str]) -> list[str]:

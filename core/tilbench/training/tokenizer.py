@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tilbench.checkpoints.folder import RUN, is_run, read_json
-from tilbench.errors import CheckpointError, ConfigError
+from tilbench.errors import CheckpointError, ConfigError, DataError, Unsupported
 from tilbench.kinds.tokenizer import Tokenizer, ids_without_rows
 from tilbench.paths import atomic_folder
 from tilbench.registry import Registry
+from tilbench.resolve.datasets import documents
 from tilbench.training.base import base_tokenizer
 from tilbench.training.resolve import Training
 
-__all__ = ["run_tokenizer"]
+__all__ = ["run_tokenizer", "train_tokenizer"]
+
+
+def train_tokenizer(
+    family: str,
+    datasets: Sequence[str],
+    out: Path,
+    registry: Registry,
+    *,
+    options: Mapping[str, Any] = MappingProxyType({}),
+    data_dir: Path | None = None,
+) -> Tokenizer:
+    """Train a tokenizer of a family on datasets of documents, write it into `out`, and return it.
+
+    options: the family's own. Raises Unsupported for a family that is not trained, DataError where `out` holds
+    anything, and what reading a dataset raises.
+    """
+    made = registry.get("tokenizers", family)
+    if not made.trainable:
+        raise Unsupported(f"tokenizer family {family!r} is loaded, not trained")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out} is not an empty folder; name another with --out")
+    texts = [document.text for name in datasets for document in documents(name, registry, data_dir)[1]]
+    trained: Tokenizer = made.train(texts, dict(options))
+    with atomic_folder(out) as aside:
+        trained.save(aside)
+    return trained
 
 
 def run_tokenizer(training: Training, registry: Registry, out: Path) -> Tokenizer:
