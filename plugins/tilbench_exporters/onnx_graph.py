@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from tilbench.errors import CheckpointError, MissingDependency, Unsupported
 from tilbench.kinds.exporter import ExportJob
-from tilbench_exporters.weights import DTYPES, loaded, write_metadata
+from tilbench_exporters.weights import loaded, write_metadata
 
 __all__ = ["OPSET", "TOLERANCE", "OnnxExporter"]
 
 OPSET = 18
-TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2}
+TOLERANCE = {"float32": 1e-4, "float16": 1e-2}
 """Largest absolute difference of a logit between onnxruntime and torch."""
 SINGLE_FILE = 1 << 30
 """Bytes of weights above which they lie beside the graph, in model.onnx.data; ONNX's own limit is 2 GiB."""
@@ -55,23 +55,23 @@ class OnnxExporter:
         for package in ("onnx", "onnxruntime", "onnxscript"):
             if importlib.util.find_spec(package) is None:
                 raise MissingDependency(package, "onnx", "exporting to ONNX")
-        if job.precision not in TOLERANCE:
-            raise Unsupported(f"onnxruntime runs no {job.precision} decoders; use --precision {' or '.join(TOLERANCE)}")
+        if job.dtype not in TOLERANCE:
+            raise Unsupported(f"onnxruntime runs no {job.dtype} decoders; use --dtype {' or '.join(TOLERANCE)}")
         decoder: Any = loaded(job).float()
         with _quiet():
             program = _traced(decoder, job)
             _forget_places(program.model)
             _name_types(program.model.graph)
-            if job.precision == "fp16":
+            if job.dtype == "float16":
                 _halve(program.model.graph, {f"decoder.{name}" for name, _ in decoder.named_parameters()})
-            size = sum(parameter.numel() for parameter in decoder.parameters()) * DTYPES[job.precision].itemsize
+            size = sum(parameter.numel() for parameter in decoder.parameters()) * getattr(torch, job.dtype).itemsize
             program.save(out / _FILE, external_data=size > SINGLE_FILE)
             difference = _difference(out / _FILE, decoder, job.config.max_length)
-        limit = TOLERANCE[job.precision]
+        limit = TOLERANCE[job.dtype]
         if not difference <= limit:  # a NaN is no small difference
             raise CheckpointError(
-                f"onnxruntime's logits differ from torch's by {difference:.2g}, and {job.precision} allows {limit:g}: "
-                "nothing was exported; try another --precision or version of onnxruntime"
+                f"onnxruntime's logits differ from torch's by {difference:.2g}, and {job.dtype} allows {limit:g}: "
+                "nothing was exported; try another --dtype or version of onnxruntime"
             )
         told = {"opset": OPSET, "largest_difference_from_torch": difference}
         write_metadata(job, out, **told)

@@ -19,7 +19,7 @@ class SafetensorsExporter:
     """Writes `model.safetensors`, tied weights once, and `metadata.json`."""
 
     def export(self, job: ExportJob, out: Path) -> Mapping[str, Any]:
-        """Write both files into `out`. Raises CheckpointError for weights that the precision cannot hold."""
+        """Write both files into `out`. Raises CheckpointError for weights that the dtype cannot hold."""
         save_weights(loaded(job), out / "model.safetensors")
         write_metadata(job, out)
         return {"files": ["model.safetensors", "metadata.json"]}
@@ -29,7 +29,7 @@ class TorchExporter:
     """Writes `model.pt`, which `torch.load(…, weights_only=True)` reads, and `metadata.json`."""
 
     def export(self, job: ExportJob, out: Path) -> Mapping[str, Any]:
-        """Write both files into `out`. Raises CheckpointError for weights that the precision cannot hold."""
+        """Write both files into `out`. Raises CheckpointError for weights that the dtype cannot hold."""
         state = loaded(job).state_dict()
         names = plain_names(state)
         torch.save({names[name]: tensor for name, tensor in state.items()}, out / "model.pt")

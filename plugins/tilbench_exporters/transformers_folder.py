@@ -18,7 +18,7 @@ from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.publish.card import loading, model_card
 from tilbench_exporters.chat_files import write_chat_template
 from tilbench_exporters.tokenizer_files import role_ids, write_tokenizer
-from tilbench_exporters.weights import DTYPES, loaded, write_json
+from tilbench_exporters.weights import loaded, write_json
 
 __all__ = ["TransformersExporter"]
 
@@ -69,8 +69,7 @@ def _write_model(job: ExportJob, module: nn.Module, out: Path) -> None:
         return
     weights = job.architecture.to_transformers(job.config, module.state_dict())
     save_file({name: each.contiguous() for name, each in weights.items()}, out / "model.safetensors", {"format": "pt"})
-    dtype = str(DTYPES[job.precision]).removeprefix("torch.")
-    write_json(out / "config.json", {**job.architecture.transformers_config(job.config), "torch_dtype": dtype})
+    write_json(out / "config.json", {**job.architecture.transformers_config(job.config), "torch_dtype": job.dtype})
 
 
 def _write_settings(job: ExportJob, out: Path) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 
+from tilbench.config.model import DType
 from tilbench.errors import Unsupported
 from tilbench.kinds.requests import Answer, Request
 from tilbench.loader import load_plugins
 from tilbench.resolve.datasets import ReferenceText
-from tilbench.resolve.model_options import DType, ModelOptions, PrefixName, open_options
+from tilbench.resolve.model_options import ModelOptions, PrefixName, open_options
 from tilbench.resolve.models import find_model
 from tilbench_lm_eval.messages import as_request, as_response
 from tilbench_lm_eval.refusal import check_read

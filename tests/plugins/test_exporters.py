@@ -158,7 +158,7 @@ def test_bf16_keeps_its_dtype(host: Host, bpe: Any, tmp_path: Path) -> None:
     for name in ("llama", "huggingface"):
         module = save_checkpoint(host, tmp_path / name / "run", name, bpe)
         out = tmp_path / name / "out"
-        export(str(tmp_path / name / "run"), "transformers", out, host.registry, precision="bf16")
+        export(str(tmp_path / name / "run"), "transformers", out, host.registry, dtype="bfloat16")
         with safe_open(out / "model.safetensors", framework="pt") as file:
             assert {file.get_slice(key).get_dtype() for key in file.keys()} == {"BF16"}  # noqa: SIM118
         model = loaded(out)
@@ -455,30 +455,30 @@ def test_log_likelihoods_are_those_of_lm_eval(host: Host, bpe: Any, tmp_path: Pa
 # Plain weights
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("to", ["safetensors", "pt"])
 @pytest.mark.parametrize("name", NATIVE)
 def test_plain_weights_come_back(
-    host: Host, bpe: Any, tmp_path: Path, tilbench: Command, name: str, to: str, precision: str
+    host: Host, bpe: Any, tmp_path: Path, tilbench: Command, name: str, to: str, dtype: str
 ) -> None:
     module = save_checkpoint(host, tmp_path / "run", name, bpe)
-    asked = ("export", tmp_path / "run", "--to", to, "--out", tmp_path / "out", "--precision", precision, "--json")
+    asked = ("export", tmp_path / "run", "--to", to, "--out", tmp_path / "out", "--dtype", dtype, "--json")
     done = tilbench(*asked)
     assert done.status == 0, done.err
     told = json.loads(done.out)
     assert sorted(told["files"]) == sorted(path.name for path in (tmp_path / "out").iterdir())
     metadata = json.loads((tmp_path / "out" / "metadata.json").read_text(encoding="utf-8"))
-    assert (metadata["model"], metadata["step"], metadata["precision"]) == ("a_model:tiny", 7, precision)
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    assert (metadata["model"], metadata["step"], metadata["dtype"]) == ("a_model:tiny", 7, dtype)
+    wanted = getattr(torch, dtype)
     architecture = host.registry.get("architectures", name)
-    other = architecture.build(architecture.Config(**metadata["architecture"]["config"])).to(dtype)
+    other = architecture.build(architecture.Config(**metadata["architecture"]["config"])).to(wanted)
     if to == "pt":
         state = torch.load(tmp_path / "out" / "model.pt", weights_only=True)
-        assert {tensor.dtype for tensor in state.values()} == {dtype}
+        assert {tensor.dtype for tensor in state.values()} == {wanted}
         load_torch_weights(other, tmp_path / "out" / "model.pt")
     else:
         load_weights(other, tmp_path / "out")
-    expected = module.to(dtype).state_dict()
+    expected = module.to(wanted).state_dict()
     assert all(torch.equal(tensor, expected[key]) for key, tensor in other.state_dict().items())
 
 
@@ -486,23 +486,23 @@ def test_plain_weights_come_back(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("name", NATIVE)
 @torch.no_grad()
-def test_onnx_computes_what_torch_does(host: Host, bpe: Any, tmp_path: Path, name: str, precision: Any) -> None:
+def test_onnx_computes_what_torch_does(host: Host, bpe: Any, tmp_path: Path, name: str, dtype: Any) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     onnx = pytest.importorskip("onnx")
     module = save_checkpoint(host, tmp_path / "run", name, bpe, num_layers=1)
-    told = export(str(tmp_path / "run"), "onnx", tmp_path / "out", host.registry, precision=precision)
+    told = export(str(tmp_path / "run"), "onnx", tmp_path / "out", host.registry, dtype=dtype)
     file = tmp_path / "out" / "model.onnx"
     graph = onnx.load(file)
     assert [each.version for each in graph.opset_import if not each.domain] == [told["opset"]]
     assert str(Path(__file__).parents[2]).encode() not in file.read_bytes()
     assert "CastLike" not in {node.op_type for node in graph.graph.node}  # onnxruntime warns of it
     held = {each.data_type for each in graph.graph.initializer if len(each.dims) == 2}
-    assert held == {onnx.TensorProto.FLOAT if precision == "fp32" else onnx.TensorProto.FLOAT16}
+    assert held == {onnx.TensorProto.FLOAT if dtype == "float32" else onnx.TensorProto.FLOAT16}
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    reference = module if precision == "fp32" else module.half().float()
+    reference = module if dtype == "float32" else module.half().float()
     for rows, tokens in ((1, 1), (1, 50), (4, 9)):
         ids = torch.randint(module.vocab_size, (rows, tokens))
         (logits,) = session.run(None, {"input_ids": ids.numpy()})
@@ -520,7 +520,7 @@ def test_onnx_is_checked_and_large_weights_lie_beside_it(
     told = export(str(llama), "onnx", tmp_path / "out", host.registry)
     assert told["files"] == ["metadata.json", "model.onnx", "model.onnx.data"][: len(told["files"])]
     assert (tmp_path / "out" / "model.onnx.data").stat().st_size > 50_000
-    monkeypatch.setitem(graph.TOLERANCE, "fp32", 0.0)
+    monkeypatch.setitem(graph.TOLERANCE, "float32", 0.0)
     with pytest.raises(CheckpointError, match="onnxruntime's logits differ from torch's by"):
         export(str(llama), "onnx", tmp_path / "other", host.registry)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -546,9 +546,9 @@ def test_mistakes_are_one_line_and_leave_nothing(
         ("hf:org/name@main", "pt", (), "import it first: 'tilbench import hf:org/name@main --out FOLDER'"),
         (f"{llama}@9", "pt", (), "is the checkpoint of step 7, not of step 9"),
         (tmp_path / "alibi", "transformers", (), "allow it with --allow-code"),
-        (tmp_path / "large", "safetensors", ("--precision", "fp16"), "weight norm.weight holds 100000, and fp16 ends"),
-        (tmp_path / "large", "onnx", ("--precision", "fp16"), "weight norm.weight holds 100000, and fp16 ends"),
-        (llama, "onnx", ("--precision", "bf16"), "use --precision fp32 or fp16"),
+        (tmp_path / "large", "safetensors", ("--dtype", "fp16"), "weight norm.weight holds 100000, and float16 ends"),
+        (tmp_path / "large", "onnx", ("--dtype", "fp16"), "weight norm.weight holds 100000, and float16 ends"),
+        (llama, "onnx", ("--precision", "bf16"), "use --dtype float32 or float16"),
     ):
         done = tilbench("export", reference, "--to", to, "--out", tmp_path / "out", *more)
         assert done.status == 2, (to, done)
@@ -606,7 +606,7 @@ class _Late(SafetensorsExporter):
         (
             _Careless(),
             {
-                *("it_writes_files_and_leaves_the_checkpoint", "half_precision_is_smaller"),
+                *("it_writes_files_and_leaves_the_checkpoint", "bfloat16_is_smaller"),
                 *("weights_out_of_range_are_refused", "weights_that_are_not_finite_are_refused"),
             },
         ),

@@ -23,6 +23,7 @@ __all__ = [
     "App",
     "console",
     "data_option",
+    "dtype_option",
     "json_option",
     "model_options",
     "names",
@@ -77,15 +78,31 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
-_MODEL_OPTIONS = (
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …"),
-    click.option(
+class _DType(click.Choice[str]):
+    """A data type by PyTorch's name; the short names that recipes use are read too."""
+
+    _SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return super().convert(self._SHORT.get(value, value), param, ctx)
+
+
+def dtype_option(said: str) -> Callable[[F], F]:
+    """Add `--dtype`, the data type of weights, with this help. `--precision` is read as the same option."""
+    return click.option(
         "--dtype",
-        type=click.Choice(["float32", "bfloat16", "float16"]),
+        "--precision",
+        "dtype",
+        type=_DType(["float32", "bfloat16", "float16"]),
         default="float32",
         show_default=True,
-        help="Of the model's weights.",
-    ),
+        help=said,
+    )
+
+
+_MODEL_OPTIONS = (
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …"),
+    dtype_option("Of the model's weights."),
     click.option(
         "--batch-tokens",
         type=click.IntRange(min=1),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from tilbench.cli.app import App, console, json_option, new_folder, print_json
+from tilbench.cli.app import App, console, dtype_option, json_option, new_folder, print_json
+
+if TYPE_CHECKING:
+    from tilbench.config.model import DType
 
 __all__ = ["export"]
 
@@ -16,13 +19,7 @@ __all__ = ["export"]
 @click.argument("run")
 @click.option("--to", required=True, metavar="FORMAT", help="A registered exporter; see 'tilbench list exporters'.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write, which must not exist.")
-@click.option(
-    "--precision",
-    type=click.Choice(["fp32", "bf16", "fp16"]),
-    default="fp32",
-    show_default=True,
-    help="Of the written weights.",
-)
+@dtype_option("Of the written weights.")
 @click.option(
     "--allow-code",
     is_flag=True,
@@ -30,7 +27,7 @@ __all__ = ["export"]
 )
 @json_option
 @click.pass_obj
-def export(app: App, /, run: str, to: str, out: Path, as_json: bool, **asked: Any) -> None:
+def export(app: App, run: str, to: str, out: Path, dtype: DType, allow_code: bool, as_json: bool) -> None:
     """Write RUN (a run or checkpoint, or RUN@STEP) in a format that other tools read.
 
     An adapter is added into the weights under it.
@@ -42,9 +39,9 @@ def export(app: App, /, run: str, to: str, out: Path, as_json: bool, **asked: An
     new_folder(out)
     from tilbench.publish.export import export as write
 
-    told = write(run, to, out, app.host.registry, **asked)
+    told = write(run, to, out, app.host.registry, dtype=dtype, allow_code=allow_code)
     if as_json:
-        print_json({"folder": str(out), "format": to, "precision": asked["precision"], **told})
+        print_json({"folder": str(out), "format": to, "dtype": dtype, **told})
         return
     printed = console()
     printed.print(f"{to}: {out}")

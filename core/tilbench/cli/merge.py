@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from tilbench.cli.app import App, console, json_option, new_folder, print_json
+from tilbench.cli.app import App, console, dtype_option, json_option, new_folder, print_json
+
+if TYPE_CHECKING:
+    from tilbench.config.model import DType
 
 __all__ = ["merge"]
 
@@ -14,16 +18,10 @@ __all__ = ["merge"]
 @click.command()
 @click.argument("run")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the merged checkpoint.")
-@click.option(
-    "--precision",
-    type=click.Choice(["fp32", "bf16", "fp16"]),
-    default="fp32",
-    show_default=True,
-    help="Of the merged weights. A base in 4 bits is turned back into it before the adapter is added.",
-)
+@dtype_option("Of the merged weights. A base in 4 bits is converted to it before the adapter is added.")
 @json_option
 @click.pass_obj
-def merge(app: App, run: str, out: Path, precision: str, as_json: bool) -> None:
+def merge(app: App, run: str, out: Path, dtype: DType, as_json: bool) -> None:
     """Add the adapter of RUN (a run or checkpoint, or RUN@STEP) into the weights under it.
 
     \b
@@ -33,8 +31,8 @@ def merge(app: App, run: str, out: Path, precision: str, as_json: bool) -> None:
     new_folder(out)
     from tilbench.publish.merge import merge as write
 
-    folder = write(run, out, app.host.registry, precision=precision)
+    folder = write(run, out, app.host.registry, dtype=dtype)
     if as_json:
-        print_json({"checkpoint": str(folder), "precision": precision})
+        print_json({"checkpoint": str(folder), "dtype": dtype})
     else:
         console().print(f"checkpoint: {folder}")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tilbench.cli.app import App, console, data_option, json_option, names, new_folder, print_json
+from tilbench.cli.app import App, console, data_option, dtype_option, json_option, names, new_folder, print_json
 
 if TYPE_CHECKING:
-    from tilbench.config.model import Precision
+    from tilbench.config.model import DType
 
 __all__ = ["release"]
 
@@ -28,7 +28,7 @@ __all__ = ["release"]
     "--records", type=click.Path(path_type=Path), default="records", show_default=True, help="Folder of records."
 )
 @click.option("--limit", type=click.IntRange(min=2), help="Score a seeded sample of this many rows a task.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", help="Of the weights [fp32].")
+@dtype_option("Of the written weights.")
 @click.option("--allow-code", is_flag=True, help="Write Python beside the weights where Transformers has no class.")
 @click.option("--dry-run", is_flag=True, help="Show what would be scored, compared and swept. Computes nothing.")
 @data_option
@@ -44,7 +44,7 @@ def release(
     file: Path | None,
     records: Path,
     limit: int | None,
-    precision: Precision,
+    dtype: DType,
     allow_code: bool,
     dry_run: bool,
     data_dir: Path | None,
@@ -79,7 +79,7 @@ def release(
         prompts=names(prompts),
         sweep=load(file, Sweep) if file else None,
         limit=limit,
-        precision=precision,
+        dtype=dtype,
         allow_code=allow_code,
         command=shlex.join(["tilbench", *sys.argv[1:]]),
     )

@@ -17,6 +17,7 @@ __all__ = [
     "GenerationSettings",
     "ModelSpec",
     "Optimizer",
+    "DType",
     "Precision",
     "Probe",
     "ProbedWord",
@@ -28,8 +29,10 @@ __all__ = [
 ]
 
 
+DType = Literal["float32", "bfloat16", "float16"]
+"""Data type of weights, by PyTorch's name."""
 Precision = Literal["fp32", "bf16", "fp16"]
-"""What a model computes in; weights and optimizer state stay in fp32."""
+"""What a training computes in (autocast); weights and optimizer state stay in fp32."""
 
 
 class ArchitectureRef(Schema):

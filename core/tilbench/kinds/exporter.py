@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from tilbench.config.model import GenerationSettings, Precision
+from tilbench.config.model import DType, GenerationSettings
 from tilbench.kinds.tokenizer import Tokenizer
 
 __all__ = ["ExportJob", "Exporter"]
@@ -20,7 +20,7 @@ class ExportJob:
     folder: the checkpoint, its adapter (if it had one) added into its weights already. info: what its `tilbench.json`
     says (`tilbench.checkpoints.folder.CheckpointInfo`). architecture: the registered object that loads it, by the
     validated `config`. generation: decoding settings that the model's spec recommends, if any. chat: name of the chat
-    template that it was tuned with, if any. precision: of the written weights. allow_code: Python may be written beside
+    template that it was tuned with, if any. dtype: of the written weights. allow_code: Python may be written beside
     them.
 
     An architecture whose models Transformers can load says so: it has `to_transformers(config, state)`, the weights by
@@ -37,7 +37,7 @@ class ExportJob:
     tokenizer: Tokenizer
     generation: GenerationSettings | None = None
     chat: str = ""
-    precision: Precision = "fp32"
+    dtype: DType = "float32"
     allow_code: bool = False
 
 
@@ -48,7 +48,7 @@ class Exporter(Protocol):
     def export(self, job: ExportJob, out: Path) -> Mapping[str, Any]:
         """Write the checkpoint into `out`, an empty folder, and return what is worth telling, as plain data.
 
-        Raises Unsupported for an architecture, tokenizer or precision that the format cannot hold, CheckpointError
-        for weights that do not fit the precision, and where what was written does not compute what the checkpoint
+        Raises Unsupported for an architecture, tokenizer or dtype that the format cannot hold, CheckpointError
+        for weights that do not fit the dtype, and where what was written does not compute what the checkpoint
         does.
         """

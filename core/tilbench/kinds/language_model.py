@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from tilbench.config.model import GenerationSettings
+from tilbench.config.model import DType, GenerationSettings
 from tilbench.kinds.requests import Answer, Request, RequestKind
 from tilbench.kinds.tokenizer import Tokenizer
 
@@ -55,14 +55,14 @@ class LanguageModel(Protocol):
 class OpenOptions:
     """How a model is opened.
 
-    device: torch device. dtype: float32, bfloat16 or float16. batch_tokens: tokens per forward pass.
+    device: torch device. dtype: of the weights. batch_tokens: tokens per forward pass.
     prefix: bos, eos or none overrides what the checkpoint says. reference_text: what trainable
     baselines learn from, in order. trust_remote_code: run Python that comes with a model.
     load_tokenizer: loads a tokenizer reference by whichever registered family recognises it.
     """
 
     device: str = "cpu"
-    dtype: str = "float32"
+    dtype: DType = "float32"
     batch_tokens: int = 4096
     prefix: str = ""
     reference_text: Sequence[str] = ()

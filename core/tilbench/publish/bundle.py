@@ -11,7 +11,7 @@ from typing import Any
 from tilbench.checkpoints.folder import checkpoints, find_checkpoint, read_info
 from tilbench.comparison.compare import Comparison, compare_models
 from tilbench.config.decoding import Sweep
-from tilbench.config.model import ModelSpec, Precision
+from tilbench.config.model import DType, ModelSpec
 from tilbench.config.references import split_folder
 from tilbench.errors import CheckpointError, ConfigError
 from tilbench.evaluation.execute import Progress
@@ -52,7 +52,7 @@ class Release:
     against: str
     sweep: SweepPlan | None
     records: Path
-    precision: Precision
+    dtype: DType
     allow_code: bool
 
 
@@ -75,7 +75,7 @@ def plan_release(
     prompts: Sequence[str] = (),
     sweep: Sweep | None = None,
     limit: int | None = None,
-    precision: Precision = "fp32",
+    dtype: DType = "float32",
     allow_code: bool = False,
     command: str = "",
 ) -> Release:
@@ -111,7 +111,7 @@ def plan_release(
         against=against,
         sweep=plan_sweep(swept, registry, sets, [], data_dir=data_dir, limit=limit, seed=0) if sets else None,
         records=records,
-        precision=precision,
+        dtype=dtype,
         allow_code=allow_code,
     )
 
@@ -150,7 +150,7 @@ def release(plan: Release, registry: Registry, out: Path, progress: Progress) ->
     """
     if out.exists():
         raise CheckpointError(f"{out} exists; name a folder that does not with --out")
-    asked: dict[str, Any] = {"precision": plan.precision, "allow_code": plan.allow_code}
+    asked: dict[str, Any] = {"dtype": plan.dtype, "allow_code": plan.allow_code}
     with export_job(plan.reference, registry, **asked) as job, atomic_folder(out) as aside:
         for name, where in _FORMATS.items():  # first: what a format cannot hold is said before hours of scoring
             (aside / where).mkdir(exist_ok=True)

@@ -29,7 +29,7 @@ def model_card(
         ("architecture", info.architecture.name),
         ("parameters", f"{info.parameters:,}"),
         ("context", f"{job.config.max_length:,} tokens"),
-        ("precision", job.precision),
+        ("dtype", job.dtype),
         ("training steps", f"{info.step:,}"),
         ("training tokens", f"{info.tokens:,}"),
         ("tokenizer", f"{info.tokenizer}, {job.tokenizer.size:,} entries"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tilbench.checkpoints.folder import RUN, CheckpointInfo, changed_base, find_checkpoint, read_info
-from tilbench.config.model import Precision
+from tilbench.config.model import DType
 from tilbench.config.references import split_folder
 from tilbench.errors import CheckpointError, Unsupported
 from tilbench.kinds.exporter import ExportJob
@@ -21,7 +21,7 @@ __all__ = ["export", "export_job"]
 
 
 def export(
-    reference: str, to: str, out: Path, registry: Registry, *, precision: Precision = "fp32", allow_code: bool = False
+    reference: str, to: str, out: Path, registry: Registry, *, dtype: DType = "float32", allow_code: bool = False
 ) -> Mapping[str, Any]:
     """Write the checkpoint `reference` (`FOLDER` or `FOLDER@STEP`) into `out` in the format of the exporter `to`.
 
@@ -31,7 +31,7 @@ def export(
     exporter = registry.get("exporters", to)
     if out.exists() or out.is_symlink():
         raise CheckpointError(f"{out} exists; name a folder that does not")
-    with export_job(reference, registry, precision=precision, allow_code=allow_code) as job:
+    with export_job(reference, registry, dtype=dtype, allow_code=allow_code) as job:
         with atomic_folder(out) as aside:
             told: Mapping[str, Any] = exporter.export(job, aside)
         return told
@@ -39,7 +39,7 @@ def export(
 
 @contextlib.contextmanager
 def export_job(
-    reference: str, registry: Registry, *, precision: Precision = "fp32", allow_code: bool = False
+    reference: str, registry: Registry, *, dtype: DType = "float32", allow_code: bool = False
 ) -> Iterator[ExportJob]:
     """Resolve the checkpoint `reference`; an adapter is merged in fp32 into a folder that is gone afterwards."""
     folder = find_checkpoint(*split_folder(reference))
@@ -57,7 +57,7 @@ def export_job(
             tokenizer=tokenizer,
             generation=spec.generation if spec else None,
             chat=info.chat or (chat.template if chat else ""),
-            precision=precision,
+            dtype=dtype,
             allow_code=allow_code,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tilbench.checkpoints.folder import changed_base, checkpoint_fingerprint, find_checkpoint, read_info, write_info
+from tilbench.config.model import DType
 from tilbench.config.references import split_folder
 from tilbench.errors import CheckpointError, Unsupported
 from tilbench.paths import atomic_folder
@@ -13,13 +14,11 @@ from tilbench.resolve.specs import checkpoint_architecture
 
 __all__ = ["merge"]
 
-_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
-
-def merge(reference: str, out: Path, registry: Registry, *, precision: str = "fp32") -> Path:
+def merge(reference: str, out: Path, registry: Registry, *, dtype: DType = "float32") -> Path:
     """Write the checkpoint `reference` (`FOLDER` or `FOLDER@STEP`) with its adapter merged into `out`; return `out`.
 
-    precision: of the merged weights; a base in 4 bits is turned back into it before the adapter is added.
+    dtype: of the merged weights; a base in 4 bits is converted to it before the adapter is added.
     Raises CheckpointError for a folder that is no checkpoint, an `out` that exists, or a base whose weights are not
     those that the adapter was trained on; Unsupported where there is no adapter to merge.
     """
@@ -38,7 +37,7 @@ def merge(reference: str, out: Path, registry: Registry, *, precision: str = "fp
         raise Unsupported(f"architecture {info.architecture.name!r} cannot merge an adapter")
     tokenizer = registry.get("tokenizers", info.tokenizer).load(str(folder))
     with atomic_folder(out) as aside:
-        architecture.merge(config, folder, aside, dtype=getattr(torch, _DTYPES[precision]))
+        architecture.merge(config, folder, aside, dtype=getattr(torch, dtype))
         tokenizer.save(aside)
         lineage = (*info.lineage, checkpoint_fingerprint(folder))
         count = stored_parameters(aside)  # of a base whose sizes the spec leaves out, the config does not say

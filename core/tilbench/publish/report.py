@@ -210,7 +210,7 @@ def release_note(release: Released) -> str:
     lines = [
         f"# {escape(info.model)}, step {info.step:,}",
         "",
-        f"{info.parameters:,} parameters, {info.tokens:,} training tokens, {release.job.precision} weights.",
+        f"{info.parameters:,} parameters, {info.tokens:,} training tokens, {release.job.dtype} weights.",
         "",
         f"Scored on {suites}: {done} of {len(release.records)} tasks done. `README.md` has the numbers, "
         "`benchmark_report.md` all of them.",

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, get_args
 
+from tilbench.config.model import DType
 from tilbench.errors import ConfigError, UnknownName, Unsupported
 from tilbench.kinds.language_model import OpenOptions
 from tilbench.registry import Registry
 from tilbench.resolve.tokenizers import load_tokenizer
 
-__all__ = ["DType", "ModelOptions", "PrefixName", "open_options"]
+__all__ = ["ModelOptions", "PrefixName", "open_options"]
 
-DType = Literal["float32", "bfloat16", "float16"]
 PrefixName = Literal["", "bos", "eos", "none"]
 
 _ANY_TEXT = (" ",)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from tilbench.checkpoints.folder import CheckpointInfo, checkpoint_fingerprint, write_info
-from tilbench.config.model import ArchitectureRef
+from tilbench.config.model import ArchitectureRef, DType
 from tilbench.errors import ConfigError, TilbenchError, Unsupported
 from tilbench.kinds.exporter import Exporter, ExportJob
 from tilbench.registry import Registry
@@ -59,28 +59,28 @@ class ExporterConformance(Conformance):
         json.dumps(written.told)
         require(written.unchanged, "it changes the checkpoint that it exports")
 
-    def test_half_precision_is_smaller(self) -> None:
-        """In bf16 its largest file is smaller than in fp32."""
+    def test_bfloat16_is_smaller(self) -> None:
+        """Its largest file is smaller in bfloat16 than in float32."""
         whole = max(self._written().sizes.values())
-        half = max(self._export(replace_precision="bf16").sizes.values())
-        require(half < whole, f"its largest file has {half:,} bytes in bf16 and {whole:,} in fp32")
+        half = max(self._export(dtype="bfloat16").sizes.values())
+        require(half < whole, f"its largest file has {half:,} bytes in bfloat16 and {whole:,} in float32")
 
     def test_weights_out_of_range_are_refused(self) -> None:
-        """A weight of 1e6, which fp16 cannot hold, is an error in one line."""
-        self._refused(1e6, "fp16")
+        """A weight of 1e6, which float16 cannot hold, is an error in one line."""
+        self._refused(1e6, "float16")
 
     def test_weights_that_are_not_finite_are_refused(self) -> None:
         """A weight that is no number is an error in one line."""
-        self._refused(float("nan"), "fp32")
+        self._refused(float("nan"), "float32")
 
-    def _refused(self, value: float, precision: str) -> None:
+    def _refused(self, value: float, dtype: DType) -> None:
         self._written()
         try:
-            self._export(replace_precision=precision, weight=value)
+            self._export(dtype=dtype, weight=value)
         except TilbenchError as error:
             require("\n" not in str(error), f"its error has several lines: {error}")
             return
-        require(False, f"it exports a weight of {value} in {precision}")
+        require(False, f"it exports a weight of {value} in {dtype}")
 
     def _written(self) -> _Written:
         """Return what the first pair of architecture and tokenizer that is not refused gave."""
@@ -102,7 +102,7 @@ class ExporterConformance(Conformance):
         architecture: tuple[str, Any] | None = None,
         tokenizer: tuple[str, Any] | None = None,
         *,
-        replace_precision: str = "fp32",
+        dtype: DType = "float32",
         weight: float | None = None,
     ) -> _Written:
         """Export a tiny checkpoint; weight: a number that one of its weights has."""
@@ -110,7 +110,7 @@ class ExporterConformance(Conformance):
         architecture, tokenizer = architecture or first.architecture, tokenizer or first.tokenizer  # type: ignore[union-attr]
         with tempfile.TemporaryDirectory() as name:
             job = _job(Path(name) / "checkpoint", architecture, tokenizer, weight)
-            job = replace(job, precision=replace_precision)  # type: ignore[arg-type]
+            job = replace(job, dtype=dtype)
             out = Path(name) / "out"
             out.mkdir()
             before = checkpoint_fingerprint(job.folder)
