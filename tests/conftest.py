@@ -8,11 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import hypothesis
 import pytest
 import torch
 
 from tilbench.__main__ import main
 from tilbench.loader import Host, load_plugins
+
+# Machines that run the tests are busy: an example may take any time.
+hypothesis.settings.register_profile("tilbench", deadline=None)
+hypothesis.settings.load_profile("tilbench")
 
 ROOT = Path(__file__).parents[1]
 _SIBLING = ROOT.parent / "shared" / "data"

@@ -77,7 +77,7 @@ TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12) | st.sampl
 @pytest.mark.parametrize("marks", [None, MARKS])
 @pytest.mark.parametrize("name", TEMPLATES)
 @given(turns=st.lists(TEXT, min_size=2, max_size=6), system=st.sampled_from(["", "Қысқа бол."]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_prompt_is_encoded_as_the_examples_of_fine_tuning(
     name: str, marks: dict[str, int] | None, turns: list[str], system: str
 ) -> None:

@@ -45,7 +45,7 @@ def test_logprobs_equal_log_softmax(chunk_bytes: int) -> None:
     assert torch.equal(greedy, logits.argmax(-1) == targets)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(chunk_bytes=st.integers(1, 10**6), seed=st.integers(0, 10**6))
 def test_chunk_size_does_not_matter(chunk_bytes: int, seed: int) -> None:
     project, hidden, targets = case(seed)
@@ -95,7 +95,7 @@ def test_cross_entropy_and_gradients_equal_torch(
         assert torch.equal(cross_entropy(project, hidden, targets, reduction=reduction, chunk_bytes=chunk_bytes), loss)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     rows=st.integers(1, 30),
     vocabulary=st.integers(2, 5000),

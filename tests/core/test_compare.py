@@ -253,7 +253,7 @@ numbers = st.one_of(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.tuples(numbers, numbers, st.integers(1, 9).map(float), st.sampled_from("pqrs")), min_size=2, max_size=9)
 )

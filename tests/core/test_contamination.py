@@ -60,7 +60,7 @@ def test_planted_items_are_found_and_no_others() -> None:
     assert all(overlap.items[key].covered == 1 for key in planted)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.data())
 def test_a_window_copied_anywhere_is_found(data: st.DataObject) -> None:
     item = _words(data.draw(st.integers(WORDS, 40)), "item")

@@ -238,7 +238,7 @@ some_text = st.text("абОҚ екі TREE tree,.1\n", min_size=1, max_size=40).f
 
 
 @pytest.mark.parametrize("name", LOSSY)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(context=some_text, text=some_text)
 def test_no_lossy_tokenizer_beats_eight_bits_on_what_it_lost(
     models_of: Any, name: str, context: str, text: str

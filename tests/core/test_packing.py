@@ -34,7 +34,7 @@ def rows_of(order: Stream, step: int) -> torch.Tensor:
 
 
 @given(size=st.integers(1, 3000), key=st.integers(0, 2**64 - 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_permuted_is_a_permutation(size: int, key: int) -> None:
     assert sorted(permuted(index, size, key) for index in range(size)) == list(range(size))
 
@@ -57,7 +57,7 @@ def test_permuted_refuses_an_index_outside() -> None:
 
 
 @given(size=st.integers(9, 300), length=st.integers(2, 8), epoch=st.integers(0, 3), seed=st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_epoch_has_every_token_once(size: int, length: int, epoch: int, seed: int) -> None:
     rows = size // length
     read = rows_of(stream({"a": size}, sequence_length=length, rows=rows, seed=seed), epoch)
@@ -95,7 +95,7 @@ def test_the_first_document_follows_the_last_separator() -> None:
     packing=st.sampled_from(["packed", "windows"]),
     first=st.integers(0, 40_000),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_order_does_not_depend_on_the_split(rows: int, mixing: str, packing: str, first: int) -> None:
     order = stream({"a": 50, "b": 31}, {"a": 3.0, "b": 1.0}, mixing=mixing, packing=packing)
     again = stream({"a": 50, "b": 31}, {"a": 3.0, "b": 1.0}, mixing=mixing, packing=packing)
@@ -209,7 +209,7 @@ def test_windows_of_the_shortest_source() -> None:
 
 
 @given(weights=st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=8), size=st.integers(8, 500))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_block_shares(weights: list[float], size: int) -> None:
     shares = block_shares(weights, size)
     assert sum(shares) == size
@@ -255,7 +255,7 @@ def test_a_place_is_where_the_row_begins() -> None:
 
 
 @given(world=st.sampled_from([1, 2, 3, 4, 6, 12]), step=st.integers(0, 500), mixing=st.sampled_from(MIXINGS))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_ranks_share_the_rows_of_a_step(world: int, step: int, mixing: str) -> None:
     order = stream({"a": 500, "b": 310}, rows=12, mixing=mixing)
     whole = order.batch(step)

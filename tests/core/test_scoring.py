@@ -222,7 +222,7 @@ def test_each_distinct_token_is_computed_once(opened: Opened, monkeypatch: pytes
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("tokens", [1, 8, 64, 4096])
 @given(sequences=st.lists(st.lists(st.integers(0, 3), min_size=2, max_size=14), min_size=1, max_size=12))
-@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_sharing_changes_nothing(opened: Opened, tokens: int, threads: int, sequences: list[list[int]]) -> None:
     segments = [Segment.of(as_ids(ids[:1]), as_ids(ids[1:]), ranked=True) for ids in sequences]
     trie = Trie.of([segment.ids for segment in segments])

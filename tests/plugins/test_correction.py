@@ -110,7 +110,7 @@ def test_edits_in_closed_form(source: str, target: str, wanted: set[Edit]) -> No
 
 
 @given(TOKENS, TOKENS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_edits_turn_the_source_into_the_target_and_are_as_few_as_can_be(source: list[str], target: list[str]) -> None:
     found = edits(source, target)
     assert found.total() == distance("".join(source), "".join(target))
@@ -266,7 +266,7 @@ def test_values_are_the_ratios_that_they_say() -> None:
 
 
 @given(st.text("абвк ", max_size=12), st.text("абвк ", max_size=12))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_distance_is_that_of_nltk(one: str, other: str) -> None:
     pytest.importorskip("nltk")
     public: Any = importlib.import_module("nltk.metrics.distance")

@@ -647,7 +647,7 @@ def matched(state: dict[str, Tensor], options: Options, architecture: Any, confi
     return {tuple(template.members[1 if template.layered else 0]): guess for template, guess, _ in found.found}
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**16), before=st.sampled_from(["", "net.", "model.decoder.", "m2."]), start=st.integers(0, 1)
 )

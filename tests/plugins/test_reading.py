@@ -103,7 +103,7 @@ def test_what_does_not_count(spoken: Language, text: str, words: list[str]) -> N
 
 
 @given(st.text(st.sampled_from([*"aAntheT", *string.punctuation, *"019 \n’É"])))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_normalising_twice_changes_nothing(text: str) -> None:
     words = words_of(text, ENGLISH)
     assert words_of(" ".join(words), ENGLISH) == words
@@ -164,7 +164,7 @@ def test_what_normalisation_would_empty_is_compared_as_it_is(
 @pytest.mark.parametrize("spoken", [ENGLISH, ITALIAN, KAZAKH, TURKISH])
 @pytest.mark.parametrize("silence", ["", " \n"])
 @given(accepted=st.text(st.sampled_from([*"aAnTheiIl1%.—' ", "\u0301"]), min_size=1).filter(str.strip))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_answer_matches_itself_and_silence_matches_none(spoken: Language, silence: str, accepted: str) -> None:
     assert compare(accepted, accepted, spoken) == (1, 1)
     assert compare(silence, accepted, spoken) == (0, 0)

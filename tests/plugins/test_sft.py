@@ -114,7 +114,7 @@ def test_the_answers_and_their_ends_are_learned_and_nothing_else(name: str, mark
 
 
 @given(turns=st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=12), min_size=2, max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_conversation_is_learned_as_it_is_written(turns: list[str]) -> None:
     row = talk(*turns)
     for name, code in ((name, encoder(name, 5000, MARKS)) for name in TEMPLATES):
@@ -200,7 +200,7 @@ def test_long_examples_can_be_dropped_instead() -> None:
 
 
 @given(sizes=st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), min_size=1, max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_is_cut_answers_are_whole(sizes: list[tuple[int, int]]) -> None:
     turns = [text for prompt, answer in sizes for text in ("x" * prompt, "y" * answer)]
     made = encoder(length=300).encode([talk(*turns)])

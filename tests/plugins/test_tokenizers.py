@@ -134,7 +134,7 @@ def test_every_byte_of_utf8_comes_back(made: Made, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text())
 def test_any_text_comes_back(made: Made, name: str, text: str) -> None:
     tokenizer = made[name][1]

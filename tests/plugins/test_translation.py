@@ -109,7 +109,7 @@ def test_a_perfect_translation_scores_100_and_a_disjoint_one_0() -> None:
 
 
 @given(st.lists(st.tuples(TEXTS, TEXTS.filter(str.strip)), min_size=1, max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_scores_are_those_of_sacrebleu(texts: list[tuple[str, str]]) -> None:
     never = {"equal": 1, "empty": 1, "off_target": 1}
     made = metric(refuse_above=never, ter=True)
