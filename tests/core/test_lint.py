@@ -71,7 +71,7 @@ def test_good_questions_and_texts_have_no_finding(rule: Any, kazakh: Language) -
 
 
 @given(st.floats(0, 400), st.integers(1, 60))
-def test_p_of_chi_square_is_scipys(statistic: float, freedom: int) -> None:
+def test_p_of_chi_square_is_that_of_scipy_stats(statistic: float, freedom: int) -> None:
     expected = scipy.stats.chi2.sf(statistic, freedom)
     assert survival(statistic, freedom) == pytest.approx(expected, rel=1e-9, abs=1e-13)
 
