@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tilbench.config.source import Source
 
 __all__ = ["Schema", "first_fault"]
 
@@ -11,6 +15,13 @@ class Schema(BaseModel):
     """Frozen, and strict about names: an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, ser_json_inf_nan="strings")
+    short_forms: ClassVar[tuple[str, ...]] = ()
+    """Names that only a file has: `unfold` replaces them by fields."""
+
+    @classmethod
+    def unfold(cls, source: Source) -> Source:
+        """Return a file's fields as the schema has them, where a file may write them in a shorter form."""
+        return source
 
 
 def first_fault(error: ValidationError) -> str:

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tilbench.config.base import Schema
+from tilbench.config.shorthand import written_out
+from tilbench.config.source import Source
 from tilbench.data.dataset import Dataset
 
 __all__ = ["HarnessEntry", "HarnessMacro", "HarnessTask", "Macro", "Suite", "Task"]
@@ -22,6 +24,7 @@ class Task(Schema):
 
     own_examples: ClassVar[bool] = False
     """Solved examples come with the dataset."""
+    short_forms = ("over",)
     name: str = Field(pattern=Name)
     """Unique within the suite; lower-case letters, digits, `-`, `_` and `.`."""
     metric: str
@@ -100,6 +103,7 @@ class HarnessMacro(Macro):
 class Suite(Schema):
     """Tasks that are run together, so that their results can be compared."""
 
+    short_forms = ("defaults",)
     name: str = Field(pattern=Name)
     version: int = Field(default=1, ge=1)
     title: str = ""
@@ -120,6 +124,11 @@ class Suite(Schema):
     lm_eval_include: list[str] = []
     """Folders with task files of that harness, relative to the suite's own."""
     macros: list[Macro] = []
+
+    @classmethod
+    def unfold(cls, source: Source) -> Source:
+        """Return a suite's fields with every task written out."""
+        return written_out(source)
 
     @property
     def borrowed(self) -> Mapping[str, tuple[Sequence[HarnessEntry], Sequence[str]]]:

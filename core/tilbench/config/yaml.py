@@ -13,12 +13,13 @@ import yaml
 from pydantic import TypeAdapter
 from pydantic_core import ErrorDetails
 
+from tilbench.config.base import Schema
+from tilbench.config.source import Location, Source
 from tilbench.errors import ConfigError, suggest
 
 __all__ = ["apply_overrides", "load", "merge", "parse_override", "read", "validate", "validate_overridden"]
 
 T = TypeVar("T")
-Location = tuple[str | int, ...]
 _UNKNOWN = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
 _MISSING = frozenset({"missing", "missing_argument"})
 
@@ -40,20 +41,6 @@ for _each in _LOADERS:  # https://yaml.org/spec/1.2.2/#1032-tag-resolution
         re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+\Z"),
         list("-+.0123456789"),
     )
-
-
-class Source:
-    """A YAML document's data, and the line of each of its fields."""
-
-    def __init__(self, path: Path, data: Any, lines: Mapping[Location, int]) -> None:
-        self.path = path
-        self.data = data
-        self.lines = lines
-
-    def place(self, location: Sequence[str | int]) -> str:
-        """Return `file:line` of the nearest known field at or above `location`."""
-        known = [part for part in range(len(location), -1, -1) if tuple(location[:part]) in self.lines]
-        return f"{self.path}:{self.lines[tuple(location[: known[0]])]}" if known else str(self.path)
 
 
 def read(path: Path) -> Source:
@@ -121,15 +108,24 @@ def load(path: Path, schema: type[T], overrides: Sequence[str] = ()) -> T:
 
 
 def validate_overridden(data: Any, overrides: Sequence[str], schema: Any, source: Source) -> Any:
-    """Return `data` with overrides as a `schema`; a fault that they bring in is said to be theirs, not the file's."""
+    """Return `data` with overrides as a `schema`; a fault that they bring in is said to be theirs, not the file's.
+
+    Overrides change what the file writes, before its short forms are unfolded.
+    """
     changed = apply_overrides(data, overrides)
     try:
-        return validate(changed, schema, source)
+        return _unfolded(Source(source.path, changed, source.lines), schema)
     except ConfigError:
         if not overrides:
             raise
-        validate(data, schema, source)
-        return validate(changed, schema, " ".join(f"--set {text}" for text in overrides))
+        _unfolded(Source(source.path, data, source.lines), schema)
+        return _unfolded(Source(" ".join(f"--set {text}" for text in overrides), changed, {}), schema)
+
+
+def _unfolded(source: Source, schema: Any) -> Any:
+    if isinstance(schema, type) and issubclass(schema, Schema):
+        source = schema.unfold(source)
+    return validate(source.data, schema, source)
 
 
 def validate(data: Any, schema: Any, source: Source | str) -> Any:
@@ -144,6 +140,8 @@ def validate(data: Any, schema: Any, source: Source | str) -> Any:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         fault = min(faults, key=_priority)
         location = _location(fault, data)
+        if isinstance(source, Source):
+            location = source.written(location)
         where = source.place(location) if isinstance(source, Source) else source
         raise ConfigError(f"{where}: {_explain(fault, location, schema)}{more}") from None
 
@@ -195,7 +193,8 @@ def _fields(schema: Any, location: Sequence[str | int]) -> set[str | int]:
 
 def _annotations(schema: Any) -> dict[str | int, Any]:
     if fields := getattr(schema, "model_fields", None):
-        return {name: item.annotation for name, item in fields.items()}
+        short: tuple[str, ...] = getattr(schema, "short_forms", ())
+        return {**{name: item.annotation for name, item in fields.items()}, **dict.fromkeys(short)}
     if fields := getattr(schema, "__dataclass_fields__", None):
         return dict.fromkeys(fields)
     found: dict[str | int, Any] = {}

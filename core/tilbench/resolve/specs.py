@@ -14,6 +14,7 @@ from tilbench.config import yaml
 from tilbench.config.base import first_fault
 from tilbench.config.model import ModelSpec
 from tilbench.config.references import SpecReference
+from tilbench.config.source import Source
 from tilbench.errors import CheckpointError, ConfigError, UnknownName
 from tilbench.paths import package_file
 from tilbench.registry import Registry
@@ -21,7 +22,7 @@ from tilbench.registry import Registry
 __all__ = ["checkpoint_architecture", "load_spec", "run_spec", "variants"]
 
 
-def _read(name: str, registry: Registry) -> tuple[yaml.Source, dict[str, Any], dict[str, Any]]:
+def _read(name: str, registry: Registry) -> tuple[Source, dict[str, Any], dict[str, Any]]:
     """Return the YAML source of a spec, its own fields and its variants."""
     entry = registry.entry("models", name)
     if entry.resource is None:
