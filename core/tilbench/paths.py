@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tilbench.errors import DataError, TilbenchError
 
-__all__ = ["atomic_folder", "atomic_path", "file_digest", "no_room", "package_file", "suites_folder", "within"]
+__all__ = ["atomic_folder", "atomic_path", "file_digest", "no_room", "package_file", "refuse_filled", "suites_folder", "within"]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -47,6 +47,12 @@ def within(root: Path, relative: str) -> Path:
     if not path.is_relative_to(root.resolve()):
         raise DataError(f"{relative!r} leaves its folder {root}; use a path inside it")
     return path
+
+
+def refuse_filled(folder: Path) -> None:
+    """Raise DataError where `folder` is a file or holds anything, so that nothing is written over."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder} is not an empty folder; name another with --out")
 
 
 @contextlib.contextmanager

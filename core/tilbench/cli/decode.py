@@ -59,16 +59,14 @@ def decode(
     from tilbench.cli.progress import RunProgress
     from tilbench.config.decoding import Sweep
     from tilbench.config.yaml import apply_overrides, load, validate
-    from tilbench.errors import DataError
     from tilbench.generation.sweep import plan_sweep, sweep_suite
-    from tilbench.generation.sweep_report import summary, sweep_into
-    from tilbench.paths import atomic_folder
+    from tilbench.generation.sweep_report import summary, sweep_to
+    from tilbench.paths import refuse_filled
     from tilbench.resolve.datasets import ReferenceText
     from tilbench.resolve.model_options import open_options
     from tilbench.resolve.models import find_model
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out} is not an empty folder; name another with --out")
+    refuse_filled(out)
     registry = app.host.registry
     sweep = load(file, Sweep, overrides) if file else validate(apply_overrides({}, overrides), Sweep, "--set")
     tuning = names(prompts)
@@ -79,11 +77,8 @@ def decode(
         return
     suite = sweep_suite(sweep, plan.presets[sweep.default], tuning, seed)
     opening = open_options(options, registry, ReferenceText(suite.reference_text, registry, data_dir))
-    source.check(opening)
-    kept = out.with_name(f"{out.name}.journal.sqlite")
-    with RunProgress(1) as progress, atomic_folder(out) as aside:
-        outcome = sweep_into(aside, plan, source, opening, kept, progress.update)
-    kept.unlink(missing_ok=True)
+    with RunProgress(1) as progress:
+        outcome = sweep_to(out, plan, source, opening, progress.update)
     if as_json:
         print_json(summary(plan, outcome))
     else:

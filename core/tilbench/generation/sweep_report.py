@@ -17,12 +17,28 @@ from tilbench.generation.sweep import Outcome, Part, Result, SweepPlan, run_swee
 from tilbench.kinds.language_model import OpenOptions
 from tilbench.kinds.metric import Value
 from tilbench.kinds.tokenizer import SpecialTokens
+from tilbench.paths import atomic_folder, refuse_filled
 from tilbench.resolve.models import ModelSource
 from tilbench.results.markdown import table
 from tilbench.results.wording import format_p
 from tilbench.scoring.journal import Journal
 
-__all__ = ["generation_config", "summary", "sweep_into", "write_sweep"]
+__all__ = ["generation_config", "summary", "sweep_into", "sweep_to", "write_sweep"]
+
+
+def sweep_to(out: Path, plan: SweepPlan, source: ModelSource, options: OpenOptions, progress: Progress) -> Outcome:
+    """Try what the plan says and write the folder `out`, which appears whole or not at all.
+
+    A killed sweep resumes from the journal beside `out`, which is removed at the end. Raises DataError where `out`
+    holds anything, and what describing the model raises.
+    """
+    refuse_filled(out)
+    source.check(options)
+    journal = out.with_name(f"{out.name}.journal.sqlite")
+    with atomic_folder(out) as aside:
+        outcome = sweep_into(aside, plan, source, options, journal, progress)
+    journal.unlink(missing_ok=True)
+    return outcome
 
 
 def sweep_into(

@@ -8,9 +8,9 @@ from types import MappingProxyType
 from typing import Any
 
 from tilbench.checkpoints.folder import RUN, is_run, read_json
-from tilbench.errors import CheckpointError, ConfigError, DataError, Unsupported
+from tilbench.errors import CheckpointError, ConfigError, Unsupported
 from tilbench.kinds.tokenizer import Tokenizer, ids_without_rows
-from tilbench.paths import atomic_folder
+from tilbench.paths import atomic_folder, refuse_filled
 from tilbench.registry import Registry
 from tilbench.resolve.datasets import documents
 from tilbench.training.base import base_tokenizer
@@ -36,8 +36,7 @@ def train_tokenizer(
     made = registry.get("tokenizers", family)
     if not made.trainable:
         raise Unsupported(f"tokenizer family {family!r} is loaded, not trained")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out} is not an empty folder; name another with --out")
+    refuse_filled(out)
     texts = [document.text for name in datasets for document in documents(name, registry, data_dir)[1]]
     trained: Tokenizer = made.train(texts, dict(options))
     with atomic_folder(out) as aside:
