@@ -110,7 +110,7 @@ def ours(sizes: dict[str, Any], turns: Turns, compiled: bool, precision: str) ->
     from tilbench.loader import load_plugins
     from tilbench.testing.toys import ToyTokenizer
     from tilbench_decoders.llama import Llama
-    from tilbench_trainers.pretrain import Pretrain
+    from tilbench_trainers.loop.pretrain import Pretrain
 
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)

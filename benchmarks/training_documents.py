@@ -22,8 +22,8 @@ from tilbench.config.references import parse_spec
 from tilbench.data.batch import Batch
 from tilbench.loader import load_plugins
 from tilbench.resolve.specs import load_spec
-from tilbench_trainers.forward import Forward
-from tilbench_trainers.optimizer import clip, make_optimizer, trainable
+from tilbench_trainers.loop.forward import Forward
+from tilbench_trainers.optim.optimizer import clip, make_optimizer, trainable
 
 
 def documents(device: str, profile: str, precision: str, *, small: bool, steps: int) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,16 @@ from pathlib import Path
 
 from tilbench.errors import DataError, TilbenchError
 
-__all__ = ["atomic_folder", "atomic_path", "file_digest", "no_room", "package_file", "refuse_filled", "suites_folder", "within"]
+__all__ = [
+    "atomic_folder",
+    "atomic_path",
+    "file_digest",
+    "no_room",
+    "package_file",
+    "refuse_filled",
+    "suites_folder",
+    "within",
+]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 

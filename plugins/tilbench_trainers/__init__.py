@@ -17,11 +17,11 @@ def register_trainers(register: Register) -> None:
     """Register the trainers; torch is imported when one of them is first used."""
     register(
         "pretrain",
-        "tilbench_trainers.pretrain:Pretrain",
+        "tilbench_trainers.loop.pretrain:Pretrain",
         summary="next-token training from scratch, on one device; resumes exactly",
     )
     register(
         "sft",
-        "tilbench_trainers.sft:Sft",
+        "tilbench_trainers.sft.trainer:Sft",
         summary="supervised fine-tuning on conversations: only the assistant's tokens are learned",
     )

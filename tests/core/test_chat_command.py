@@ -32,7 +32,7 @@ from tilbench.testing.toy_decoder import ToyConfig, ToyDecoder
 from tilbench.text.chat import TEMPLATES, template
 from tilbench.training.fit import train
 from tilbench.training.resolve import resolve_training
-from tilbench_trainers.sft_examples import Encoder
+from tilbench_trainers.sft.examples import Encoder
 
 REGISTRY = load_plugins().registry
 BOS, EOS = 256, 257

@@ -411,7 +411,7 @@ def test_look_alikes_in_a_prompt(tmp_path: Path, found: Callable[..., list[Findi
 def test_prompts_that_a_task_ends_in_a_space_or_doubles_spaces_in(
     tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch, found: Callable[..., list[Finding]]
 ) -> None:
-    from tilbench_choice.prompt import Prompts
+    from tilbench_metrics_likelihood.prompt import Prompts
 
     whole = Prompts.context
 

@@ -27,7 +27,7 @@ from tilbench.testing import LanguageConformance, Outcome, conformance, toy_lang
 from tilbench.testing.language import scripts_of
 from tilbench.text.language_classes import profile_text
 from tilbench.text.language_id import identify, untold
-from tilbench_translation.translation import Translation, TranslationSettings
+from tilbench_metrics_generation.translation.metric import Translation, TranslationSettings
 
 
 def new(*arguments: str) -> str:

@@ -99,7 +99,7 @@ def test_a_changed_limit_is_another_task_and_the_old_record_stays(
 
 def test_a_plugins_own_bug_is_one_line_with_its_place(tmp_path: Path, suite: Path, tilbench: Tilbench) -> None:
     (tmp_path / "buggy.py").write_text(
-        "from tilbench import hookimpl\nfrom tilbench_likelihood.bpb import BitsPerByte\n"
+        "from tilbench import hookimpl\nfrom tilbench_metrics_likelihood.bpb import BitsPerByte\n"
         "class Buggy(BitsPerByte):\n    def score(self, row, answers):\n        return answers[0].logprobb\n"
         "@hookimpl\ndef register_metrics(register):\n    register('buggy', Buggy)\n",
         encoding="utf-8",

@@ -16,7 +16,7 @@ from tilbench.resolve.describe_model import about_folder, about_spec, is_model_f
 from tilbench.resolve.specs import load_spec, variants
 from tilbench.training.fit import train
 from tilbench.training.resolve import resolve_training
-from tilbench_trainers.schedule import learning_rate
+from tilbench_trainers.optim.schedule import learning_rate
 
 REGISTRY = load_plugins().registry
 NAMES = REGISTRY.names("models")

@@ -20,7 +20,7 @@ from tilbench.kinds.trainer import Source, Stopped, TrainingJob
 from tilbench.loader import load_plugins
 from tilbench.ranks import joined
 from tilbench.testing.toys import ToyTokenizer, toy_texts
-from tilbench_trainers.pretrain import Pretrain
+from tilbench_trainers.loop.pretrain import Pretrain
 
 CPU = HardwareProfile(name="toy", device="cpu", memory_gib=1, peak_tflops={"fp32": 0.1})
 

@@ -15,9 +15,9 @@ from tilbench.kinds.requests import Decoding, Generated, Generation, Likelihood
 from tilbench.loader import load_plugins
 from tilbench.text.language_classes import profile_text
 from tilbench.text.scripts import letters_of
-from tilbench_behavior import texts
-from tilbench_behavior.behavior import Behavior, BehaviorSettings
-from tilbench_behavior.verdict import LABELS, Verdict, VerdictSettings, judge
+from tilbench_metrics_generation import texts
+from tilbench_metrics_generation.behavior import Behavior, BehaviorSettings
+from tilbench_metrics_generation.verdict import LABELS, Verdict, VerdictSettings, judge
 
 CUES = Cues(passage="P", question="Q", options="O", answer="A")
 ALPHABETS = {

@@ -20,9 +20,9 @@ from tilbench.kinds.examples import ExamplePool
 from tilbench.kinds.language import Cues, Language
 from tilbench.kinds.metric import ItemScore, Metric, TaskContext
 from tilbench.kinds.requests import Continuation, Document, Likelihood, Request
-from tilbench_choice import prompt
-from tilbench_choice.choice import Choice, ChoiceSettings
-from tilbench_choice.minimal_pairs import MinimalPairs, MinimalPairsSettings
+from tilbench_metrics_likelihood import prompt
+from tilbench_metrics_likelihood.choice import Choice, ChoiceSettings
+from tilbench_metrics_likelihood.minimal_pairs import MinimalPairs, MinimalPairsSettings
 
 KAZAKH = Language(
     tag="kk-Cyrl",

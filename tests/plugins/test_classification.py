@@ -13,7 +13,7 @@ from tilbench.errors import ConfigError, DataError
 from tilbench.kinds.language import Cues, Language
 from tilbench.kinds.metric import Metric, TaskContext, Value
 from tilbench.kinds.requests import Continuation, Likelihood
-from tilbench_choice.classification import Classification, ClassificationSettings
+from tilbench_metrics_likelihood.classification import Classification, ClassificationSettings
 
 KAZAKH = Language(
     tag="kk-Cyrl",

@@ -17,9 +17,9 @@ from tilbench.kinds.language import Cues, Language
 from tilbench.kinds.metric import ItemScore, Metric, TaskContext, Value
 from tilbench.kinds.requests import Generated, Generation
 from tilbench.loader import load_plugins
-from tilbench_correction import edits as module
-from tilbench_correction.correction import Correction, CorrectionSettings
-from tilbench_correction.edits import Edit, distance, edits, tokens
+from tilbench_metrics_generation import edits as module
+from tilbench_metrics_generation.correction import Correction, CorrectionSettings
+from tilbench_metrics_generation.edits import Edit, distance, edits, tokens
 
 KAZAKH = Language(
     tag="kk-Cyrl",

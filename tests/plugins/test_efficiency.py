@@ -17,7 +17,7 @@ from tilbench.loader import Host
 from tilbench.results.store import RecordStore
 from tilbench.scoring.journal import Journal
 from tilbench.scoring.timing import time_generation
-from tilbench_efficiency.efficiency import Efficiency, EfficiencySettings
+from tilbench_metrics_cost.efficiency import Efficiency, EfficiencySettings
 
 SIZES = {"vocab_size": 300, "max_length": 64, "hidden_size": 32, "num_layers": 3, "num_heads": 4}
 GROUPED = {**SIZES, "intermediate_size": 48, "num_kv_heads": 2}

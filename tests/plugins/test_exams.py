@@ -23,10 +23,10 @@ from tilbench.evaluation.plan import PlannedTask, plan_tasks
 from tilbench.kinds.requests import Continuation, Document
 from tilbench.loader import Host
 from tilbench.testing.toys import ToyLanguageModel
-from tilbench_choice.choice import ChoiceSettings
-from tilbench_tasks.causes import Connected
-from tilbench_tasks.exams import exam_datasets
-from tilbench_tasks.legacy12 import Legacy12
+from tilbench_datasets.causes import Connected
+from tilbench_datasets.exams import exam_datasets
+from tilbench_datasets.legacy12 import Legacy12
+from tilbench_metrics_likelihood.choice import ChoiceSettings
 
 ROOT = Path(__file__).parents[2]
 UNT = "kz-transformers/kazakh-unified-national-testing-mc/biology"

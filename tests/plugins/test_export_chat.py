@@ -19,7 +19,7 @@ from tilbench.resolve.checkpoint import CheckpointLoader
 from tilbench.scoring.encode.chat import ChatEncoder
 from tilbench.text.chat import TEMPLATES, Turn
 from tilbench_exporters.chat_files import JINJA
-from tilbench_trainers.sft_examples import Encoder
+from tilbench_trainers.sft.examples import Encoder
 
 from .bases import REGISTRY, ROWS, published, tuned
 

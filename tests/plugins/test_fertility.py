@@ -5,7 +5,7 @@ import pytest
 from tilbench.data.rows import Document
 from tilbench.kinds.metric import ItemScore, Metric, TaskContext
 from tilbench.kinds.requests import TokenIds, Tokens
-from tilbench_fertility.fertility import Fertility, FertilitySettings
+from tilbench_metrics_cost.fertility import Fertility, FertilitySettings
 
 METRIC = Fertility(FertilitySettings(), TaskContext())
 

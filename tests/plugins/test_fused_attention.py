@@ -16,7 +16,7 @@ from tilbench_decoders.attention import Context, allowed_keys, attend
 from tilbench_decoders.decoder import Decoder
 from tilbench_decoders.fused import fused_bias, worth_fusing
 from tilbench_decoders.positions import LinearBias
-from tilbench_trainers.forward import recompute_activations
+from tilbench_trainers.loop.forward import recompute_activations
 
 HEADS, WIDTH, LENGTH = 4, 64, 150  # more than one block of 128 and not a multiple of it
 SIZES = {"vocab_size": 61, "max_length": LENGTH, "hidden_size": WIDTH, "num_layers": 2, "intermediate_size": 48}

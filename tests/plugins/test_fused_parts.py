@@ -10,7 +10,7 @@ from torch import nn
 
 from tilbench.config.model import Optimizer
 from tilbench_huggingface.architecture import HuggingFaceArchitecture, HuggingFaceConfig
-from tilbench_trainers.optimizer import make_optimizer
+from tilbench_trainers.optim.optimizer import make_optimizer
 
 pytest.importorskip("transformers")
 
@@ -107,7 +107,7 @@ def test_frozen_weights_have_no_parts() -> None:
 def test_the_loop_gives_the_parts_to_muon_and_asks_for_none_under_adamw() -> None:
     from types import SimpleNamespace
 
-    from tilbench_trainers.pretrain import _slots
+    from tilbench_trainers.loop.pretrain import _slots
 
     def job(optimizer: str) -> Any:
         recipe = SimpleNamespace(optimizer=SimpleNamespace(name=optimizer))

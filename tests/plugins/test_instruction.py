@@ -32,10 +32,10 @@ from tilbench.scoring.engine import TorchLanguageModel
 from tilbench.text.chat import TEMPLATES, template
 from tilbench.text.language_id import identify
 from tilbench_huggingface.loader import HuggingFaceLoader
-from tilbench_instruction.instruction import Instruction, InstructionSettings
+from tilbench_metrics_likelihood.instruction import Instruction, InstructionSettings
 from tilbench_tokenizers.huggingface import HuggingFace
-from tilbench_trainers.sft_examples import Encoder
-from tilbench_trainers.sft_validation import ChatValidator
+from tilbench_trainers.sft.examples import Encoder
+from tilbench_trainers.sft.validation import ChatValidator
 
 REGISTRY = load_plugins().registry
 ROWS = [

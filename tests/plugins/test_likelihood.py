@@ -12,7 +12,7 @@ from tilbench.errors import DataError
 from tilbench.kinds import requests
 from tilbench.kinds.metric import ItemScore, Metric, TaskContext, Value
 from tilbench.kinds.requests import Likelihood
-from tilbench_likelihood.bpb import BitsPerByte, BitsPerByteSettings
+from tilbench_metrics_likelihood.bpb import BitsPerByte, BitsPerByteSettings
 
 TEXTS = ["Қазақстан — тәуелсіз мемлекет.", "Kısa bir cümle.", "one two\nthree 🙂", "ә" * 300]
 

@@ -30,7 +30,7 @@ from tilbench.resolve.specs import load_spec, variants
 from tilbench.training.branch import resolve_branch
 from tilbench.training.fit import train
 from tilbench.training.resolve import resolve_training
-from tilbench_trainers.schedule import learning_rate
+from tilbench_trainers.optim.schedule import learning_rate
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 

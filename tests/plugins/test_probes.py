@@ -9,7 +9,7 @@ from tilbench.data.rows import Probe, Prompt
 from tilbench.errors import DataError, PluginError
 from tilbench.kinds.metric import ItemScore, Metric, TaskContext
 from tilbench.kinds.requests import Likelihood, NextWord, Ranked
-from tilbench_probes.probe import ProbeMetric, ProbeSettings
+from tilbench_metrics_likelihood.probe import ProbeMetric, ProbeSettings
 
 REPORTED = [  # 1gpu-llm small EN/IT: rank, probability and perplexity as its card prints them
     (Probe("en-1", "The capital of Italy is", "Rome"), 7, 0.0145, 69.13),

@@ -16,8 +16,8 @@ from tilbench.errors import ConfigError, DataError
 from tilbench.kinds.language import Cues, Language
 from tilbench.kinds.metric import ItemScore, Metric, TaskContext
 from tilbench.kinds.requests import Generated, Generation
-from tilbench_reading.answers import compare, words_of
-from tilbench_reading.reading import Reading, ReadingSettings
+from tilbench_metrics_generation.answers import compare, words_of
+from tilbench_metrics_generation.reading import Reading, ReadingSettings
 
 CONTEXT = "Абай Құнанбайұлы 1845 жылы дүниеге келді."
 ROW = Row("q1", CONTEXT, "Абай қай жылы дүниеге келді?", ("1845 жылы", "1845"))

@@ -24,7 +24,7 @@ from tilbench.resolve.specs import load_spec
 from tilbench.results.record import Record
 from tilbench.results.store import RecordStore
 from tilbench.results.table import make_board
-from tilbench_trainers.schedule import learning_rate
+from tilbench_trainers.optim.schedule import learning_rate
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "leaderboard" / "records" / "reported"

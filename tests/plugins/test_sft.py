@@ -31,9 +31,9 @@ from tilbench.training.fit import preview, train
 from tilbench.training.resolve import resolve_training
 from tilbench_huggingface.architecture import HuggingFaceArchitecture, HuggingFaceConfig
 from tilbench_huggingface.weights import adapter_shapes
-from tilbench_trainers.sft_batches import ChatBatches, bins
-from tilbench_trainers.sft_examples import Encoder, Example
-from tilbench_trainers.sft_preview import checked, shown
+from tilbench_trainers.sft.batches import ChatBatches, bins
+from tilbench_trainers.sft.examples import Encoder, Example
+from tilbench_trainers.sft.preview import checked, shown
 
 REGISTRY = load_plugins().registry
 BOS, EOS = 256, 257

@@ -29,8 +29,8 @@ from tilbench_decoders.decoder import Block, Decoder
 from tilbench_decoders.feed_forward import SwiGLU
 from tilbench_decoders.norms import RMSNorm
 from tilbench_decoders.positions import LinearBias, alibi_slopes
-from tilbench_trainers.schedule import learning_rate
-from tilbench_trainers.tokens import token_file
+from tilbench_trainers.data.tokens import token_file
+from tilbench_trainers.optim.schedule import learning_rate
 
 GROUPS = [8, 6, 4, 7, 4, 3, 3, 7, 4, 5, 3, 3, 3]
 """Tests in each group of the document's table (section 11); 60 in all."""

@@ -27,8 +27,8 @@ from tilbench.loader import load_plugins
 from tilbench.training.fit import train
 from tilbench.training.resolve import resolve_training
 from tilbench.training.rows import is_held_out, paragraphs, select
-from tilbench_trainers import parts
-from tilbench_trainers.tokens import token_file
+from tilbench_trainers.data import parts
+from tilbench_trainers.data.tokens import token_file
 
 EOS = 256
 WORDS = ["ақша", "бала", "дала", "кеме", "тау", "river", "stone", "yol", "göl", "kuş"]
@@ -108,8 +108,8 @@ _KILLED = """
 import sys, time
 from pathlib import Path
 from tests_token_files import documents, encode
-from tilbench_trainers import parts
-from tilbench_trainers.tokens import token_file
+from tilbench_trainers.data import parts
+from tilbench_trainers.data.tokens import token_file
 
 parts._CHARACTERS = 2000
 def slow(texts):

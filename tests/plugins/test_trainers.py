@@ -28,15 +28,15 @@ from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.kinds.trainer import Source, Trainer, TrainingJob
 from tilbench.ranks import Ranks
 from tilbench.scoring.encode.prefix import Prefix
-from tilbench_trainers.checks import slower_precision
-from tilbench_trainers.interrupts import StopRequests
-from tilbench_trainers.optimizer import adamw, clip
-from tilbench_trainers.pretrain import Pretrain
-from tilbench_trainers.rows import documents_of
-from tilbench_trainers.schedule import learning_rate
-from tilbench_trainers.telemetry import peak_memory_bytes
-from tilbench_trainers.tokens import token_file, token_path
-from tilbench_trainers.validation import Validator, heldout_texts
+from tilbench_trainers.data.rows import documents_of
+from tilbench_trainers.data.tokens import token_file, token_path
+from tilbench_trainers.loop.checks import slower_precision
+from tilbench_trainers.loop.interrupts import StopRequests
+from tilbench_trainers.loop.pretrain import Pretrain
+from tilbench_trainers.optim.optimizer import adamw, clip
+from tilbench_trainers.optim.schedule import learning_rate
+from tilbench_trainers.reporting.telemetry import peak_memory_bytes
+from tilbench_trainers.validation.validator import Validator, heldout_texts
 
 EOS = 256
 

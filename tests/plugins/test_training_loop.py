@@ -32,12 +32,12 @@ from tilbench.kinds.trainer import Source, TrainingJob
 from tilbench.loader import load_plugins
 from tilbench.testing.toys import ToyTokenizer, toy_texts
 from tilbench_decoders.llama import Llama
-from tilbench_trainers.average import Average
-from tilbench_trainers.forward import Forward
-from tilbench_trainers.muon import PartedMuon, cuts
-from tilbench_trainers.optimizer import make_optimizer, muon
-from tilbench_trainers.pretrain import Pretrain
-from tilbench_trainers.schedule import learning_rate
+from tilbench_trainers.loop.forward import Forward
+from tilbench_trainers.loop.pretrain import Pretrain
+from tilbench_trainers.optim.average import Average
+from tilbench_trainers.optim.muon import PartedMuon, cuts
+from tilbench_trainers.optim.optimizer import make_optimizer, muon
+from tilbench_trainers.optim.schedule import learning_rate
 
 CPU = HardwareProfile(name="toy", device="cpu", memory_gib=1, peak_tflops={"fp32": 0.1})
 SIZES = {

@@ -18,7 +18,7 @@ from tilbench.kinds.metric import ItemScore, Metric, TaskContext
 from tilbench.kinds.requests import Generated, Generation
 from tilbench.loader import load_plugins
 from tilbench.text.language_classes import profile_text
-from tilbench_translation.translation import Translation, TranslationSettings
+from tilbench_metrics_generation.translation.metric import Translation, TranslationSettings
 
 CUES = Cues(passage="Мәтін", question="Сұрақ", options="Нұсқалар", answer="Жауап")
 KAZAKH = Language(

@@ -20,10 +20,10 @@ from tilbench.loader import Host
 from tilbench.results.store import RecordStore
 from tilbench.training.fit import train
 from tilbench.training.resolve import resolve_training
-from tilbench_trainers.board import Board
-from tilbench_trainers.display import Display
-from tilbench_trainers.guard import Guard, check_ids
-from tilbench_trainers.telemetry import Log
+from tilbench_trainers.loop.guard import Guard, check_ids
+from tilbench_trainers.reporting.board import Board
+from tilbench_trainers.reporting.display import Display
+from tilbench_trainers.reporting.telemetry import Log
 
 SMALL = (
     "tokenizer={family: bytes}",
@@ -313,7 +313,7 @@ def test_plain_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch)
         display.note(step_line(10, 2.5), live=False)
         display.note(step_line(11), live=True)
         assert stream.getvalue() == ""
-        monkeypatch.setattr("tilbench_trainers.display._SECONDS", 0.0)
+        monkeypatch.setattr("tilbench_trainers.reporting.display._SECONDS", 0.0)
         display.note(step_line(15), live=True)
         display.scoring("a@15", 3, 1200)
         display.note({"step": 15, "validation": {"kk": {"bpb": 1.25}, "sft": {"loss": 2.0}}}, live=True)
@@ -430,7 +430,7 @@ def test_a_spike_stops_a_run_and_a_higher_bound_goes_on(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a window of 4 steps and a bound next to nothing, the noise of the first steps is a spike."""
-    monkeypatch.setattr("tilbench_trainers.guard._WINDOW", 4)
+    monkeypatch.setattr("tilbench_trainers.loop.guard._WINDOW", 4)
     watched = ("recipe.steps=12", "recipe.spike=0.01", "recipe.optimizer.learning_rate=1e-9")
     with pytest.raises(TilbenchError, match=r"^step \d+: .* is a spike; .*text/tr/train token") as error:
         run(host, tmp_path, *watched)

@@ -1,0 +1,1 @@
+"""The training loop: what is checked before it, one step of it, and what stops it."""

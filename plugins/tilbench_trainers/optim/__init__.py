@@ -1,0 +1,1 @@
+"""What moves the weights: schedules, AdamW and Muon, and the average of the weights."""
