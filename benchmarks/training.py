@@ -162,7 +162,7 @@ def ours(sizes: dict[str, Any], turns: Turns, compiled: bool, precision: str) ->
             module=_ours_module(sizes),
             tokenizer=ToyTokenizer(),
             sources=[],
-            hardware=registry.get("hardware", device),
+            hardware=registry.hardware.get(device),
             out=out,
             progress=False,
         )

@@ -20,6 +20,7 @@ import torch
 
 from tilbench.config.references import parse_spec
 from tilbench.data.batch import Batch
+from tilbench.kinds.architecture import Decoder
 from tilbench.loader import load_plugins
 from tilbench.resolve.specs import load_spec
 from tilbench_trainers.loop.forward import Forward
@@ -30,8 +31,8 @@ def documents(device: str, profile: str, precision: str, *, small: bool, steps: 
     """Yield a line for every document's configuration that is trained from scratch, at the batch of its recipe."""
     registry = load_plugins().registry
     on = torch.device(device)
-    hardware = replace(registry.get("hardware", profile or on.type), count=1)
-    for name in registry.names("models"):
+    hardware = replace(registry.hardware.get(profile or on.type), count=1)
+    for name in registry.models.names():
         spec = load_spec(parse_spec(f"{name}:tiny" if small else name), registry)
         recipe = spec.recipe
         if recipe is None or recipe.adapter is not None or recipe.trainer != "pretrain":
@@ -40,9 +41,10 @@ def documents(device: str, profile: str, precision: str, *, small: bool, steps: 
         if on.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        architecture = registry.get("architectures", spec.architecture.name)
+        architecture = registry.architectures.get(spec.architecture.name)
         torch.manual_seed(0)
         module = architecture.build(architecture.Config(**spec.architecture.config)).to(on).train()
+        assert isinstance(module, Decoder)
         forward = Forward(module, recipe, on)
         optimizer = make_optimizer(module, recipe.optimizer)
         parameters = list(trainable(module).values())

@@ -16,14 +16,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 import pluggy
 
 from tilbench import hookspecs
 from tilbench.errors import PluginError, suggest
-from tilbench.registry import KINDS, Entry, Registry
+from tilbench.hookspecs import Register
+from tilbench.registry import KINDS, Entry, Names, Origin, Registry
 
 __all__ = ["GROUP", "Host", "PluginStatus", "load_plugins"]
 
@@ -89,6 +90,7 @@ def load_plugins(files: Sequence[str] = (), entry_points: Iterable[tuple[EntryPo
         if statuses[-1].error and candidate.where in named:
             raise PluginError(f"plugin file {candidate.where} {statuses[-1].error}")
     _reject_misspelled(manager, {status.name: status for status in statuses})
+    registry.freeze()
     return Host(manager, registry, tuple(statuses))
 
 
@@ -136,7 +138,7 @@ def _admit(candidate: _Candidate, manager: pluggy.PluginManager, registry: Regis
         ours = [each for each in hook.get_hookimpls() if each.plugin_name == candidate.name]
         for implementation in ours:
             try:
-                implementation.function(_register(registry, kind, candidate))
+                implementation.function(_register(registry.kind(kind), candidate, implementation.function))
             except PluginError:
                 raise
             except Exception as error:
@@ -146,11 +148,21 @@ def _admit(candidate: _Candidate, manager: pluggy.PluginManager, registry: Regis
     return _status(candidate, "")
 
 
-def _register(registry: Registry, kind: str, candidate: _Candidate) -> Callable[..., None]:
-    def register(name: str, target: Any, *, summary: str = "") -> None:
-        registry.add(Entry(kind, name, target, summary, candidate.name, candidate.distribution))
+def _register(names: Names[object], candidate: _Candidate, hook: Callable[..., object]) -> Register:
+    def register(name: str, target: object, *, summary: str = "") -> None:
+        origin = _origin(hook)
+        names.add(Entry(name, target, summary, candidate.name, candidate.distribution, origin))
 
     return register
+
+
+def _origin(hook: Callable[..., object]) -> Origin:
+    """Return the line of `hook` that is running, or where it begins when it is called later."""
+    code = hook.__code__
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code is not code:
+        frame = frame.f_back
+    return Origin(code.co_filename, frame.f_lineno if frame else code.co_firstlineno)
 
 
 def _reject_misspelled(manager: pluggy.PluginManager, statuses: dict[str, PluginStatus]) -> None:

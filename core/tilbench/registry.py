@@ -5,70 +5,89 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from tilbench.errors import PluginError, TilbenchError, UnknownName
 
-__all__ = ["KINDS", "Entry", "Kind", "Registry"]
+if TYPE_CHECKING:
+    from tilbench.config.model import ModelSpec
+    from tilbench.config.suite import Suite
+    from tilbench.data.dataset import Dataset
+    from tilbench.kinds.architecture import Architecture
+    from tilbench.kinds.executor import Executor
+    from tilbench.kinds.exporter import Exporter
+    from tilbench.kinds.hardware import HardwareProfile
+    from tilbench.kinds.language import Language
+    from tilbench.kinds.language_model import Loader
+    from tilbench.kinds.metric import MetricClass
+    from tilbench.kinds.tokenizer import TokenizerFamily
+    from tilbench.kinds.trainer import Trainer
+
+__all__ = ["KINDS", "Entry", "Kind", "Names", "Origin", "Registry"]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of plugin.
 
-    hook: the hook that registers it. noun: what one is called in messages. schema: `module:Class` that a YAML
-    file of this kind is read into. protocol: `module:Class` that a resolved object must be. instance: a
-    registered class is called with no arguments to make the object.
+    noun: what one is called in messages. protocol: `module:Class` that a resolved object is an instance of. reader:
+    `module:function` that reads a YAML file of this kind into such an object. instance: a registered class is called
+    with no arguments to make the object.
     """
 
-    hook: str
+    name: str
     noun: str
-    schema: str = ""
-    protocol: str = ""
+    protocol: str
+    reader: str = ""
     instance: bool = False
+
+    @property
+    def hook(self) -> str:
+        """The hook that registers it."""
+        return f"register_{self.name}"
 
 
 KINDS: Mapping[str, Kind] = {
-    "languages": Kind("register_languages", "language", schema="tilbench.kinds.language:Language"),
-    "datasets": Kind("register_datasets", "dataset", protocol="tilbench.data.dataset:Dataset"),
-    "tokenizers": Kind(
-        "register_tokenizers",
-        "tokenizer family",
-        protocol="tilbench.kinds.tokenizer:TokenizerFamily",
-        instance=True,
-    ),
-    "architectures": Kind(
-        "register_architectures",
-        "architecture",
-        protocol="tilbench.kinds.architecture:Architecture",
-        instance=True,
-    ),
-    "models": Kind("register_models", "model", schema="tilbench.config.model:ModelSpec"),
-    "trainers": Kind("register_trainers", "trainer", protocol="tilbench.kinds.trainer:Trainer", instance=True),
-    "hardware": Kind(
-        "register_hardware",
-        "hardware profile",
-        protocol="tilbench.kinds.hardware:HardwareProfile",
-        instance=True,
-    ),
-    "metrics": Kind("register_metrics", "metric"),
-    "loaders": Kind("register_loaders", "loader", protocol="tilbench.kinds.language_model:Loader", instance=True),
-    "exporters": Kind("register_exporters", "exporter", protocol="tilbench.kinds.exporter:Exporter", instance=True),
-    "executors": Kind("register_executors", "executor", protocol="tilbench.kinds.executor:Executor", instance=True),
-    "suites": Kind("register_suites", "suite", schema="tilbench.config.suite:Suite"),
+    kind.name: kind
+    for kind in (
+        Kind(
+            "languages", "language", "tilbench.kinds.language:Language", reader="tilbench.kinds.language:load_language"
+        ),
+        Kind("datasets", "dataset", "tilbench.data.dataset:Dataset"),
+        Kind("tokenizers", "tokenizer family", "tilbench.kinds.tokenizer:TokenizerFamily", instance=True),
+        Kind("architectures", "architecture", "tilbench.kinds.architecture:Architecture", instance=True),
+        Kind("models", "model", "tilbench.config.model:ModelSpec", reader="tilbench.config.spec_file:load_spec_file"),
+        Kind("trainers", "trainer", "tilbench.kinds.trainer:Trainer", instance=True),
+        Kind("hardware", "hardware profile", "tilbench.kinds.hardware:HardwareProfile", instance=True),
+        Kind("metrics", "metric", "tilbench.kinds.metric:MetricClass"),
+        Kind("loaders", "loader", "tilbench.kinds.language_model:Loader", instance=True),
+        Kind("exporters", "exporter", "tilbench.kinds.exporter:Exporter", instance=True),
+        Kind("executors", "executor", "tilbench.kinds.executor:Executor", instance=True),
+        Kind("suites", "suite", "tilbench.config.suite:Suite", reader="tilbench.config.suite:load_suite"),
+    )
 }
+
+
+class Origin(NamedTuple):
+    """The place in a plugin that registered something."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One registration: what, by which plugin of which distribution."""
+    """One registration: what, where, and by which plugin of which distribution."""
 
-    kind: str
     name: str
-    target: Any
+    target: object
     summary: str
     plugin: str
     distribution: str
+    origin: Origin
 
     @property
     def resource(self) -> tuple[str, str] | None:
@@ -79,87 +98,137 @@ class Entry:
         return None
 
 
-class Registry:
-    """Names of every kind. A name is unique within its kind."""
+T_co = TypeVar("T_co", covariant=True)
 
-    def __init__(self) -> None:
-        self._entries: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
-        self._resolved: dict[tuple[str, str], Any] = {}
+
+class Names(Generic[T_co]):
+    """The registered names of one kind, whose objects are instances of `T_co`. A name is unique within its kind."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = KINDS[kind]
+        self._entries: dict[str, Entry] = {}
+        self._resolved: dict[str, T_co] = {}
+        self._frozen = False
 
     def add(self, entry: Entry) -> None:
-        """Register. Raises PluginError where another plugin holds the name."""
-        taken = self._entries[entry.kind].get(entry.name)
-        if taken is not None:
+        """Register. Raises PluginError where the name is taken, and after `freeze`."""
+        what = f"{self.kind.noun} {entry.name!r}"
+        if self._frozen:
             raise PluginError(
-                f"{KINDS[entry.kind].noun} {entry.name!r} is registered twice: by {taken.plugin} "
-                f"({taken.distribution}) and by {entry.plugin} ({entry.distribution}); uninstall one of them"
+                f"{what} of plugin {entry.plugin} ({entry.distribution}) is registered too late, at {entry.origin}; "
+                f"register it in the hook {self.kind.hook}, while plugins are loaded"
             )
-        self._entries[entry.kind][entry.name] = entry
+        if (taken := self._entries.get(entry.name)) is not None:
+            raise PluginError(
+                f"{what} is registered twice: by {taken.plugin} ({taken.distribution}) at {taken.origin} and by "
+                f"{entry.plugin} ({entry.distribution}) at {entry.origin}; uninstall one of them"
+            )
+        self._entries[entry.name] = entry
 
     def remove_plugin(self, plugin: str) -> None:
         """Forget everything that `plugin` registered."""
-        for entries in self._entries.values():
-            for name in [name for name, entry in entries.items() if entry.plugin == plugin]:
-                del entries[name]
+        for name in [name for name, entry in self._entries.items() if entry.plugin == plugin]:
+            del self._entries[name]
 
-    def names(self, kind: str) -> list[str]:
-        """Return the registered names of a kind, sorted."""
-        return sorted(self._entries[kind])
+    def freeze(self) -> None:
+        """Refuse every later `add`."""
+        self._frozen = True
 
-    def entries(self, kind: str) -> Iterator[Entry]:
-        """Yield the registrations of a kind, sorted by name."""
-        for name in self.names(kind):
-            yield self._entries[kind][name]
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
 
-    def entry(self, kind: str, name: str, fix: str = "") -> Entry:
+    def names(self) -> list[str]:
+        """Return the registered names, sorted."""
+        return sorted(self._entries)
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the registrations, sorted by name."""
+        for name in self.names():
+            yield self._entries[name]
+
+    def entry(self, name: str, fix: str = "") -> Entry:
         """Return a registration. Raises UnknownName with what is near, what exists and `fix`."""
         try:
-            return self._entries[kind][name]
+            return self._entries[name]
         except KeyError:
-            hint = f"install the package that registers it, or name its file with --plugin; see 'tilbench list {kind}'"
-            raise UnknownName(KINDS[kind].noun, name, self._entries[kind], fix or hint) from None
-
-    def get(self, kind: str, name: str) -> Any:
-        """Return the object registered under `name`, resolving it once.
-
-        Raises UnknownName, or PluginError where the plugin's own code or file is at fault.
-        """
-        entry = self.entry(kind, name)
-        if (kind, name) not in self._resolved:
-            self._resolved[kind, name] = self._resolve(entry)
-        return self._resolved[kind, name]
-
-    def all(self, kind: str) -> Iterator[tuple[str, Any]]:
-        """Yield name and object of everything of a kind."""
-        for name in self.names(kind):
-            yield name, self.get(kind, name)
-
-    def _resolve(self, entry: Entry) -> Any:
-        kind = KINDS[entry.kind]
-        if entry.resource:
-            from tilbench.config import yaml
-            from tilbench.paths import package_file
-
-            return yaml.load(package_file(*entry.resource), _import(kind.schema))
-        target = entry.target
-        if isinstance(target, str):
-            try:
-                target = _import(target)
-            except TilbenchError:
-                raise
-            except Exception as error:
-                raise PluginError(
-                    f"{kind.noun} {entry.name!r} of plugin {entry.plugin} ({entry.distribution}) cannot be imported "
-                    f"from {entry.target!r}: {type(error).__name__}: {error}"
-                ) from error
-        if kind.instance and callable(target):
-            target = target()
-        if kind.protocol and not isinstance(target, _import(kind.protocol)):
-            raise PluginError(
-                f"{kind.noun} {entry.name!r} of plugin {entry.plugin} ({entry.distribution}) is no {kind.protocol}: "
-                f"got {type(target).__name__}"
+            hint = (
+                "install the package that registers it, or name its file with --plugin; "
+                f"see 'tilbench list {self.kind.name}'"
             )
-        return target
+            raise UnknownName(self.kind.noun, name, self._entries, fix or hint) from None
+
+    def origin(self, name: str) -> Origin:
+        """Return the file and line that registered `name`. Raises UnknownName."""
+        return self.entry(name).origin
+
+    def get(self, name: str) -> T_co:
+        """Return the object registered under `name`, resolving it once. A model spec is returned without a variant.
+
+        Raises UnknownName, or PluginError or ConfigError where the plugin's own code or file is at fault.
+        """
+        entry = self.entry(name)
+        if name not in self._resolved:
+            self._resolved[name] = _resolve(entry, self.kind)
+        return self._resolved[name]
+
+    def all(self) -> Iterator[tuple[str, T_co]]:
+        """Yield name and object of everything of this kind, sorted by name."""
+        for name in self.names():
+            yield name, self.get(name)
+
+
+class Registry:
+    """The names of every kind, each under an attribute called as in `KINDS`."""
+
+    def __init__(self) -> None:
+        self.languages: Names[Language] = Names("languages")
+        self.datasets: Names[Dataset] = Names("datasets")
+        self.tokenizers: Names[TokenizerFamily] = Names("tokenizers")
+        self.architectures: Names[Architecture] = Names("architectures")
+        self.models: Names[ModelSpec] = Names("models")
+        self.trainers: Names[Trainer] = Names("trainers")
+        self.hardware: Names[HardwareProfile] = Names("hardware")
+        self.metrics: Names[MetricClass] = Names("metrics")
+        self.loaders: Names[Loader] = Names("loaders")
+        self.exporters: Names[Exporter] = Names("exporters")
+        self.executors: Names[Executor] = Names("executors")
+        self.suites: Names[Suite] = Names("suites")
+
+    def kind(self, name: str) -> Names[object]:
+        """Return the names of one of `KINDS`, for code that treats all kinds alike."""
+        names: Names[object] = vars(self)[name]
+        return names
+
+    def remove_plugin(self, plugin: str) -> None:
+        """Forget everything that `plugin` registered."""
+        for kind in KINDS:
+            self.kind(kind).remove_plugin(plugin)
+
+    def freeze(self) -> None:
+        """Refuse every later registration, of every kind."""
+        for kind in KINDS:
+            self.kind(kind).freeze()
+
+
+def _resolve(entry: Entry, kind: Kind) -> Any:
+    owner = f"{kind.noun} {entry.name!r} of plugin {entry.plugin} ({entry.distribution})"
+    target = entry.target
+    if entry.resource and kind.reader:
+        from tilbench.paths import package_file
+
+        return _import(kind.reader)(package_file(*entry.resource))
+    if isinstance(target, str):
+        try:
+            target = _import(target)
+        except TilbenchError:
+            raise
+        except Exception as error:
+            raise PluginError(f"{owner} cannot be imported from {target!r}: {type(error).__name__}: {error}") from error
+    if kind.instance and callable(target):
+        target = target()
+    if not isinstance(target, _import(kind.protocol)):
+        raise PluginError(f"{owner} is no {kind.protocol}: got {type(target).__name__}")
+    return target
 
 
 def _import(path: str) -> Any:

@@ -232,7 +232,7 @@ def test_a_document_of_a_megabyte_on_one_line_is_scored_right(
 
     folder = bytes_run / "step-00000001"
     info = json.loads((folder / "tilbench.json").read_text("utf-8"))
-    architecture = host.registry.get("architectures", info["architecture"]["name"])
+    architecture = host.registry.architectures.get(info["architecture"]["name"])
     module = architecture.load(architecture.Config(**info["architecture"]["config"]), folder).eval()
     window = info["architecture"]["config"]["max_length"]
     sequence = torch.tensor([info["prefix"], *text.encode()])  # the tokenizer's ids of bytes are the bytes

@@ -164,9 +164,9 @@ def test_bits_per_byte_of_a_native_run(board: Board, plan: Mapping[str, PlannedT
     run, _, step = name.partition("@")
     folder = board.folder / run / f"step-{int(step or 60):08d}"
     info = json.loads((folder / "tilbench.json").read_text("utf-8"))
-    architecture = host.registry.get("architectures", info["architecture"]["name"])
+    architecture = host.registry.architectures.get(info["architecture"]["name"])
     module = architecture.load(architecture.Config(**info["architecture"]["config"]), folder).eval()
-    tokenizer = host.registry.get("tokenizers", info["tokenizer"]).load(str(folder))
+    tokenizer = host.registry.tokenizers.get(info["tokenizer"]).load(str(folder))
 
     def nats_of(text: str) -> float:
         return nats(module, info["prefix"], tokenizer.encode(text), info["architecture"]["config"]["max_length"])

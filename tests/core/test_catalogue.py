@@ -28,8 +28,8 @@ def shown(tilbench: Tilbench, *arguments: str | Path) -> dict[str, Any]:
 
 
 def test_a_registered_dataset_shows_its_rows(host: Host, tilbench: Tilbench) -> None:
-    name = next(each for each in host.registry.names("datasets") if host.registry.get("datasets", each).package)
-    dataset = host.registry.get("datasets", name)
+    name = next(each for each in host.registry.datasets.names() if host.registry.datasets.get(each).package)
+    dataset = host.registry.datasets.get(name)
     found = shown(tilbench, name)
     assert (found["origin"], found["kind"]) == (f"{dataset.package}/{dataset.file}", dataset.kind)
     assert found["rows"] > 1
@@ -37,9 +37,7 @@ def test_a_registered_dataset_shows_its_rows(host: Host, tilbench: Tilbench) -> 
 
 
 def test_the_data_directory_comes_first(host: Host, tilbench: Tilbench, tmp_path: Path) -> None:
-    name = next(
-        each for each in host.registry.names("datasets") if host.registry.get("datasets", each).kind == "documents"
-    )
+    name = next(each for each in host.registry.datasets.names() if host.registry.datasets.get(each).kind == "documents")
     file = write(tmp_path / f"{name}.jsonl", {"text": "one"}, {"text": "two"})
     found = shown(tilbench, name, "--data", tmp_path)
     assert (found["origin"], found["rows"], found["first_row"]["text"]) == (str(file), 2, "one")

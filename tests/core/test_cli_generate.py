@@ -42,9 +42,9 @@ SETTINGS = {
 Tilbench = Callable[..., Any]
 
 
-@pytest.fixture(scope="module", params=REGISTRY.names("architectures"))
+@pytest.fixture(scope="module", params=REGISTRY.architectures.names())
 def decoder(request: pytest.FixtureRequest) -> Any:
-    architecture = REGISTRY.get("architectures", request.param)
+    architecture = REGISTRY.architectures.get(request.param)
     config = example_config(architecture, {"vocab_size": 259, "max_length": 96, **SIZES.get(request.param, {})})
     torch.manual_seed(0)
     return lively(architecture.build(config))

@@ -215,8 +215,8 @@ def test_every_end_token_of_the_folder_ends_a_text(way: str, tmp_path: Path, hos
     from tilbench.kinds.language_model import OpenOptions
     from tilbench.kinds.requests import Decoding, Generation
 
-    loader = host.registry.get("loaders", "huggingface")
-    family = host.registry.get("tokenizers", "huggingface")
+    loader = host.registry.loaders.get("huggingface")
+    family = host.registry.tokenizers.get("huggingface")
     options = OpenOptions(load_tokenizer=family.load)
     plain, listed = save(tmp_path / "plain", byte_level()), tmp_path / "listed"
     request = Generation("abc", Decoding(max_new_tokens=8))
@@ -246,7 +246,7 @@ def test_every_end_token_of_the_folder_ends_a_text(way: str, tmp_path: Path, hos
 def test_the_prefix_is_part_of_a_models_fingerprint(prefix: str, model: Path, host: Any) -> None:
     from tilbench.kinds.language_model import OpenOptions
 
-    loader, family = (host.registry.get(kind, "huggingface") for kind in ("loaders", "tokenizers"))
+    loader, family = (host.registry.kind(kind).get("huggingface") for kind in ("loaders", "tokenizers"))
     cards = {
         each: loader.card(str(model), OpenOptions(load_tokenizer=family.load, prefix=each))
         for each in ("", "bos", "eos", "none")

@@ -18,7 +18,7 @@ DOTTED = ("tr-Latn", "az-Latn", "crh-Latn")
 
 @pytest.fixture(scope="session")
 def languages(host: Host) -> dict[str, Language]:
-    return {name: host.registry.get("languages", name) for name in host.registry.names("languages")}
+    return {name: host.registry.languages.get(name) for name in host.registry.languages.names()}
 
 
 @pytest.mark.parametrize("tag", DOTTED)

@@ -73,7 +73,7 @@ class Letters:
 
 
 def decoder(host: Host, name: str) -> Any:
-    architecture: Any = host.registry.get("architectures", name)
+    architecture: Any = host.registry.architectures.get(name)
     torch.manual_seed(0)
     return lively(architecture.build(architecture.Config(**CONFIGS[name])))
 

@@ -47,7 +47,7 @@ def test_a_broken_plugin_is_named_and_the_rest_go_on(
     monkeypatch.delitem(sys.modules, "broken_here", raising=False)
     assert [(status.name, status.distribution) for status in host.broken] == [("broken", "somebody")]
     assert says in host.broken[0].error
-    assert host.registry.names("metrics") == ["good"]
+    assert host.registry.metrics.names() == ["good"]
 
 
 @pytest.mark.parametrize("text", ["import nowhere_at_all\n", None])
@@ -81,12 +81,12 @@ def test_a_misspelled_hook_is_refused_with_the_near_name(tmp_path: Path) -> None
 
 def test_a_file_named_by_the_environment_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TILBENCH_PLUGINS", plugin(tmp_path, "fine", GOOD))
-    assert load().registry.names("metrics") == ["good"]
+    assert load().registry.metrics.names() == ["good"]
 
 
 def test_an_unknown_name_says_what_is_near_and_what_exists(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match=r"unknown metric 'goood'; did you mean good\? Known: good; .*--plugin"):
-        load(plugin(tmp_path, "fine", GOOD)).registry.get("metrics", "goood")
+        load(plugin(tmp_path, "fine", GOOD)).registry.metrics.get("goood")
 
 
 def test_a_target_is_imported_on_first_use_only(tmp_path: Path) -> None:
@@ -94,13 +94,13 @@ def test_a_target_is_imported_on_first_use_only(tmp_path: Path) -> None:
     host = load(plugin(tmp_path, "lazy", text))
     assert not host.broken
     with pytest.raises(PluginError, match="metric 'lazy' of plugin lazy"):
-        host.registry.get("metrics", "lazy")
+        host.registry.metrics.get("lazy")
 
 
 def test_an_object_of_another_kind_is_refused(tmp_path: Path) -> None:
     text = HEAD + "def register_trainers(register):\n    register('no', object())\n"
     with pytest.raises(PluginError, match=r"is no tilbench.kinds.trainer:Trainer: got object"):
-        load(plugin(tmp_path, "wrong", text)).registry.get("trainers", "no")
+        load(plugin(tmp_path, "wrong", text)).registry.trainers.get("no")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["plugins"], ["run", "--help"]])

@@ -22,7 +22,7 @@ from tilbench.text.language_classes import LEAST_PROFILE, profile_text
 from tilbench.text.language_id import deciding, identify, segments, untold
 
 REGISTRY = load_plugins().registry
-LANGUAGES: Sequence[Language] = [REGISTRY.get("languages", name) for name in REGISTRY.names("languages")]
+LANGUAGES: Sequence[Language] = [REGISTRY.languages.get(name) for name in REGISTRY.languages.names()]
 
 SENTENCES = {
     "kk-Cyrl": """Базарда адам көп екен. Сатушылар жеміс-жидек пен көкөністі тізіп қойыпты.

@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def kazakh(host: Host) -> Language:
-    found: Language = host.registry.get("languages", "kk-Cyrl")
+    found: Language = host.registry.languages.get("kk-Cyrl")
     return found
 
 
@@ -233,7 +233,7 @@ def test_options_that_are_a_missing_value(host: Host) -> None:
     rows = [*questions(), question(1, 0, "су", "None", "nan", "ауа")]
     fault = one(options.no_text, rows)
     assert "'None' 1 times, 'nan' 1 times" in fault.message
-    assert not faults(options.no_text, rows, host.registry.get("languages", "code"))
+    assert not faults(options.no_text, rows, host.registry.languages.get("code"))
 
 
 # Texts
@@ -263,7 +263,7 @@ def test_prompts_that_end_in_a_space() -> None:
 def test_runs_of_spaces(host: Host) -> None:
     rows = [question(1, text="Бұл  қалай?"), question(2)]
     assert one(texts.double_spaces, rows).rows == ["q1"]
-    assert not faults(texts.double_spaces, rows, host.registry.get("languages", "code"))
+    assert not faults(texts.double_spaces, rows, host.registry.languages.get("code"))
 
 
 def test_look_alike_letters_are_told_with_their_words(kazakh: Language) -> None:
@@ -283,7 +283,7 @@ def test_a_whole_word_in_look_alikes_is_one_where_the_same_text_has_it_rightly(h
     latin = "copa"
     assert disguised(["copa", "сора"], kazakh) == {latin}
     assert not disguised(["copa", "apex", "ABC", "АВС"], kazakh)
-    turkish = host.registry.get("languages", "tr-Latn")
+    turkish = host.registry.languages.get("tr-Latn")
     assert mixed("sоru", turkish)  # with a Cyrillic о
     assert not mixed("soru", turkish)
 

@@ -43,7 +43,7 @@ TEXTS = {"kk-Cyrl": KAZAKH, "tr-Latn": TURKISH}
 
 @pytest.fixture(scope="session")
 def languages(host: Host) -> dict[str, Language]:
-    return {name: host.registry.get("languages", name) for name in host.registry.names("languages")}
+    return {name: host.registry.languages.get(name) for name in host.registry.languages.names()}
 
 
 def subject(language: Language | None, *rows: Row | str) -> DatasetSubject:

@@ -129,15 +129,15 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.fixture(scope="module")
 def tokenizers(host: Host, folders: Callable[[str], Path]) -> Callable[[str], Tokenizer]:
     """Return a function that loads a tokenizer as any folder's is."""
-    family = host.registry.get("tokenizers", "huggingface")
+    family = host.registry.tokenizers.get("huggingface")
     return lru_cache(lambda name: family.load(str(folders(name))))
 
 
 @pytest.fixture(scope="module")
 def models_of(host: Host, folders: Callable[[str], Path]) -> Callable[[str], Any]:
     """Return a function that opens the model of a folder."""
-    loader = host.registry.get("loaders", "huggingface")
-    family = host.registry.get("tokenizers", "huggingface")
+    loader = host.registry.loaders.get("huggingface")
+    family = host.registry.tokenizers.get("huggingface")
     return lru_cache(lambda name: loader.open(str(folders(name)), OpenOptions(load_tokenizer=family.load)))
 
 
@@ -223,7 +223,7 @@ def test_a_token_over_the_join_gives_nothing_away(host: Host, tmp_path: Path) ->
     fast.decoder = decoders.Metaspace(prepend_scheme="never")
     wrap: Any = PreTrainedTokenizerFast
     wrap(tokenizer_object=fast).save_pretrained(tmp_path)
-    tokenizer = host.registry.get("tokenizers", "huggingface").load(str(tmp_path))
+    tokenizer = host.registry.tokenizers.get("huggingface").load(str(tmp_path))
     requests = [Continuation("Жауап:", " A"), Continuation("Жауап:", " B"), Continuation("Жауап:", " Ay")]
     reader = Reader(tokenizer, Prefix(None, False, "none"), 64, tokenizer.size)
     found = [each for _, each in reader.likelihoods(requests) if isinstance(each, Read)]
@@ -294,7 +294,7 @@ def test_a_token_beyond_the_embedding_concerns_texts_that_have_it_only(
     tmp_path: Path, folders: Any, host: Host, special: bool
 ) -> None:
     """As of google/gemma-3-270m, whose token for images has an id more than the embedding has rows."""
-    loader, family = (host.registry.get(kind, "huggingface") for kind in ("loaders", "tokenizers"))
+    loader, family = host.registry.loaders.get("huggingface"), host.registry.tokenizers.get("huggingface")
     shutil.copytree(folders("whole"), tmp_path / "more")
     path = tmp_path / "more" / "tokenizer.json"
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -384,13 +384,13 @@ def test_lm_eval_gets_the_charge_and_no_number_of_another_text(folders: Any) -> 
 def test_registered_tokenizers_lose_no_byte_of_the_sample_texts(host: Host) -> None:
     """Each that can be opened or trained here, on every language's texts; those that lose some say so."""
     registry = host.registry
-    names = [name for name in registry.names("datasets") if name.startswith("text/") and name.endswith("/train")]
-    names = [name for name in names if registry.get("datasets", name).package]
+    names = [name for name in registry.datasets.names() if name.startswith("text/") and name.endswith("/train")]
+    names = [name for name in names if registry.datasets.get(name).package]
     texts = {name: [row.text for row in documents(name, registry, None)[1]] for name in names}
     assert len(texts) >= 6
     checked = []
-    for entry in registry.entries("tokenizers"):
-        family = registry.get("tokenizers", entry.name)
+    for entry in registry.tokenizers.entries():
+        family = registry.tokenizers.get(entry.name)
         if not family.trainable and not family.recognises(entry.name):
             continue
         everything = [text for each in texts.values() for text in each]

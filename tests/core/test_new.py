@@ -77,15 +77,15 @@ def test_a_language_installs_and_passes(tmp_path: Path, monkeypatch: pytest.Monk
     assert f"pip install -e '{folder.resolve()}[dev]'" in output
     assert "tilbench check qab-Cyrl" in output
     host = install(folder, site, monkeypatch)
-    assert host.registry.names("languages") == ["qab-Cyrl"]
-    assert "text/qab/train" in host.registry.names("datasets")
+    assert host.registry.languages.names() == ["qab-Cyrl"]
+    assert "text/qab/train" in host.registry.datasets
     found = {each.check: each for each in outcomes("languages", "qab-Cyrl", host)}
     assert found["samples_are_not_placeholders"].status == "n/a"
     assert "33 rows are placeholders" in found["samples_are_not_placeholders"].reason
-    for name in host.registry.names("datasets"):
+    for name in host.registry.datasets.names():
         outcomes("datasets", name, host)
     own_tests(folder, site)
-    language = host.registry.get("languages", "qab-Cyrl")
+    language = host.registry.languages.get("qab-Cyrl")
     assert found["profile"].status == "n/a"  # placeholders are no text to learn a language from
     assert "the least" in untold(language)
     kazakh = "Бұл сөйлем қазақ тілінде жазылған, оны бәрі түсінеді."
@@ -96,7 +96,7 @@ def test_a_language_installs_and_passes(tmp_path: Path, monkeypatch: pytest.Monk
 def test_the_sample_text_of_a_new_language_is_its_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The text is Turkish with every letter another one: no library knows the language."""
     cipher = str.maketrans("abcçdefgğhıijklmnoöprsştuüvyz", "ojzkvıghxwequfbñpraćldśmiáytn")
-    turkish = load_plugins().registry.get("languages", "tr-Latn")
+    turkish = load_plugins().registry.languages.get("tr-Latn")
     rows = profile_text(turkish.profile).lower().translate(cipher).split("\n")
     folder, site = tmp_path / "mine", tmp_path / "site"
     alphabet = "abcdefghijklmnopqrstuvwxyzáćéíóúśñğıç"
@@ -104,7 +104,7 @@ def test_the_sample_text_of_a_new_language_is_its_profile(tmp_path: Path, monkey
     text = folder / "src" / "tilbench_cipher" / "data" / "text" / "train.jsonl"
     text.write_text("".join(json.dumps({"id": f"t{place}", "text": row}) + "\n" for place, row in enumerate(rows)))
     host = install(folder, site, monkeypatch)
-    language = host.registry.get("languages", "qac-Latn")
+    language = host.registry.languages.get("qac-Latn")
     found = {each.check: each for each in outcomes("languages", "qac-Latn", host)}
     assert found["profile"].status == "pass", found["profile"]
     own = "Pazarda bugün çok insan vardı. Satıcılar meyve ve sebzeleri dizmişti.".lower().translate(cipher)
@@ -160,9 +160,9 @@ def test_a_second_script_does_not_take_the_samples_names(tmp_path: Path, monkeyp
     registry = load_plugins().registry  # those of this checkout: a developer may have installed others
     taken = [
         name
-        for name in registry.names("languages")
-        if f"text/{name.partition('-')[0]}/train" in registry.names("datasets")
-        and registry.entry("languages", name).distribution == "tilbench"
+        for name in registry.languages.names()
+        if f"text/{name.partition('-')[0]}/train" in registry.datasets
+        and registry.languages.entry(name).distribution == "tilbench"
         and "-" in name
     ]
     if not taken:
@@ -171,8 +171,8 @@ def test_a_second_script_does_not_take_the_samples_names(tmp_path: Path, monkeyp
     other = f"{subtag}-{'Grek' if script != 'Grek' else 'Latn'}"
     new("language", other, "--name", "Zzyzx Other", "--out", str(tmp_path / "other"))
     host = install(tmp_path / "other", tmp_path / "site", monkeypatch)
-    assert f"text/{other}/train" in host.registry.names("datasets")
-    assert f"text/{subtag}/train" not in host.registry.names("datasets")
+    assert f"text/{other}/train" in host.registry.datasets
+    assert f"text/{subtag}/train" not in host.registry.datasets
     outcomes("languages", other, host)
     with pytest.raises(ConfigError, match="is registered by"):
         new("language", taken[0], "--name", "Again", "--out", str(tmp_path / "again"))

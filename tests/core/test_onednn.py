@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tilbench.kinds.architecture import Decoder
 from tilbench.loader import Host
 from tilbench.scoring.forward.onednn import OneDnnDecoder, through_onednn
 
@@ -50,9 +51,10 @@ def test_products_are_the_same(name: str, rows: tuple[int, int]) -> None:
 
 
 def test_layers_are_sent_to_onednn(host: Host) -> None:
-    architecture = host.registry.get("architectures", "llama")
+    architecture = host.registry.architectures.get("llama")
     sizes = {"vocab_size": 300, "max_length": 64, "hidden_size": 32, "num_layers": 2, "num_heads": 2}
     module = architecture.build(architecture.Config(**sizes, intermediate_size=48)).eval()
+    assert isinstance(module, Decoder)
     decoder = through_onednn(module, torch.device("cpu"))
     with torch.profiler.profile() as profile:
         decoder.project(decoder.hidden(torch.arange(40)[None]))

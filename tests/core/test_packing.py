@@ -299,7 +299,7 @@ def test_with_masks_documents_cost_what_they_cost_alone(name: str) -> None:
     sizes |= {"intermediate_size": 32, "initializer_range": 0.5}
     if name == "mla":
         sizes |= {"q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 8}
-    architecture = load_plugins().registry.get("architectures", name)
+    architecture = load_plugins().registry.architectures.get(name)
     torch.manual_seed(0)
     known = architecture.Config.model_fields
     module = architecture.build(architecture.Config(**{k: v for k, v in sizes.items() if k in known})).eval()

@@ -149,7 +149,7 @@ def test_mistakes_are_one_line_and_cost_nothing(
 
 
 def test_the_words_of_a_card_are_no_part_of_what_scores_depend_on(host: Host) -> None:
-    spoken = [language for _, language in host.registry.all("languages") if language.card is not None]
+    spoken = [language for _, language in host.registry.languages.all() if language.card is not None]
     assert {language.tag for language in spoken} >= {"kk-Cyrl", "tr-Latn", "it-Latn", "ru-Cyrl"}
     for language in spoken:
         assert isinstance(language, Language)

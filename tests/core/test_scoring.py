@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from tilbench.errors import CheckpointError, DataError
+from tilbench.kinds.architecture import Decoder
 from tilbench.kinds.language_model import ModelCard, OpenOptions
 from tilbench.kinds.requests import (
     Answer,
@@ -99,13 +100,15 @@ class Opened:
     """A tiny random decoder over bytes, as a language model and as its parts."""
 
     def __init__(self, host: Host, name: str, prefix: Prefix | None = None, **options: Any) -> None:
-        architecture = host.registry.get("architectures", name)
-        self.tokenizer = host.registry.get("tokenizers", "bytes").load("bytes")
+        architecture = host.registry.architectures.get(name)
+        self.tokenizer = host.registry.tokenizers.get("bytes").load("bytes")
         torch.manual_seed(0)
         sizes = {"vocab_size": 300, "max_length": 64, "hidden_size": 32, "num_layers": 2, "num_heads": 2}
         latent = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
         config = architecture.Config(**sizes, intermediate_size=48, **(latent if name == "mla" else {}))
-        self.decoder = architecture.build(config).eval()
+        decoder = architecture.build(config).eval()
+        assert isinstance(decoder, Decoder)
+        self.decoder = decoder
         card = ModelCard(name="toy", fingerprint="toy", supports=frozenset(RequestKind))
         self.options = OpenOptions(load_tokenizer=no_tokenizer, **options)
         prefix = prefix or Prefix(BOS, True, "bos")

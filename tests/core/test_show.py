@@ -19,7 +19,7 @@ from tilbench.training.resolve import resolve_training
 from tilbench_trainers.optim.schedule import learning_rate
 
 REGISTRY = load_plugins().registry
-NAMES = REGISTRY.names("models")
+NAMES = REGISTRY.models.names()
 LABELS = [label for name in NAMES for label in (name, *(f"{name}:{variant}" for variant in variants(name, REGISTRY)))]
 
 
@@ -30,7 +30,7 @@ def parts(name: str) -> dict[str, int]:
 @pytest.mark.parametrize("label", LABELS)
 def test_a_budget_sums_to_the_count(label: str) -> None:
     spec = load_spec(parse_spec(label), REGISTRY)
-    architecture = REGISTRY.get("architectures", spec.architecture.name)
+    architecture: Any = REGISTRY.architectures.get(spec.architecture.name)
     config = architecture.Config(**spec.architecture.config)
     budget = architecture.budget(config)
     assert sum(part.parameters for part in budget.values()) == architecture.parameters(config)

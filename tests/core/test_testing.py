@@ -22,9 +22,8 @@ from tilbench.kinds.exporter import ExportJob
 from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.language import Language
 from tilbench.kinds.trainer import TrainingJob
-from tilbench.loader import load_plugins
 from tilbench.registry import KINDS as PLUGIN_KINDS
-from tilbench.registry import Entry, Registry
+from tilbench.registry import Entry, Origin, Registry
 from tilbench.testing import (
     ArchitectureConformance,
     Conformance,
@@ -394,7 +393,7 @@ def test_a_trainer_that_does_not_train_or_resume() -> None:
 
 def registry_with(kind: str, target: Any) -> Registry:
     registry = Registry()
-    registry.add(Entry(kind, "toy", target, "", "toys", "toys"))
+    registry.kind(kind).add(Entry("toy", target, "", "toys", "toys", Origin(__file__, 1)))
     return registry
 
 
@@ -419,8 +418,8 @@ def test_every_kind_is_known() -> None:
         def export(self, job: ExportJob, out: Path) -> dict[str, str]:
             return {}
 
-    registry = load_plugins(entry_points=()).registry
+    registry = Registry()
     for kind in PLUGIN_KINDS:
-        registry.add(Entry(kind, "toy", Exports(), "", "toys", "toys"))
+        registry.kind(kind).add(Entry("toy", Exports(), "", "toys", "toys", Origin(__file__, 1)))
         with contextlib.suppress(PluginError, AttributeError):  # an exporter is nothing of another kind
             assert isinstance(conformance(kind, "toy", registry), Conformance)

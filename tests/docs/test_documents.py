@@ -54,7 +54,7 @@ def test_every_command_of_the_readme_runs_in_order(tmp_path: Path, host: Host) -
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(site)}
     (checkout / "suites").symlink_to(ROOT / "suites")
     plugins = {plugin.name for plugin in host.plugins}
-    lines = commands("README.md", taken="bashkir" in plugins or "ba-Cyrl" in host.registry.names("languages"))
+    lines = commands("README.md", taken="bashkir" in plugins or "ba-Cyrl" in host.registry.languages)
     assert len(lines) > 10
     for line in lines:
         words = shlex.split(line)
@@ -159,7 +159,7 @@ def test_the_documents_name_every_field_and_setting(host: Host) -> None:
         assert set(schema.model_fields) <= named, schema
     assert {field.name for field in fields(Dataset)} <= named
     for metric in ("bpb", "choice", "fertility", "probe", "behavior"):
-        settings = host.registry.get("metrics", metric).Settings
+        settings = host.registry.metrics.get(metric).Settings
         assert {metric, *settings.model_fields} <= named, metric
 
 

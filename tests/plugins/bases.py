@@ -36,7 +36,7 @@ SIZES = {
 }
 ROWS = [
     row
-    for row in load_rows("chat", REGISTRY.get("datasets", "conversations/en"), None).rows
+    for row in load_rows("chat", REGISTRY.datasets.get("conversations/en"), None).rows
     if isinstance(row, Conversation)
 ]
 QUESTIONS: Sequence[Request] = (
@@ -49,7 +49,7 @@ QUESTIONS: Sequence[Request] = (
 
 def published(folder: Path, model_type: str = "gpt2", *, begun: bool = False, seed: int = 0, **sizes: Any) -> Path:
     """Write a random model with a byte-level BPE. begun: its tokenizer puts bos before every text."""
-    family = REGISTRY.get("tokenizers", "bpe")
+    family = REGISTRY.tokenizers.get("bpe")
     options = {"vocab_size": 500, "special_tokens": MARKS}
     tokenizer = family.train([text for row in ROWS for _, text in row.messages], options)
     folder.mkdir(parents=True)

@@ -46,7 +46,7 @@ def make_job(out: Path, architecture: str, config: dict[str, Any], recipe: dict[
             "recipe": defaults | recipe,
         }
     )
-    family = load_plugins().registry.get("architectures", architecture)
+    family = load_plugins().registry.architectures.get(architecture)
     torch.manual_seed(0)
     rows = [Document(str(number), text) for number, text in enumerate(toy_texts(30))]
     return TrainingJob(

@@ -15,7 +15,7 @@ from tilbench.scoring.forward.likelihood import Segment, SegmentScorer
 from tilbench.scoring.forward.states import Budget, row_states, tree_states
 from tilbench.scoring.forward.trie import Trie, as_ids
 
-_FOUND = load_plugins().registry.all("architectures")
+_FOUND = load_plugins().registry.architectures.all()
 NAMES = [name for name, each in _FOUND if "num_layers" in each.Config.model_fields]
 """The decoders that are built here; classes of Transformers have a test of their own."""
 SIZES = {
@@ -36,12 +36,13 @@ LENGTHS = [3, 64, 1, 17, 40, 17]
 @pytest.fixture(scope="module", params=[(name, extra) for name in NAMES for extra in ({}, *OPTIONAL)], ids=str)
 def decoder(request: pytest.FixtureRequest, host: Host) -> Decoder:
     name, extra = request.param
-    architecture = host.registry.get("architectures", name)
+    architecture = host.registry.architectures.get(name)
     fields = SIZES | NEEDED.get(name, {}) | extra
     if unknown := fields.keys() - architecture.Config.model_fields.keys():
         fields = {key: value for key, value in fields.items() if key not in unknown}
     torch.manual_seed(0)
-    built: Decoder = architecture.build(architecture.Config(**fields)).eval()
+    built = architecture.build(architecture.Config(**fields)).eval()
+    assert isinstance(built, Decoder)
     return built
 
 

@@ -239,8 +239,8 @@ def test_writing_systems_of_several_scripts() -> None:
 
 def test_every_registered_language_can_be_measured() -> None:
     registry = load_plugins().registry
-    for name in registry.names("languages"):
-        found: Language = registry.get("languages", name)
+    for name in registry.languages.names():
+        found: Language = registry.languages.get(name)
         bound = Behavior(BehaviorSettings(), TaskContext(found))
         values = bound.score(Prompt("p", "x"), [Generated(found.alphabet, 1, True)]).values
         if found.domain:
@@ -262,8 +262,8 @@ ENGLISH = "There were many people at the market today. The children are coming h
 
 def told(text: str, tag: str, languages: tuple[str, ...] = ()) -> dict[str, float]:
     registry = load_plugins().registry
-    known = [each for _, each in registry.all("languages")]
-    context = TaskContext(registry.get("languages", tag), languages=known)
+    known = [each for _, each in registry.languages.all()]
+    context = TaskContext(registry.languages.get(tag), languages=known)
     bound = Behavior(BehaviorSettings(languages=languages), context)
     return dict(bound.score(Prompt("p", "x"), [Generated(text, 9, True)]).values)
 
@@ -312,9 +312,9 @@ def test_candidates_can_be_named() -> None:
         told(KYRGYZ, "kk-Cyrl", ("ky-Cyr",))
 
 
-@pytest.mark.parametrize("tag", [*load_plugins().registry.names("languages"), None])
+@pytest.mark.parametrize("tag", [*load_plugins().registry.languages.names(), None])
 def test_a_language_without_a_profile_is_not_told(tag: str | None) -> None:
-    language = load_plugins().registry.get("languages", tag) if tag else None
+    language = load_plugins().registry.languages.get(tag) if tag else None
     bound = Behavior(BehaviorSettings(), TaskContext(language))
     values = bound.score(Prompt("p", "x"), [Generated(TURKISH + " " + KAZAKH, 9, True)]).values
     has = language is not None and bool(language.profile) and not language.domain
@@ -327,9 +327,9 @@ def test_a_language_without_a_profile_is_not_told(tag: str | None) -> None:
 
 def test_the_languages_that_are_installed_decide_nothing() -> None:
     registry = load_plugins().registry
-    known = [each for _, each in registry.all("languages")]
+    known = [each for _, each in registry.languages.all()]
     for tag in ("kk-Cyrl", "tr-Latn", "crh-Latn"):
-        own = registry.get("languages", tag)
+        own = registry.languages.get(tag)
         alone, among = (Behavior(BehaviorSettings(), TaskContext(own, languages=some)) for some in ([own], known))
         assert alone.deciding == among.deciding
         assert alone.notes == among.notes
@@ -453,16 +453,16 @@ def test_a_text_is_judged(text: str, label: str) -> None:
 
 def paragraphs(tag: str) -> list[str]:
     """Return paragraphs of some length that were written in a language for the project."""
-    text = profile_text(load_plugins().registry.get("languages", tag).profile)
+    text = profile_text(load_plugins().registry.languages.get(tag).profile)
     return [part for part in text.splitlines() if len(part.split()) >= 30 and part.count(". ") >= 3][:6]
 
 
-TOLD = [name for name, each in load_plugins().registry.all("languages") if each.profile and not each.domain]
+TOLD = [name for name, each in load_plugins().registry.languages.all() if each.profile and not each.domain]
 OTHERS = dict(zip(TOLD, [*TOLD[1:], TOLD[0]], strict=True))
 
 
 def labels(tag: str, prompt: str, *answers: str, complete: bool = True) -> list[str]:
-    made = Verdict(VerdictSettings(temperatures=(0,)), TaskContext(load_plugins().registry.get("languages", tag)))
+    made = Verdict(VerdictSettings(temperatures=(0,)), TaskContext(load_plugins().registry.languages.get(tag)))
     scores = [made.score(Prompt("p", prompt), [Generated(text, 9, complete)]) for text in answers]
     return [LABELS[round(score.values["label_1"])] for score in scores]
 
@@ -486,7 +486,7 @@ def test_answers_of_every_kind_are_judged(tag: str) -> None:
 
 
 def test_nonsense_in_another_language_is_no_answer() -> None:
-    rows = load_rows("smoke", load_plugins().registry.get("datasets", "prompts/english-python"), None).rows
+    rows = load_rows("smoke", load_plugins().registry.datasets.get("prompts/english-python"), None).rows
     prompts = [row.prompt for row in rows if isinstance(row, Prompt)]
     draw = random.Random(0)
     words = " ".join(paragraphs("kk-Cyrl")).split()
@@ -501,7 +501,7 @@ def test_nonsense_in_another_language_is_no_answer() -> None:
 def test_what_is_not_judged_is_said_beside_the_value() -> None:
     registry = load_plugins().registry
     for tag in ("en-Latn", "crh-Latn"):
-        made = Verdict(VerdictSettings(), TaskContext(registry.get("languages", tag)))
+        made = Verdict(VerdictSettings(), TaskContext(registry.languages.get(tag)))
         (note,) = made.notes
         assert "fewer than 3 words, less than 30% letters and digits, U+FFFD or less than 50% in its language" in note
         assert ("not judged: crh-Latn has no profile" in note) == (tag == "crh-Latn")
@@ -588,7 +588,7 @@ def test_labels_are_counted() -> None:
 
 
 def test_the_prompts_are_six() -> None:
-    rows = load_rows("smoke", load_plugins().registry.get("datasets", "prompts/english-python"), None).rows
+    rows = load_rows("smoke", load_plugins().registry.datasets.get("prompts/english-python"), None).rows
     assert len(rows) == 6
     assert len([request for row in rows for request in bound().requests(row)]) == 12
 

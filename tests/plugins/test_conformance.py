@@ -31,7 +31,7 @@ def loaded() -> Host:
 
 
 HOST = loaded()
-REGISTERED = [(kind, name) for kind in KINDS for name in HOST.registry.names(kind)]
+REGISTERED = [(kind, name) for kind in KINDS for name in HOST.registry.kind(kind).names()]
 
 _LLAMA = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
 SETTINGS: Mapping[tuple[str, str], Mapping[str, Any]] = {
@@ -50,7 +50,7 @@ SETTINGS: Mapping[tuple[str, str], Mapping[str, Any]] = {
 
 
 def _saved_bpe(folder: Path) -> Mapping[str, Any]:
-    HOST.registry.get("tokenizers", "bpe").train(toy_texts(40), {"vocab_size": 400}).save(folder)
+    HOST.registry.tokenizers.get("bpe").train(toy_texts(40), {"vocab_size": 400}).save(folder)
     (folder / "tokenizer_family.json").unlink()  # as Transformers would have written it
     return {"reference": str(folder)}
 
@@ -171,4 +171,4 @@ def test_check_all_of_a_kind() -> None:
     result = check("--all", "--kind", "metrics")
     assert result.return_value == 0, result.output
     subjects = [line for line in result.output.splitlines()[:-1] if not line.startswith(" ")]
-    assert len(subjects) == len(HOST.registry.names("metrics"))
+    assert len(subjects) == len(HOST.registry.metrics.names())

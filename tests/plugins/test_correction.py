@@ -182,7 +182,7 @@ def test_the_right_edits_are_those_of_the_best_alignment() -> None:
     rows = [
         row
         for split in ("test", "dev")
-        for row in load_rows(split, registry.get("datasets", f"correction/kk/{split}"), None).rows
+        for row in load_rows(split, registry.datasets.get(f"correction/kk/{split}"), None).rows
     ]
     ours = best = made = 0
     for row in [row for row in rows if isinstance(row, Pair)] * 20:
@@ -276,8 +276,8 @@ def test_the_distance_is_that_of_nltk(one: str, other: str) -> None:
 def test_the_kazakh_sentences_have_faults_to_correct(host: Any) -> None:
     for split, faultless in (("test", 2), ("dev", 1)):
         name = f"correction/kk/{split}"
-        rows = [row for row in load_rows(name, host.registry.get("datasets", name), None).rows if isinstance(row, Pair)]
-        language = host.registry.get("languages", "kk-Cyrl")
+        rows = [row for row in load_rows(name, host.registry.datasets.get(name), None).rows if isinstance(row, Pair)]
+        language = host.registry.languages.get("kk-Cyrl")
         assert sum(row.source == row.target for row in rows) == faultless
         for row in rows:
             assert {letter for letter in row.target.lower() if letter.isalpha()} <= set(language.alphabet)

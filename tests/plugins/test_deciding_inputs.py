@@ -22,16 +22,14 @@ from tilbench.evaluation.plan import PlannedTask, plan_tasks
 from tilbench.kinds.language import CardWords, Language
 from tilbench.kinds.requests import Answer, Generated, Generation, Request, request_key
 from tilbench.loader import Host, load_plugins
-from tilbench.registry import Entry, Registry
+from tilbench.registry import Entry, Origin, Registry
 from tilbench.testing import ToyLanguageModel, toy_rows
 
 HOST: Host = load_plugins()
 TAG = "kk-Cyrl"
 SETTINGS: Mapping[str, Mapping[str, Any]] = {"classification": {"labels": {"even": "жұп", "odd": "тақ"}}}
 """Settings that a metric cannot do without."""
-METRICS = [
-    name for name in HOST.registry.names("metrics") if set(HOST.registry.get("metrics", name).rows) <= set(KINDS)
-]
+METRICS = [name for name in HOST.registry.metrics.names() if set(HOST.registry.metrics.get(name).rows) <= set(KINDS)]
 WRITTEN = (
     "Бүгін ауа райы жылы болады, кешке қарай жаңбыр жауады деп күтілуде.",
     "Сегодня будет тёплая погода, а к вечеру ожидается сильный дождь с грозой.",
@@ -64,12 +62,12 @@ class Inputs:
 
     def __init__(self, metric: str, folder: Path) -> None:
         self.metric, self.folder = metric, folder
-        kind = sorted(HOST.registry.get("metrics", metric).rows)[0]
+        kind = sorted(HOST.registry.metrics.get(metric).rows)[0]
         everything = [plain(row) for row in toy_rows(kind, 12)]
         self.kind, self.rows, self.examples = kind, everything[:8], everything[8:]
         self.settings: dict[str, Any] = dict(SETTINGS.get(metric, {}))
         self.shots, self.seed, self.language = 2, 0, TAG
-        self.languages: dict[str, Language] = dict(HOST.registry.all("languages"))
+        self.languages: dict[str, Language] = dict(HOST.registry.languages.all())
 
     def plan(self) -> PlannedTask:
         """Plan the task. Raises TilbenchError where its parts do not go together."""
@@ -77,10 +75,10 @@ class Inputs:
             lines = [json.dumps(row, ensure_ascii=False) for row in rows]
             (self.folder / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
         registry = Registry()
-        for entry in HOST.registry.entries("metrics"):
-            registry.add(entry)
+        for entry in HOST.registry.metrics.entries():
+            registry.metrics.add(entry)
         for tag, language in self.languages.items():
-            registry.add(Entry("languages", tag, language, "", "test", "test"))
+            registry.languages.add(Entry(tag, language, "", "test", "test", Origin(__file__, 1)))
         suite = Suite.model_validate(
             {
                 "name": "s",
@@ -119,7 +117,7 @@ _TRIED = (True, False, 1, 3, 0.3, 0.7, "x", "Тапсырма", ["#"], [TAG], ")
 
 def other_settings(inputs: Inputs) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield settings that differ from the inputs' own in one field, for every field that has another valid value."""
-    schema = HOST.registry.get("metrics", inputs.metric).Settings
+    schema = HOST.registry.metrics.get(inputs.metric).Settings
     for name in schema.model_fields:
         for value in _TRIED:
             changed = {**inputs.settings, name: value}
@@ -145,7 +143,7 @@ def other_languages(language: Language) -> Iterator[tuple[str, Language]]:
         "script": "Latn",
         "alphabet": language.alphabet[:9],
         "domain": True,
-        "profile": HOST.registry.get("languages", "tr-Latn").profile,
+        "profile": HOST.registry.languages.get("tr-Latn").profile,
         "card": card,
     }
     for name, value in changes.items():
@@ -213,7 +211,7 @@ def test_what_changes_a_task_changes_its_fingerprint(metric: str, tmp_path: Path
 
 def test_every_metric_on_files_is_looked_at() -> None:
     """Those that are not read documents of their own, and state their settings from them."""
-    assert set(HOST.registry.names("metrics")) - set(METRICS) == {"lm_eval"}
+    assert set(HOST.registry.metrics.names()) - set(METRICS) == {"lm_eval"}
 
 
 @pytest.mark.parametrize("metric", METRICS)

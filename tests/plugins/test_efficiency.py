@@ -42,13 +42,13 @@ METRIC = Efficiency(EfficiencySettings(batch=2, prompt_tokens=10, new_tokens=5, 
 
 
 def decoder(host: Host, name: str, dtype: torch.dtype = torch.float32) -> Any:
-    architecture: Any = host.registry.get("architectures", name)
+    architecture: Any = host.registry.architectures.get(name)
     return architecture.build(architecture.Config(**CACHES[name][0])).eval().to(dtype)
 
 
 def timed(host: Host, module: Any, request: Timing) -> Timed:
     with torch.inference_mode():
-        return time_generation(module, host.registry.get("tokenizers", "bytes").load("bytes"), request, CPU)
+        return time_generation(module, host.registry.tokenizers.get("bytes").load("bytes"), request, CPU)
 
 
 @pytest.mark.parametrize("name", CACHES)

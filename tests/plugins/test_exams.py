@@ -93,7 +93,7 @@ def read(host: Host, tmp_path: Path) -> Callable[..., Rows]:
         file = tmp_path / f"{name}.jsonl"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-        return load_rows(name, host.registry.get("datasets", name), tmp_path)
+        return load_rows(name, host.registry.datasets.get(name), tmp_path)
 
     return read
 
@@ -151,7 +151,7 @@ def raw() -> list[dict[str, str | None]]:
 def test_the_old_protocol_drops_what_the_fork_dropped(host: Host, data: Path) -> None:
     task = planned("kazakh-legacy", "kk_legacy12_biology", host, data)
     assert [row.id for row in task.rows] == KEPT_BY_THE_FORK
-    rows = load_rows("kk_legacy12_biology", host.registry.get("datasets", "kk_legacy12_biology"), data)
+    rows = load_rows("kk_legacy12_biology", host.registry.datasets.get("kk_legacy12_biology"), data)
     assert (rows.total, rows.source_total) == (5, 8)
 
 
@@ -271,7 +271,7 @@ def test_the_old_protocol_names_a_column_that_is_missing(read: Callable[..., Row
 
 def test_eleven_old_tasks_read_ten_sets(host: Host) -> None:
     suite = load(ROOT / "suites" / "kazakh-legacy.yaml", Suite)
-    sources = [host.registry.get("datasets", str(task.dataset)) for task in suite.tasks]
+    sources = [host.registry.datasets.get(str(task.dataset)) for task in suite.tasks]
     assert len(sources) == 11
     assert len({(source.hub, source.split) for source in sources}) == 10
     (macro,) = suite.macros
@@ -413,10 +413,10 @@ EXAMS = dict(exam_tasks())
 def test_cue_words_are_of_the_language_and_its_script(name: str, host: Host) -> None:
     task = EXAMS[name]
     settings = ChoiceSettings(**task.settings)
-    language = host.registry.get("languages", task.language)
+    language = host.registry.languages.get(task.language)
     overrides = settings.cues.model_dump(exclude_none=True)
     words = [{**asdict(language.cues), **overrides}[cue] for cue in ("passage", "question", "answer")]
-    dataset = host.registry.get("datasets", task.dataset) if isinstance(task.dataset, str) else task.dataset
+    dataset = host.registry.datasets.get(task.dataset) if isinstance(task.dataset, str) else task.dataset
     assert isinstance(dataset, Dataset)
     if isinstance(dataset.prepare, Connected):
         words += [dataset.prepare.cause, dataset.prepare.effect]
@@ -429,7 +429,7 @@ def test_cue_words_are_of_the_language_and_its_script(name: str, host: Host) -> 
 
 def test_the_document_names_what_there_is(host: Host) -> None:
     text = (ROOT / "docs" / "exams.md").read_text(encoding="utf-8")
-    registered = set(host.registry.names("datasets"))
+    registered = set(host.registry.datasets.names())
     named = set(regex.findall(r"`(kk_(?!unified)[a-z0-9_]+)`", text))
     assert len(named) == 22
     assert named == {name for name in registered if name.startswith("kk_")}

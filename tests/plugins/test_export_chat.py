@@ -64,7 +64,7 @@ def messages(turns: tuple[Turn, ...]) -> list[dict[str, str]]:
 def test_transformers_reads_what_fine_tuning_read(exported: tuple[str, Path, Path]) -> None:
     name, run, folder = exported
     info, theirs = read_info(find_checkpoint(run)), loaded(folder)
-    ours = REGISTRY.get("tokenizers", info.tokenizer).load(str(find_checkpoint(run)))
+    ours = REGISTRY.tokenizers.get(info.tokenizer).load(str(find_checkpoint(run)))
     head = [info.prefix] if info.prefix is not None and info.prefix_contexts else []
     encoder = ChatEncoder(ours, TEMPLATES[name])
     for turns in TALKS:

@@ -62,14 +62,14 @@ def _calm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def bpe(host: Host) -> Any:
-    return host.registry.get("tokenizers", "bpe").train(TEXTS, {"vocab_size": 420})
+    return host.registry.tokenizers.get("bpe").train(TEXTS, {"vocab_size": 420})
 
 
 def save_checkpoint(
     host: Host, folder: Path, name: str, tokenizer: Any, adapter: Adapter | None = None, **changes: Any
 ) -> Any:
     """Write a checkpoint of random weights, far from zero, and return its module."""
-    architecture = host.registry.get("architectures", name)
+    architecture: Any = host.registry.architectures.get(name)
     sizes = {"vocab_size": tokenizer.size, "max_length": LENGTH, **changes}
     config = example_config(architecture, {**(HUGGINGFACE if name == "huggingface" else {}), **sizes})
     torch.manual_seed(1)
@@ -129,7 +129,7 @@ def delta(a: Tensor, b: Tensor) -> float:
 
 def test_every_architecture_with_a_class_of_transformers_is_tested(host: Host) -> None:
     methods = ("to_transformers", "save_transformers")
-    able = {name for name, each in host.registry.all("architectures") if any(hasattr(each, m) for m in methods)}
+    able = {name for name, each in host.registry.architectures.all() if any(hasattr(each, m) for m in methods)}
     assert able == {name for name, _ in VARIATIONS}
 
 
@@ -197,7 +197,7 @@ def test_decoding_settings_and_card(host: Host, bpe: Any, tmp_path: Path) -> Non
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     for said in ("a\\_model:tiny", "| training steps | 7 |", "| training tokens | 1,234 |", "| started from | def |"):
         assert said in card
-    architecture = host.registry.get("architectures", "llama")
+    architecture: Any = host.registry.architectures.get("llama")
     with export_job(f"{tmp_path / 'run'}@7", host.registry) as job:
         assert f"| parameters | {architecture.parameters(job.config):,} |" in card
         longer = model_card(job, [("Results", "| a | b |\n|---|---|")])
@@ -347,7 +347,7 @@ def foreign(host: Host, bpe: Any, folder: Path) -> str:
 
 def tokenizer_of(host: Host, bpe: Any, family: str, folder: Path) -> Any:
     name, _, kind = family.partition("-")
-    made = host.registry.get("tokenizers", name)
+    made = host.registry.tokenizers.get(name)
     if made.trainable:
         return made.train(TEXTS, {"vocab_size": 600})
     references: Mapping[str, Callable[[], str]] = {
@@ -390,7 +390,7 @@ def test_ids_are_those_of_the_tokenizer(host: Host, bpe: Any, llama: Path, tmp_p
 
 def test_every_family_is_tested(host: Host) -> None:
     tested = {str(getattr(each, "values", [each])[0]).partition("-")[0] for each in FAMILIES}
-    assert tested == set(host.registry.names("tokenizers"))
+    assert tested == set(host.registry.tokenizers.names())
 
 
 @pytest.fixture(scope="module")
@@ -470,7 +470,7 @@ def test_plain_weights_come_back(
     metadata = json.loads((tmp_path / "out" / "metadata.json").read_text(encoding="utf-8"))
     assert (metadata["model"], metadata["step"], metadata["dtype"]) == ("a_model:tiny", 7, dtype)
     wanted = getattr(torch, dtype)
-    architecture = host.registry.get("architectures", name)
+    architecture = host.registry.architectures.get(name)
     other = architecture.build(architecture.Config(**metadata["architecture"]["config"])).to(wanted)
     if to == "pt":
         state = torch.load(tmp_path / "out" / "model.pt", weights_only=True)
@@ -536,7 +536,7 @@ def test_mistakes_are_one_line_and_leave_nothing(
     module = save_checkpoint(host, tmp_path / "large", "llama", bpe)
     with torch.no_grad():
         module.norm.weight[3] = 1e5
-    host.registry.get("architectures", "llama").save(module, tmp_path / "large")
+    host.registry.architectures.get("llama").save(module, tmp_path / "large")
     (tmp_path / "empty").mkdir()
     before = sorted(tmp_path.iterdir())
     for reference, to, more, said in (
@@ -562,7 +562,7 @@ def test_mistakes_are_one_line_and_leave_nothing(
 
 def test_an_architecture_without_a_class_is_refused(host: Host, llama: Path, tmp_path: Path) -> None:
     with export_job(str(llama), host.registry) as job:
-        exporter = host.registry.get("exporters", "transformers")
+        exporter = host.registry.exporters.get("transformers")
         with pytest.raises(Unsupported, match="says nothing of an equal model in Transformers"):
             exporter.export(replace(job, architecture=object()), tmp_path)
 

@@ -479,7 +479,7 @@ def test_matrices_that_are_all_square_are_refused_until_their_layout_is_said(hos
 
 def test_an_architecture_says_what_all_its_weights_are_made_of(host: Host) -> None:
     for kind, (label, sizes) in SPECS.items():
-        architecture = host.registry.get("architectures", kind)
+        architecture: Any = host.registry.architectures.get(kind)
         for more in ("tie_embeddings=true", "tie_embeddings=false", "bias=true", "q_lora_rank=null"):
             field = more.partition("=")[0]
             if field not in architecture.Config.model_fields:
@@ -620,7 +620,7 @@ def test_the_precision_of_the_file_stays(dtype: torch.dtype, host: Host, tmp_pat
 
 
 def test_our_own_names_need_no_conventions_and_a_sidecar_no_model(host: Host, tmp_path: Path) -> None:
-    architecture = host.registry.get("architectures", "llama")
+    architecture: Any = host.registry.architectures.get("llama")
     plan = plan_import(str(save(random_model("llama of Meta"), tmp_path / "w.pt")), host.registry, asked("llama"))
     first = write_import(plan, tmp_path / "first")
     flat = tmp_path / "flat.safetensors"
@@ -658,7 +658,7 @@ def test_the_order_of_the_keys_and_what_stands_before_the_layers_changes_nothing
     kind, build, _, options = MODELS[name]
     state = {key: each for key, each in build().state_dict().items() if each.ndim < 4}
     layers = "h" if kind == "gpt2" else "layers"
-    architecture = host.registry.get("architectures", kind)
+    architecture: Any = host.registry.architectures.get(kind)
     plain = {"gpt2": SIZES, "llama": GROUPED, "mla": [*SIZES, *LATENT]}[kind]
     sizes: dict[str, Any] = {key: int(value) for key, _, value in (each.partition("=") for each in plain)}
     config = architecture.Config(
@@ -717,7 +717,7 @@ def test_the_tokenizer_comes_from_beside_the_weights_or_is_asked_for(host: Host,
     question = replace(asked("llama"), tokenizer="")
     with pytest.raises(CheckpointError, match=r"name the tokenizer .* with --tokenizer"):
         plan_import(str(path), host.registry, question)
-    host.registry.get("tokenizers", "bytes").load("bytes").save(tmp_path)
+    host.registry.tokenizers.get("bytes").load("bytes").save(tmp_path)
     assert plan_import(str(path), host.registry, question).info.tokenizer == "bytes"
     small = replace(asked("llama", "vocab_size=200"), tokenizer="bytes")
     state = torch.load(path, weights_only=True)
@@ -753,7 +753,7 @@ WORDS = "the school is large and has many books and the children read one of the
 @pytest.fixture(scope="module")
 def trained(host: Host) -> Callable[[Callable[[Tensor, float], Tensor]], nn.Module]:
     """A model with rotary positions of either convention, trained on `WORDS` until it predicts them."""
-    ids = torch.tensor(host.registry.get("tokenizers", "bytes").load("bytes").encode(WORDS * 3))
+    ids = torch.tensor(host.registry.tokenizers.get("bytes").load("bytes").encode(WORDS * 3))
     starts = torch.arange(0, len(ids) - T, 7)
     rows = torch.stack([ids[start : start + T] for start in starts.tolist()])
 

@@ -94,7 +94,7 @@ def import_it(folder: Path, out: Path, host: Host, **asked: Any) -> Path:
 
 def native(folder: Path, host: Host) -> Any:
     info = read_info(folder)
-    architecture = host.registry.get("architectures", info.architecture.name)
+    architecture: Any = host.registry.architectures.get(info.architecture.name)
     return architecture.load(architecture.Config(**info.architecture.config), folder).eval()
 
 
@@ -133,7 +133,7 @@ def test_native_to_transformers_and_back_is_the_same_bits(name: str, host: Host,
     make(tmp_path / "first", name)
     ours = import_it(tmp_path / "first", tmp_path / "ours", host)
     info = read_info(ours)
-    architecture = host.registry.get("architectures", info.architecture.name)
+    architecture: Any = host.registry.architectures.get(info.architecture.name)
     config = architecture.Config(**info.architecture.config)
     folder = tmp_path / "exported"
     make_tokenizer(folder)
@@ -147,12 +147,12 @@ def test_native_to_transformers_and_back_is_the_same_bits(name: str, host: Host,
 
 def test_a_folder_with_python_of_its_own_is_read_without_running_it(host: Host, tmp_path: Path) -> None:
     size = make_tokenizer(tmp_path / "theirs")
-    architecture = host.registry.get("architectures", "alibi")
+    architecture: Any = host.registry.architectures.get("alibi")
     sizes = {"vocab_size": size, "max_length": 64, "hidden_size": 32, "num_layers": 2, "intermediate_size": 48}
     config = architecture.Config(num_heads=4, num_kv_heads=2, dropout=0.02, **sizes)
     torch.manual_seed(2)
     module = architecture.build(config)
-    llama = host.registry.get("architectures", "llama")
+    llama: Any = host.registry.architectures.get("llama")
     alike = llama.Config(num_heads=4, num_kv_heads=2, **sizes)  # their parts have the same names
     save_file(llama.to_transformers(alike, module.state_dict()), tmp_path / "theirs" / "model.safetensors")
     fields = {
@@ -206,7 +206,7 @@ def test_a_checkpoint_scores_as_the_folder_that_it_came_from(
         pytest.skip("there is no bos")
     make(tmp_path / "theirs", "llama", **tokenizer)
     ours = import_it(tmp_path / "theirs", tmp_path / "ours", host, prefix=prefix)
-    theirs = host.registry.get("loaders", "huggingface")
+    theirs = host.registry.loaders.get("huggingface")
     expected = answers(theirs, tmp_path / "theirs", host, prefix=prefix)
     assert answers(CheckpointLoader(host.registry), ours, host) == pytest.approx(expected, abs=1e-4)
 
@@ -216,8 +216,9 @@ def test_training_on_from_an_import_begins_texts_as_the_folder_does(added: bool,
     make(tmp_path / "theirs", "llama", add_bos=added)
     ours = import_it(tmp_path / "theirs", tmp_path / "ours", host)
     spec = load_spec(parse_spec("auto-g-nano-1b:tiny"), host.registry, [f"base={ours}"])
-    theirs = host.registry.get("architectures", "huggingface").origin(str(tmp_path / "theirs"))
-    start = base_origin(spec, host.registry.get("architectures", "llama"))
+    huggingface: Any = host.registry.architectures.get("huggingface")
+    theirs = huggingface.origin(str(tmp_path / "theirs"))
+    start = base_origin(spec, host.registry.architectures.get("llama"))
     assert start is not None
     assert (start.prefix, start.contexts) == (theirs.prefix, theirs.contexts) == (0, added)
 

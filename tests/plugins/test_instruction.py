@@ -41,7 +41,7 @@ REGISTRY = load_plugins().registry
 ROWS = [
     row
     for name in ("kk", "en")
-    for row in load_rows("chat", REGISTRY.get("datasets", f"conversations/{name}"), None).rows
+    for row in load_rows("chat", REGISTRY.datasets.get(f"conversations/{name}"), None).rows
     if isinstance(row, Conversation)
 ]
 ONE = Conversation("c", (("user", "Bir?"), ("assistant", "İki"), ("user", "Üç?"), ("assistant", "Dört.")))
@@ -215,14 +215,14 @@ def test_equal_to_the_masked_loss_of_transformers(folder: Path, name: str) -> No
 # As our own trainer's masked loss
 
 MARKS = ("<|im_start|>", "<|im_end|>", "<start_of_turn>", "<end_of_turn>")
-FAMILIES = sorted(name for name, family in REGISTRY.all("tokenizers") if family.trainable or name == "bytes")
+FAMILIES = sorted(name for name, family in REGISTRY.tokenizers.all() if family.trainable or name == "bytes")
 
 
 @pytest.fixture(scope="module", params=[(family, marks) for family in FAMILIES for marks in (True, False)], ids=str)
 def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     """Return a tokenizer of each family that is trained here, with the marks of templates and without."""
     name, marks = request.param
-    family = REGISTRY.get("tokenizers", name)
+    family = REGISTRY.tokenizers.get(name)
     if not family.trainable:
         loaded: Tokenizer = family.load(name)
         return loaded
@@ -236,10 +236,10 @@ def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 def decoder(tokenizer: Tokenizer, prefix: Prefix) -> tuple[TorchLanguageModel, torch.nn.Module]:
-    architecture = REGISTRY.get("architectures", "llama")
+    architecture = REGISTRY.architectures.get("llama")
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "intermediate_size": 32, "initializer_range": 0.5}
-    module = architecture.build(architecture.Config(vocab_size=tokenizer.size, max_length=4096, **sizes)).eval()
+    module: Any = architecture.build(architecture.Config(vocab_size=tokenizer.size, max_length=4096, **sizes)).eval()
     card = ModelCard(name="toy", fingerprint="toy", supports=frozenset(RequestKind))
     options = OpenOptions(load_tokenizer=lambda _: tokenizer)
     return TorchLanguageModel(card, module, tokenizer, prefix, options), module
@@ -272,7 +272,7 @@ def test_it_is_the_masked_loss_that_the_trainer_reports(tokenizer: Tokenizer, na
 
 @pytest.mark.parametrize("tag", ["kk-Cyrl", "en-Latn"])
 def test_the_sample_is_conversations_in_its_language(tag: str) -> None:
-    languages = [each for _, each in REGISTRY.all("languages")]
+    languages = [each for _, each in REGISTRY.languages.all()]
     rows = [row for row in ROWS if row.id.startswith(tag[:2])]
     assert len(rows) >= 8
     assert max(len(row.messages) for row in rows) >= 4

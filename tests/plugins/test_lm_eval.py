@@ -69,7 +69,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory, host: Host) -> Path:
     folder = tmp_path_factory.mktemp("models")
     texts = [line for path in sorted(TASKS.glob("*.jsonl")) for line in path.read_text("utf-8").splitlines()]
     (folder / "bpe").mkdir()
-    host.registry.get("tokenizers", "bpe").train(texts, {"vocab_size": 420}).save(folder / "bpe")
+    host.registry.tokenizers.get("bpe").train(texts, {"vocab_size": 420}).save(folder / "bpe")
     load: Any = AutoTokenizer.from_pretrained
     tokenizer = load(folder / "bpe")
     tokenizer.save_pretrained(folder / "llama")
@@ -380,7 +380,7 @@ def expand(host: Host, folder: Path, content: Mapping[str, Any], **options: Any)
 
 def bind(host: Host, folder: Path, entry: Any) -> Bound:
     suite = expand(host, folder, {"name": "one", "lm_eval": [entry], "lm_eval_include": ["tasks"]})
-    metric = host.registry.get("metrics", "lm_eval")
+    metric: Any = host.registry.metrics.get("lm_eval")
     (task,) = suite.tasks
     context = TaskContext(shots=task.shots)
     bound: Bound = metric.bind(metric.Settings(**task.settings), context, TASKS, task.limit)
@@ -549,7 +549,7 @@ class TestConformance(MetricConformance):
     @pytest.fixture(autouse=True, params=["opposites", "stories", "sums", "endings"])
     def _bound(self, request: pytest.FixtureRequest, host: Host, tmp_path: Path) -> None:
         self.bound = bind(host, tmp_path, request.param)
-        self.subject = host.registry.get("metrics", "lm_eval")
+        self.subject = host.registry.metrics.get("lm_eval")
         self.examples = self.bound.rows.rows
 
     def metric(self) -> Any:
@@ -591,7 +591,7 @@ def test_repeats_are_sampled_apart_and_go_to_the_filters_together(host: Host, tm
     config |= {"task": "votes", "repeats": 3, "filter_list": [vote], "generation_kwargs": options}
     (tmp_path / "own" / "votes.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     content = {"name": "one", "lm_eval": ["votes"], "lm_eval_include": ["own"]}
-    metric = host.registry.get("metrics", "lm_eval")
+    metric: Any = host.registry.metrics.get("lm_eval")
     (task,) = expand(host, tmp_path, content).tasks
     bound = metric.bind(metric.Settings(**task.settings), TaskContext(), TASKS, 1)
     (row,) = bound.rows.rows
@@ -603,7 +603,7 @@ def test_repeats_are_sampled_apart_and_go_to_the_filters_together(host: Host, tm
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
-    metric = host.registry.get("metrics", "lm_eval")
+    metric: Any = host.registry.metrics.get("lm_eval")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingDependency, match=r"pip install 'tilbench\[lm-eval\]'"):
         metric.expand([], [], trust_remote_code=False)

@@ -66,7 +66,7 @@ def recipe_of(label: str) -> Recipe:
 
 
 def config_of(spec: ModelSpec) -> tuple[Any, Any]:
-    architecture = REGISTRY.get("architectures", spec.architecture.name)
+    architecture = REGISTRY.architectures.get(spec.architecture.name)
     return architecture, architecture.Config(**spec.architecture.config)
 
 
@@ -77,19 +77,19 @@ def config_of(spec: ModelSpec) -> tuple[Any, Any]:
 def test_names_are_registered(label: str) -> None:
     spec = spec_of(label)
     architecture, config = config_of(spec)
-    family = REGISTRY.get("tokenizers", spec.tokenizer.family)
+    family = REGISTRY.tokenizers.get(spec.tokenizer.family)
     family.Options(**spec.tokenizer.options)
     assert family.trainable or spec.tokenizer.reference
     assert architecture.parameters(config) > 0
     assert spec.languages
-    assert all(tag in REGISTRY.names("languages") for tag in spec.languages)
-    REGISTRY.get("hardware", spec.hardware)
+    assert all(tag in REGISTRY.languages for tag in spec.languages)
+    REGISTRY.hardware.get(spec.hardware)
     assert spec.recipe is not None
-    assert spec.recipe.trainer in REGISTRY.names("trainers")
+    assert spec.recipe.trainer in REGISTRY.trainers
     assert spec.recipe.sequence_length <= config.max_length
     for source in spec.data:
-        assert source.dataset in REGISTRY.names("datasets")
-        assert not source.heldout or source.heldout in REGISTRY.names("datasets")
+        assert source.dataset in REGISTRY.datasets
+        assert not source.heldout or source.heldout in REGISTRY.datasets
     assert all(figure.value >= 0 for figure in spec.reported)
 
 
@@ -105,7 +105,7 @@ def test_full_size_has_exactly_the_parameters_of_the_document(name: str) -> None
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_no_file_names_a_machine(name: str) -> None:
-    package, file = REGISTRY.entry("models", name).resource or ("", "")
+    package, file = REGISTRY.models.entry(name).resource or ("", "")
     text = (PLUGINS / package / file).read_text(encoding="utf-8")
     assert not any(sign in text for sign in ("/work", "/home", "/tmp", "/root", "C:\\"))
 
@@ -114,7 +114,7 @@ def test_throughput_of_til_mini_follows_from_its_hours() -> None:
     spec, recipe = spec_of("til-mini-1b"), recipe_of("til-mini-1b")
     (hours,) = (figure.value for figure in spec.reported if figure.metric == "wall_time")
     rate = recipe.steps * recipe.tokens_per_step / (hours * 3600)
-    share = REGISTRY.get("hardware", "h200x8").mfu(6 * COUNTS["til-mini-1b"] * rate, "bf16")
+    share = REGISTRY.hardware.get("h200x8").mfu(6 * COUNTS["til-mini-1b"] * rate, "bf16")
     derived = next(note for note in spec.notes if note.startswith("Derived"))
     assert f"{round(rate, -3):,.0f} tokens a second" in derived
     assert f"{round(rate / 8, -3):,.0f} on each" in derived
@@ -258,7 +258,7 @@ def test_small_variant_has_its_count_and_fits_one_card(label: str, count: int) -
     assert sum(parameter.numel() for parameter in module.parameters()) == architecture.parameters(config) == count
     assert not spec.reported
     assert spec.parameters is None
-    profile = REGISTRY.get("hardware", spec.hardware)
+    profile = REGISTRY.hardware.get(spec.hardware)
     assert (profile.device, profile.count, recipe.devices) == ("cuda", 1, 1)
     assert 8192 <= config.vocab_size == spec.tokenizer.options["vocab_size"] <= 16384
     assert (recipe.precision, recipe.compile) == ("bf16", True)
@@ -336,7 +336,7 @@ def test_a_misspelled_field_is_found() -> None:
 
 def test_data_directory_ids_hold_what_they_are_registered_as(data_dir: Path) -> None:
     read = 0
-    for name, dataset in REGISTRY.all("datasets"):
+    for name, dataset in REGISTRY.datasets.all():
         assert isinstance(dataset, Dataset)
         if not any(data_dir.glob(f"{name}.*")):
             continue
@@ -358,14 +358,14 @@ def test_options_left_empty_are_no_choices(tmp_path: Path) -> None:
     file.write_text(
         f'{{"question": "Қайсысы?", {options}, "correct_answer": "B", "subject": "biology"}}\n', encoding="utf-8"
     )
-    (row,) = load_rows(name, REGISTRY.get("datasets", name), tmp_path).rows
+    (row,) = load_rows(name, REGISTRY.datasets.get(name), tmp_path).rows
     assert (row.choices, row.answer) == (("а", "ә", "б", "в"), 1)  # type: ignore[union-attr]
 
 
 # What their pages say
 
 
-PAGES = sorted({PLUGINS / REGISTRY.entry("models", name).resource[0] / "README.md" for name in COUNTS})  # type: ignore[index]
+PAGES = sorted({PLUGINS / REGISTRY.models.entry(name).resource[0] / "README.md" for name in COUNTS})  # type: ignore[index]
 
 
 def lines_of(page: Path) -> list[str]:
@@ -393,7 +393,7 @@ def test_every_command_of_a_models_page_is_one(page: Path, tmp_path: Path, monke
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_a_models_page_names_its_stages_its_count_and_its_records(name: str) -> None:
-    package, _ = REGISTRY.entry("models", name).resource or ("", "")
+    package, _ = REGISTRY.models.entry(name).resource or ("", "")
     text = (PLUGINS / package / "README.md").read_text(encoding="utf-8")
     assert f"{COUNTS[name]:,}" in text
     assert re.search(rf"tilbench records reported [\w .-]*{re.escape(name)}", text)

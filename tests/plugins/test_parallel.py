@@ -279,7 +279,7 @@ def test_torchrun_trains_from_the_command_line(tmp_path: Path) -> None:
 def test_blocks_are_what_is_cut(host: Host) -> None:
     from tilbench_trainers.parallel import blocks
 
-    family = host.registry.get("architectures", "llama")
+    family = host.registry.architectures.get("llama")
     module = family.build(family.Config(**LLAMA["config"]))  # type: ignore[arg-type]
     assert len(blocks(module, "it")) == 2
     with pytest.raises(Unsupported, match="it needs a decoder whose blocks"):

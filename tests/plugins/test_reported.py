@@ -47,7 +47,7 @@ def loaded() -> Registry:
 
 
 REGISTRY = loaded()
-MODELS = REGISTRY.names("models")
+MODELS = REGISTRY.models.names()
 
 
 def spec_of(label: str) -> ModelSpec:

@@ -272,9 +272,9 @@ GEMMA_SIZES = {
     ("name", "sizes"), [("llama", SIZES), ("alibi", SIZES), ("gpt2", SIZES), ("huggingface", GEMMA_SIZES)]
 )
 def test_packed_examples_do_not_see_each_other(name: str, sizes: dict[str, Any]) -> None:
-    architecture = REGISTRY.get("architectures", name)
+    architecture: Any = REGISTRY.architectures.get(name)
     torch.manual_seed(0)
-    module = architecture.build(architecture.Config(vocab_size=262, max_length=256, **sizes)).eval()
+    module: Any = architecture.build(architecture.Config(vocab_size=262, max_length=256, **sizes)).eval()
     examples = many(12)
     order = ChatBatches({"a": (1.0, examples)}, sequence_length=256, rows=1)
     batch, rows = order.batch(0), order._row(0)
@@ -374,7 +374,7 @@ def test_qlora_resumes_to_the_bit(qlora: Path, tmp_path: Path) -> None:
 
 def test_gradients_in_4_bits_are_right_after_a_validation() -> None:
     """On some processors bitsandbytes turns to a kernel without gradients once a module was in evaluation mode."""
-    architecture = REGISTRY.get("architectures", "huggingface")
+    architecture: Any = REGISTRY.architectures.get("huggingface")
     spec = resolve_training(GEMMA, REGISTRY, None)
     torch.manual_seed(0)
     adapter = Adapter(rank=4, alpha=8, quantization="nf4")
@@ -411,7 +411,7 @@ def test_peft_alone_loads_the_adapter(qlora: Path) -> None:
         warnings.simplefilter("ignore", FutureWarning)
         theirs: Any = PeftModel.from_pretrained(load(last / "base", device_map={"": "cpu"}), str(last)).train()
     info = read_info(last)
-    architecture = REGISTRY.get("architectures", "huggingface")
+    architecture: Any = REGISTRY.architectures.get("huggingface")
     ours = architecture.load(architecture.Config(**info.architecture.config), last).eval()
     ids = torch.randint(0, 500, (1, 12))
     with torch.no_grad():
@@ -422,7 +422,7 @@ def test_peft_alone_loads_the_adapter(qlora: Path) -> None:
 def test_a_4_bit_base_is_merged_without_rounding_it_again(qlora: Path, tmp_path: Path) -> None:
     out = merge(f"{qlora}@40", tmp_path / "merged", REGISTRY)
     info = read_info(out)
-    architecture = REGISTRY.get("architectures", "huggingface")
+    architecture: Any = REGISTRY.architectures.get("huggingface")
     config = architecture.Config(**info.architecture.config)
     whole: Any = architecture.load(config, out).eval()
     adapted: Any = architecture.load(config, qlora / "step-00000040").eval()
@@ -450,7 +450,7 @@ def test_lora_on_a_native_decoder_is_pefts(tmp_path: Path) -> None:
     found = losses(tmp_path / "run")
     assert found[-1] < 0.75 * found[0]
     info = read_info(last)
-    architecture = REGISTRY.get("architectures", "llama")
+    architecture: Any = REGISTRY.architectures.get("llama")
     config = architecture.Config(**info.architecture.config)
     ours: Any = architecture.load(config, last).eval()
     ids = torch.randint(0, 500, (2, 12))

@@ -79,7 +79,7 @@ def test_every_check_of_the_document_has_a_test_that_exists(root: Path) -> None:
 def test_turkish_letters_are_told_apart_and_come_back(host: Host) -> None:
     """No lower case is made of İ and I, which Python's own rules would confuse with i and ı."""
     texts = ["İstanbul'da ılık bir iğde ağacı", "ISPARTA ısparta İZMİR izmir", "çğıöşüÇĞİÖŞÜ âîû"]
-    tokenizer = host.registry.get("tokenizers", "bpe").train(texts * 20, {"vocab_size": 300})
+    tokenizer = host.registry.tokenizers.get("bpe").train(texts * 20, {"vocab_size": 300})
     for text in [*texts, "Ağrı’nın güneşi"]:
         assert tokenizer.decode(tokenizer.encode(text)) == text
     assert len({tuple(tokenizer.encode(letter)) for letter in "iıİIçcğgöoşsüu"}) == 14

@@ -44,7 +44,7 @@ def placed(kind: str, place: int) -> list[Row]:
 
 def values(name: str, settings: Mapping[str, Any], place: int) -> Mapping[str, Value]:
     """Return what a metric makes of answers that tell nothing apart."""
-    metric_class = HOST.registry.get("metrics", name)
+    metric_class = HOST.registry.metrics.get(name)
     metric = metric_class(metric_class.Settings(**settings), TaskContext(language=toy_language()))
     rows = [row for kind in sorted(metric_class.rows) for row in placed(kind, place)]
     model = Alike()
@@ -55,7 +55,7 @@ def values(name: str, settings: Mapping[str, Any], place: int) -> Mapping[str, V
 
 def cases() -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield every metric on files with each of its ways to pick."""
-    for name, metric in HOST.registry.all("metrics"):
+    for name, metric in HOST.registry.metrics.all():
         if set(metric.rows) <= set(KINDS):
             for settings in SETTINGS.get(name, [{}]):
                 yield name, settings

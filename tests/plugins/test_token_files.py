@@ -165,7 +165,7 @@ def test_ids_outside_the_vocabulary_are_refused_from_a_worker_too(tmp_path: Path
 
 
 def test_a_real_tokenizer_goes_to_workers(tmp_path: Path, small_parts: None) -> None:
-    family = load_plugins().registry.get("tokenizers", "bpe")
+    family = load_plugins().registry.tokenizers.get("bpe")
     rows = documents(60)
     tokenizer = family.train([row.text for row in rows], {"vocab_size": 300})
     options: dict[str, Any] = {"vocabulary": tokenizer.size, "separator": tokenizer.special.eos}

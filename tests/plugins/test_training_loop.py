@@ -236,7 +236,7 @@ def test_a_fused_model_is_updated_as_the_equal_unfused_one() -> None:
 
 @pytest.mark.parametrize(("name", "config"), DECODERS, ids=lambda each: each if isinstance(each, str) else "")
 def test_every_part_of_every_decoder_is_a_matrix_of_its_own(name: str, config: dict[str, Any]) -> None:
-    architecture = REGISTRY.get("architectures", name)
+    architecture: Any = REGISTRY.architectures.get(name)
     settings_ = architecture.Config(**config)
     module = architecture.build(settings_)
     named = dict(module.named_parameters())

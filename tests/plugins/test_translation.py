@@ -42,7 +42,7 @@ def scored(made: Translation, hypotheses: Sequence[str], pairs: Sequence[Pair] =
     return [made.score(pair, [Generated(text, 1, complete=True)]) for pair, text in zip(pairs, hypotheses, strict=True)]
 
 
-REGISTERED: Sequence[Language] = [each for _, each in load_plugins().registry.all("languages") if not each.domain]
+REGISTERED: Sequence[Language] = [each for _, each in load_plugins().registry.languages.all() if not each.domain]
 WITH_PROFILE = [each for each in REGISTERED if each.profile]
 REAL = next(each for each in REGISTERED if each.tag == "kk-Cyrl")
 RUSSIAN = ["Сегодня на улице очень тепло.", "Мой брат каждый день ходит в школу.", "Книга лежит на столе у окна."]

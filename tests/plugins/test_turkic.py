@@ -25,13 +25,13 @@ def test_they_conform(tag: str) -> None:
 
 def test_alphabets_have_as_many_letters_as_they_should() -> None:
     wanted = {"az-Latn": 32, "ky-Cyrl": 36, "tt-Cyrl": 39, "ug-Arab": 33, "kaa-Latn": 32, "crh-Latn": 32}
-    found = {tag: len(REGISTRY.get("languages", tag).alphabet) for tag in wanted}
+    found = {tag: len(REGISTRY.languages.get(tag).alphabet) for tag in wanted}
     assert found == wanted
 
 
 @pytest.mark.parametrize("tag", WITH_PROFILE)
 def test_every_paragraph_of_a_profile_is_in_its_language(tag: str) -> None:
-    languages: list[Language] = [REGISTRY.get("languages", name) for name in REGISTRY.names("languages")]
+    languages: list[Language] = [REGISTRY.languages.get(name) for name in REGISTRY.languages.names()]
     language = next(each for each in languages if each.tag == tag)
     text = profile_text(language.profile)
     assert set(text.lower().replace("i̇", "i")) - set(language.alphabet) <= set(" \n.,:—-")

@@ -64,16 +64,16 @@ def test_suite_uses_registered_names(path: Path) -> None:
     assert suite.summary
     for task in suite.tasks:
         assert task.summary, task.name
-        assert task.language in REGISTRY.names("languages"), task.name
-        metric = REGISTRY.get("metrics", task.metric)
+        assert task.language in REGISTRY.languages, task.name
+        metric = REGISTRY.metrics.get(task.metric)
         metric.Settings(**task.settings)
         for name in (task.dataset, task.examples):
             if isinstance(name, str):
-                assert REGISTRY.get("datasets", name).language == task.language
+                assert REGISTRY.datasets.get(name).language == task.language
     for reference in suite.models:
         load_spec(parse_spec(reference), REGISTRY)
     for baseline in suite.baselines:
-        assert REGISTRY.get("loaders", baseline).recognises(baseline)
+        assert REGISTRY.loaders.get(baseline).recognises(baseline)
     for text in suite.reference_text:
         assert documents(text, REGISTRY, None)[1]
 
@@ -116,7 +116,7 @@ def test_english_and_italian_need_the_hub_for_public_exams_alone() -> None:
 
 def test_quickstart_scores_every_tiny_variant_beside_its_untrained_self() -> None:
     suite = load(ROOT / "suites" / "quickstart.yaml", Suite)
-    tiny = {f"{name}:tiny" for name in REGISTRY.names("models")}
+    tiny = {f"{name}:tiny" for name in REGISTRY.models.names()}
     assert set(suite.models) == tiny | {f"{name}@0" for name in tiny}
     assert suite.train == "auto"
 
@@ -191,7 +191,7 @@ def test_every_document_has_its_own_evaluation_in_one_suite(model: str) -> None:
     assert metrics <= {task.metric for task in suite.tasks}
     languages = set(load_spec(parse_spec(model), REGISTRY).languages)
     assert {task.language for task in suite.tasks} >= languages
-    assert set(REGISTRY.names("models")) == EVALUATIONS.keys()
+    assert set(REGISTRY.models.names()) == EVALUATIONS.keys()
 
 
 def test_kazakh_instruct_asks_the_exams_of_the_report_as_they_are() -> None:
@@ -207,5 +207,5 @@ def test_the_decoding_of_english_italian_base_is_what_the_card_recommends() -> N
     balanced = [task for task in suite.tasks if task.name.startswith("balanced-")]
     assert len(balanced) == 2
     for task in balanced:
-        settings = REGISTRY.get("metrics", "behavior").Settings(**task.settings)
+        settings = REGISTRY.metrics.get("behavior").Settings(**task.settings)
         assert all(getattr(settings, field) == found for field, found in card.model_dump().items())

@@ -47,7 +47,7 @@ def list_names(app: App, kind: str | None, as_json: bool) -> None:
 def _rows(registry: Registry, kind: str) -> list[dict[str, str]]:
     rows = [
         {"name": each.name, "summary": each.summary, "plugin": each.plugin, "distribution": each.distribution}
-        for each in registry.entries(kind)
+        for each in registry.kind(kind).entries()
     ]
     if kind == "suites":
         from tilbench.resolve.suites import find_suite, suite_names

@@ -99,7 +99,7 @@ def _names(registry: Registry, kind: str) -> list[str]:
         from tilbench.resolve.suites import suite_names
 
         return suite_names(registry)
-    return registry.names(kind)
+    return registry.kind(kind).names()
 
 
 def _outcomes(

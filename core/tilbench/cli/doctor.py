@@ -75,13 +75,13 @@ def _entries(app: App) -> list[dict[str, str]]:
     registry = app.host.registry
     broken: list[dict[str, str]] = []
     for kind, described in KINDS.items():
-        for name in registry.names(kind):
+        for name in registry.kind(kind).names():
             try:
                 if kind == "models":
                     for variant in ("", *variants(name, registry)):
                         load_spec(SpecReference(name, variant), registry)
                 else:
-                    registry.get(kind, name)
+                    registry.kind(kind).get(name)
             except Unsupported:  # a machine that is not this one, which is nothing to mend
                 continue
             except TilbenchError as error:

@@ -81,14 +81,14 @@ def language(app: App, tag: str, name: str, native_name: str, alphabet: str, out
     subtag, script = read_tag(tag)
     letters = letters_of(script, alphabet)
     registry = app.host.registry
-    if tag in registry.names("languages"):
-        entry = registry.entry("languages", tag)
+    if tag in registry.languages:
+        entry = registry.languages.entry(tag)
         raise ConfigError(
             f"language {tag!r} is registered by {entry.plugin} ({entry.distribution}); to use text of your own with "
             f"it, put the files in a data directory and pass --data DIR"
         )
     # two scripts of one language cannot share the names of their samples
-    shared = f"text/{subtag}/train" in registry.names("datasets")
+    shared = f"text/{subtag}/train" in registry.datasets
     samples = tag if shared else subtag
     cues = {f"cue_{cue}": letters[start : start + 3] for start, cue in enumerate(("passage", "question", "options"))}
     values = {
@@ -123,8 +123,8 @@ def metric(app: App, name: str, title: str, out: Path | None) -> None:
     if not plain or name != name.lower() or " " in name:
         raise ConfigError(f"metric {name!r}: write lower-case letters, digits and -, beginning with a letter")
     registry = app.host.registry
-    if name in registry.names("metrics"):
-        entry = registry.entry("metrics", name)
+    if name in registry.metrics:
+        entry = registry.metrics.entry(name)
         raise ConfigError(f"metric {name!r} is registered by {entry.plugin} ({entry.distribution}); take another name")
     values = {
         **_names(plain, _one_line("--title", title or name)),

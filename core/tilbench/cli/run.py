@@ -118,7 +118,7 @@ def run(
     records: list[Record] = []
     made = reused = scored = 0
     with RunProgress(len(planned.sources)) as progress:
-        for share in run_suite(planned, registry.get("executors", executor), progress.update, failures.append):
+        for share in run_suite(planned, registry.executors.get(executor), progress.update, failures.append):
             records += share.records
             made, reused, scored = made + share.made, reused + share.found, scored + share.scored
             progress.finished(share.source.name)

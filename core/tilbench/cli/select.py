@@ -64,7 +64,7 @@ def select(
     )
     planned = prepare(config, registry)
     with RunProgress(len(models)) as progress:
-        executor = registry.get("executors", "local")
+        executor = registry.executors.get("local")
         choice = select_checkpoint(planned, executor, progress.update, value, finished=progress.finished)
     print_json(choice.as_json()) if as_json else click.echo(choice.as_table(), nl=False)
     click.echo(f"evidence in {folder}", err=True)

@@ -58,7 +58,7 @@ def train(
             click.echo(line)
         return
     recipe = training.recipe
-    architecture = registry.get("architectures", training.spec.architecture.name)
+    architecture = registry.architectures.get(training.spec.architecture.name)
     summary = {
         "model": training.reference,
         "parameters": architecture.parameters(training.config),

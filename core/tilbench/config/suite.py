@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from tilbench.config import yaml
 from tilbench.config.base import Schema
 from tilbench.config.shorthand import written_out
 from tilbench.config.source import Source
 from tilbench.data.dataset import Dataset
 
-__all__ = ["HarnessEntry", "HarnessMacro", "HarnessTask", "Macro", "Suite", "Task"]
+__all__ = ["HarnessEntry", "HarnessMacro", "HarnessTask", "Macro", "Suite", "Task", "load_suite"]
 
 Name = r"^[a-z0-9][a-z0-9_.-]*$"
 Truncation = Literal["allow", "error"]
@@ -166,3 +168,10 @@ class Suite(Schema):
             if unknown := [task for task in macro.tasks if task not in names]:
                 raise ValueError(f"macro {macro.name!r} names {unknown[0]!r}, which is no task of this suite")
         return self
+
+
+def load_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
+    """Read a suite; folders in it are relative to its file. Raises ConfigError with file and line."""
+    suite = yaml.load(path, Suite, overrides)
+    folders = [str(path.parent / Path(folder).expanduser()) for folder in suite.lm_eval_include]
+    return suite.model_copy(update={"lm_eval_include": folders}) if folders else suite

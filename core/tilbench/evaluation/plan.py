@@ -24,6 +24,7 @@ from tilbench.kinds.metric import Metric, TaskContext
 from tilbench.kinds.requests import Request, RequestKind
 from tilbench.registry import Registry
 from tilbench.resolve.datasets import find_dataset, rows_of
+from tilbench.resolve.suites import find_harness
 from tilbench.results.record import DatasetUsed, TaskUsed
 
 __all__ = ["PlannedTask", "deciding_of", "fingerprint_of", "on_machine", "plan_tasks", "select_tasks"]
@@ -114,7 +115,7 @@ def _on_machine(fingerprint: str, machine: str) -> str:
 
 
 def _plan(suite: Suite, task: Task, registry: Registry, data_dir: Path | None, limit: int | None) -> PlannedTask:
-    metric_class = registry.get("metrics", task.metric)
+    metric_class = registry.metrics.get(task.metric)
     where = f"suite {suite.name}, task {task.name}"
     settings = validate(task.settings, metric_class.Settings, f"{where}: settings of {task.metric}")
     limit = limit or task.limit
@@ -122,8 +123,8 @@ def _plan(suite: Suite, task: Task, registry: Registry, data_dir: Path | None, l
         return _plan_borrowed(suite, task, registry, data_dir, limit, settings)
     name, dataset = find_dataset(task.dataset, registry, data_dir)
     tag = task.language or dataset.language
-    language: Language | None = registry.get("languages", tag) if tag else None
-    entry = registry.entry("metrics", task.metric)
+    language: Language | None = registry.languages.get(tag) if tag else None
+    entry = registry.metrics.entry(task.metric)
     try:
         rows = _shareable(rows_of(task.dataset, registry, data_dir, limit=limit, seed=suite.seed), data_dir)
         examples = rows_of(task.examples, registry, data_dir) if task.examples is not None and task.shots else None
@@ -133,7 +134,7 @@ def _plan(suite: Suite, task: Task, registry: Registry, data_dir: Path | None, l
     if rows.kind not in metric_class.rows:
         takes = " or ".join(sorted(metric_class.rows))
         raise ConfigError(f"{where}: metric {task.metric!r} scores {takes}, and dataset {name!r} holds {rows.kind}")
-    languages = [each for _, each in registry.all("languages")]
+    languages = [each for _, each in registry.languages.all()]
     context = TaskContext(language, examples.rows if examples else (), task.shots, suite.seed, languages)
     try:
         with metric_faults(task.metric):
@@ -156,8 +157,8 @@ def _plan_borrowed(
     settings: pydantic.BaseModel,
 ) -> PlannedTask:
     """Plan a task of another harness, which reads its own documents."""
-    harness = registry.get("metrics", task.metric)
-    language: Language | None = registry.get("languages", task.language) if task.language else None
+    harness = find_harness(task.metric, registry)
+    language: Language | None = registry.languages.get(task.language) if task.language else None
     context = TaskContext(language, (), task.shots, suite.seed)
     try:
         with metric_faults(task.metric):
@@ -182,7 +183,7 @@ def _plan_borrowed(
         language,
         deciding_of(metric),
     )
-    distribution = registry.entry("metrics", task.metric).distribution
+    distribution = registry.metrics.entry(task.metric).distribution
     return PlannedTask(used, metric, rows.rows, requests, distributions=frozenset({distribution}))
 
 

@@ -65,7 +65,7 @@ def prepare(config: RunConfig, registry: Registry, failures: list[Failure] | Non
     if failures is not None:
         sources, closed = openable(sources, options)
         failures += [*lost, *closed]
-    profile = registry.get("hardware", "cuda" if options.device.startswith("cuda") else "cpu")
+    profile = registry.hardware.get("cuda" if options.device.startswith("cuda") else "cpu")
     machine = machine_name(options.device, options.dtype, thread_count())
     planned = [on_machine(task, machine) for task in planned]
     distributions = {name for task in planned for name in task.distributions}

@@ -31,7 +31,7 @@ def write_reported(names: Collection[str], registry: Registry, out: Path) -> lis
 
     Raises UnknownName for a model nobody registered, ConfigError for a figure that stands in a spec twice.
     """
-    specs = [load_spec(parse_spec(name), registry) for name in names or registry.names("models")]
+    specs = [load_spec(parse_spec(name), registry) for name in names or registry.models.names()]
     store = RecordStore(out)
     return [store.write(record, ()) for spec in specs for record in reported_records(spec)]
 

@@ -191,7 +191,7 @@ def compare_tokenizers(
 def _share_in(model: str, registry: Registry, size: int) -> float:
     """Return the share of a spec's parameters in its embedding, were its vocabulary of `size` entries."""
     spec = load_spec(parse_spec(model), registry)
-    architecture = registry.get("architectures", spec.architecture.name)
+    architecture = registry.architectures.get(spec.architecture.name)
     return embedding_share(architecture, architecture.Config(**{**spec.architecture.config, "vocab_size": size}))
 
 

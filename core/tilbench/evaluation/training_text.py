@@ -39,12 +39,12 @@ def stream_text(reference: str, registry: Registry, data_dir: Path | None) -> It
     Raises UnknownName, MissingDataset, DataError or CheckpointError.
     """
     path = Path(reference).expanduser()
-    if reference in registry.names("datasets") or not path.exists():
+    if reference in registry.datasets or not path.exists():
         try:
             name, dataset = find_dataset(reference, registry, data_dir)
         except UnknownName:
             fix = "name a dataset, a file, a folder, or the folder of a training run"
-            raise UnknownName("training text", reference, registry.names("datasets"), fix) from None
+            raise UnknownName("training text", reference, registry.datasets.names(), fix) from None
         return _rows(stream_rows(name, dataset, data_dir))
     if path.suffix == ".bin":
         return _tokens([path], path.parent.parent, registry)
@@ -102,7 +102,7 @@ def _run(folder: Path, registry: Registry) -> Iterator[str]:
 def _tokens(files: Sequence[Path], folder: Path, registry: Registry) -> Iterator[str]:
     checkpoint = find_checkpoint(folder)
     info = read_info(checkpoint)
-    tokenizer = registry.get("tokenizers", info.tokenizer).load(str(checkpoint))
+    tokenizer = registry.tokenizers.get(info.tokenizer).load(str(checkpoint))
     return (piece for path in files for piece in _decoded(path, tokenizer.decode, tokenizer.size))
 
 

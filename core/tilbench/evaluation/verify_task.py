@@ -22,7 +22,7 @@ __all__ = ["InstalledRows", "count_faults", "metric_of", "stated_faults"]
 
 def metric_of(task: TaskUsed, registry: Registry) -> Metric:
     """Return the installed metric, bound to the task of a record. Raises DataError where another version made it."""
-    metric_class = registry.get("metrics", task.metric)
+    metric_class = registry.metrics.get(task.metric)
     if metric_class.version != task.metric_version:
         raise DataError(
             f"made by version {task.metric_version} of metric {task.metric!r}, and version {metric_class.version} is "
@@ -30,8 +30,8 @@ def metric_of(task: TaskUsed, registry: Registry) -> Metric:
         )
     settings = validate(task.settings, metric_class.Settings, "its settings")
     tag = task.dataset.language
-    language = registry.get("languages", tag) if tag else None
-    languages = [each for _, each in registry.all("languages")]
+    language = registry.languages.get(tag) if tag else None
+    languages = [each for _, each in registry.languages.all()]
     metric: Metric = metric_class(settings, TaskContext(language, (), 0, task.seed, languages))
     return metric
 
@@ -72,7 +72,7 @@ def _task_faults(record: Record, registry: Registry) -> Iterator[str]:
         if metric.headline != task.headline:
             yield f"task.headline is {task.headline!r}, and that of {task.metric} is {metric.headline!r}"
         tag = task.dataset.language
-        language = registry.get("languages", tag) if tag else None
+        language = registry.languages.get(tag) if tag else None
         found = fingerprint_of(task, language, deciding_of(metric))
     if found != task.fingerprint:
         yield (

@@ -89,7 +89,7 @@ def plan_import(source: str, registry: Registry, asked: Asked) -> Import:
     if is_checkpoint(path) or is_run(path):
         raise CheckpointError(f"{source} is a checkpoint of ours already; name it as it is")
     options = OpenOptions(prefix=asked.prefix, load_tokenizer=partial(load_tokenizer, registry=registry))
-    for _, loader in registry.all("loaders"):
+    for _, loader in registry.loaders.all():
         if hasattr(loader, "published") and loader.recognises(source):
             return _published(source, loader.published(source, options), registry, asked)
     if not path.exists():
@@ -128,7 +128,9 @@ def _published(source: str, found: Published, registry: Registry, asked: Asked) 
             "--transposed are for files of weights alone"
         )
     kind = found.fields.get("model_type")
-    known = {getattr(each, "transformers_type", ""): (name, each) for name, each in registry.all("architectures")}
+    known: dict[str, tuple[str, Any]] = {
+        getattr(each, "transformers_type", ""): (name, each) for name, each in registry.architectures.all()
+    }
     if kind not in known or not kind:
         there = ", ".join(sorted(filter(None, known)))
         raise Unsupported(
@@ -171,7 +173,7 @@ def _file(path: Path, registry: Registry, asked: Asked) -> Import:
     else:
         spec = load_spec(parse_spec(asked.model), registry, asked.overrides)
         label, ref, reference = parse_spec(asked.model).label, spec.architecture, spec.tokenizer
-    architecture = registry.get("architectures", ref.name)
+    architecture = registry.architectures.get(ref.name)
     config = _checked(lambda: architecture.Config(**ref.config), label)
     found = map_state(stored, architecture, config, asked.options)
     config, notes = _activation(config, found, asked)
@@ -266,15 +268,15 @@ def _tokenizer(
     if reference:
         return load_tokenizer(reference, registry)
     beside = str(path.parent)
-    families = dict(registry.all("tokenizers"))
+    families = dict(registry.tokenizers.all())
     wanted = [sidecar.tokenizer] if sidecar else list(families)
     for name in (name for name in wanted if name in families):
         if families[name].recognises(beside):
             tokenizer: Tokenizer = families[name].load(beside)
             return tokenizer
-    if spec is not None and (spec.reference or not registry.get("tokenizers", spec.family).trainable):
+    if spec is not None and (spec.reference or not registry.tokenizers.get(spec.family).trainable):
         try:
-            own: Tokenizer = registry.get("tokenizers", spec.family).load(spec.reference or spec.family)
+            own: Tokenizer = registry.tokenizers.get(spec.family).load(spec.reference or spec.family)
         except CheckpointError as error:
             raise CheckpointError(f"{error}; or name the tokenizer with --tokenizer") from None
         return own

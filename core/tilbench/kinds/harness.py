@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from tilbench.config.suite import HarnessEntry, HarnessTask, Macro
 from tilbench.data.resolve import Rows
-from tilbench.kinds.metric import Metric, TaskContext
+from tilbench.kinds.metric import Metric, MetricClass, TaskContext
 
 __all__ = ["Bound", "Harness"]
 
@@ -24,8 +24,8 @@ class Bound:
 
 
 @runtime_checkable
-class Harness(Protocol):
-    """What a metric class offers besides `Metric` where a suite may list tasks of another harness.
+class Harness(MetricClass, Protocol):
+    """What a metric class offers besides where a suite may list tasks of another harness.
 
     `Suite.borrowed` says under which field of a suite they stand.
     """

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-__all__ = ["CardWords", "Cues", "Language"]
+__all__ = ["CardWords", "Cues", "Language", "load_language"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,3 +76,10 @@ class Language:
     def deciding(self) -> dict[str, Any]:
         """What a score can depend on, as plain data."""
         return {name: value for name, value in asdict(self).items() if name != "card"}
+
+
+def load_language(path: Path) -> Language:
+    """Read a language from a YAML file of its fields. Raises ConfigError with file and line."""
+    from tilbench.config import yaml
+
+    return yaml.load(path, Language)

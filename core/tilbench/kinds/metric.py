@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from tilbench.data.rows import Row
 from tilbench.kinds.language import Language
 from tilbench.kinds.requests import Answer, Request
 
-__all__ = ["Direction", "ItemScore", "Metric", "TaskContext", "Value"]
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = ["Direction", "ItemScore", "Metric", "MetricClass", "TaskContext", "Value"]
 
 Direction = Literal["lower", "higher", "none"]
 
@@ -97,3 +100,23 @@ class Metric(Protocol):
         Raises Refused where the answers must not become a number: the record reads "n/a" with the reason, and the
         other tasks go on. What is odd about a few rows is a value of its own and no reason to refuse the others.
         """
+
+
+@runtime_checkable
+class MetricClass(Protocol):
+    """What is registered as a metric: a class whose instances are bound to one task (see `Metric`)."""
+
+    @property
+    def rows(self) -> frozenset[str]:
+        """Kinds of rows that it can score."""
+
+    @property
+    def version(self) -> int:
+        """Raised when a prompt or a definition changes."""
+
+    @property
+    def Settings(self) -> type[BaseModel]:
+        """Pydantic model of a task's `settings`, which forbids unknown fields."""
+
+    def __call__(self, settings: Any, context: TaskContext) -> Metric:
+        """Bind validated settings and the task's context."""

@@ -36,7 +36,7 @@ def lint(reference: str, registry: Registry, data_dir: Path | None) -> Iterator[
     try:
         find_dataset(reference, registry, data_dir)
     except UnknownName:
-        known = [*suite_names(registry), *registry.names("datasets")]
+        known = [*suite_names(registry), *registry.datasets.names()]
         raise UnknownName("suite or dataset", reference, known, "or name a file") from None
     yield from reader.dataset(reference)
 
@@ -47,7 +47,7 @@ class _Reader:
     def __init__(self, registry: Registry, data_dir: Path | None) -> None:
         self._registry = registry
         self._data_dir = data_dir
-        self._languages: dict[str, Language] = dict(registry.all("languages"))
+        self._languages: dict[str, Language] = dict(registry.languages.all())
         self._read: dict[tuple[str, str], DatasetSubject] = {}
 
     def dataset(self, reference: str) -> Iterator[Finding]:

@@ -99,7 +99,7 @@ def plan_release(
         )
         for suite in wanted
     ]
-    languages = [language for tag, language in registry.all("languages") if tag in spec.languages]
+    languages = [language for tag, language in registry.languages.all() if tag in spec.languages]
     sets = list(prompts) or _prompts(registry, languages)
     swept = sweep or Sweep()
     return Release(
@@ -138,7 +138,7 @@ def _prompts(registry: Registry, languages: Sequence[Language]) -> list[str]:
     tags = [language.tag for language in languages if not language.domain]
     return [
         name
-        for name, dataset in registry.all("datasets")
+        for name, dataset in registry.datasets.all()
         if dataset.kind == "prompts" and dataset.language in tags and dataset.package
     ]
 
@@ -154,7 +154,7 @@ def release(plan: Release, registry: Registry, out: Path, progress: Progress) ->
     with export_job(plan.reference, registry, **asked) as job, atomic_folder(out) as aside:
         for name, where in _FORMATS.items():  # first: what a format cannot hold is said before hours of scoring
             (aside / where).mkdir(exist_ok=True)
-            registry.get("exporters", name).export(job, aside / where)
+            registry.exporters.get(name).export(job, aside / where)
         scored = _score(plan, registry, progress)
         write_telemetry(plan.folder, aside)
         write_evaluation(plan.reference, scored.records, scored.comparisons, plan.against, aside)
@@ -185,7 +185,7 @@ def release(plan: Release, registry: Registry, out: Path, progress: Progress) ->
 
 
 def _score(plan: Release, registry: Registry, progress: Progress) -> _Scored:
-    executor = registry.get("executors", "local")
+    executor = registry.executors.get("local")
     records: list[Record] = []
     comparisons: dict[str, Comparison] = {}
     store = RecordStore(plan.records)

@@ -28,7 +28,7 @@ def export(
     Returns what the exporter tells. Raises UnknownName for a format nobody registered, CheckpointError for a folder
     that is no checkpoint or an `out` that exists, and what the exporter raises.
     """
-    exporter = registry.get("exporters", to)
+    exporter = registry.exporters.get(to)
     if out.exists() or out.is_symlink():
         raise CheckpointError(f"{out} exists; name a folder that does not")
     with export_job(reference, registry, dtype=dtype, allow_code=allow_code) as job:
@@ -45,7 +45,7 @@ def export_job(
     folder = find_checkpoint(*split_folder(reference))
     info = read_info(folder)
     architecture, config = checkpoint_architecture(info, folder, registry)
-    tokenizer = registry.get("tokenizers", info.tokenizer).load(str(folder))
+    tokenizer = registry.tokenizers.get(info.tokenizer).load(str(folder))
     spec = run_spec(folder.parent) if (folder.parent / RUN).is_file() else None
     chat = spec.recipe.chat if spec and spec.recipe else None  # of a run whose checkpoints did not say it yet
     with _merged(architecture, config, info, folder) as whole:

@@ -35,7 +35,7 @@ def merge(reference: str, out: Path, registry: Registry, *, dtype: DType = "floa
         raise CheckpointError(why)
     if not hasattr(architecture, "merge"):
         raise Unsupported(f"architecture {info.architecture.name!r} cannot merge an adapter")
-    tokenizer = registry.get("tokenizers", info.tokenizer).load(str(folder))
+    tokenizer = registry.tokenizers.get(info.tokenizer).load(str(folder))
     with atomic_folder(out) as aside:
         architecture.merge(config, folder, aside, dtype=getattr(torch, dtype))
         tokenizer.save(aside)

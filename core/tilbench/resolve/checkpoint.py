@@ -124,7 +124,7 @@ class CheckpointLoader:
             return None, ""
 
     def _tokenizer(self, folder: Path, info: CheckpointInfo) -> Tokenizer:
-        tokenizer: Tokenizer = self._registry.get("tokenizers", info.tokenizer).load(str(folder))
+        tokenizer: Tokenizer = self._registry.tokenizers.get(info.tokenizer).load(str(folder))
         return tokenizer
 
     def _prefix(self, info: CheckpointInfo, options: OpenOptions, tokenizer: Tokenizer) -> Any:

@@ -20,13 +20,13 @@ def find_dataset(reference: str | Dataset, registry: Registry, data_dir: Path | 
     if isinstance(reference, Dataset):
         name = reference.hub or reference.path or reference.file
         return "/".join(part for part in (name, reference.config) if part), reference
-    if reference in registry.names("datasets"):
-        return reference, registry.get("datasets", reference)
+    if reference in registry.datasets:
+        return reference, registry.datasets.get(reference)
     if (found := unregistered(reference, data_dir)) is not None:
         return reference, found
     where = f"{data_dir or 'DIR'}/{reference}.jsonl"
     fix = f"a file at {where} under --data {data_dir or 'DIR'} would be found too"
-    raise UnknownName("dataset", reference, registry.names("datasets"), fix)
+    raise UnknownName("dataset", reference, registry.datasets.names(), fix)
 
 
 def rows_of(

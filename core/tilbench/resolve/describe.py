@@ -26,7 +26,7 @@ def kind_of(name: str, registry: Registry, kind: str | None = None, data_dir: Pa
     if kind is not None and kind not in KINDS:
         raise UnknownName("kind", kind, KINDS)
     base = name.partition(":")[0]
-    known = {each: set(registry.names(each)) for each in KINDS}
+    known = {each: set(registry.kind(each).names()) for each in KINDS}
     known["suites"] |= set(suite_names(registry))
     holders = [
         each
@@ -57,13 +57,13 @@ def describe(name: str, registry: Registry, kind: str | None = None, data_dir: P
 def _details(registry: Registry, kind: str, name: str, data_dir: Path | None) -> dict[str, Any]:
     if kind == "models":
         base = name.partition(":")[0]
-        return about_spec(name, registry) if base in registry.names("models") else about_folder(name, registry)
+        return about_spec(name, registry) if base in registry.models.names() else about_folder(name, registry)
     if kind == "datasets":
         return _describe_dataset(registry, name, data_dir)
     if kind == "suites":
         return find_suite(name, registry).model_dump(mode="json")
-    entry = registry.entry(kind, name)
-    target = registry.get(kind, name)
+    entry = registry.kind(kind).entry(name)
+    target = registry.kind(kind).get(name)
     about = {"summary": entry.summary, "plugin": entry.plugin, "distribution": entry.distribution}
     if is_dataclass(target) and not isinstance(target, type):
         return {**about, **asdict(target)}
@@ -80,8 +80,8 @@ def _describe_dataset(registry: Registry, name: str, data_dir: Path | None) -> d
     """Return a dataset's description and what is at hand of it: origin, number of rows, the first row."""
     _, dataset = find_dataset(name, registry, data_dir)
     about = asdict(dataset)
-    if name in registry.names("datasets"):
-        entry = registry.entry("datasets", name)
+    if name in registry.datasets.names():
+        entry = registry.datasets.entry(name)
         about["summary"] = dataset.summary or entry.summary
         about = {"plugin": entry.plugin, "distribution": entry.distribution, **about}
     try:

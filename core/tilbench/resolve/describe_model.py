@@ -77,7 +77,7 @@ def about_folder(reference: str, registry: Registry) -> dict[str, Any]:
 
 def _architecture(chosen: ArchitectureRef, registry: Registry) -> dict[str, Any]:
     """Return the parameter count, where the parameters are, and what the cache takes a token."""
-    architecture = registry.get("architectures", chosen.name)
+    architecture = registry.architectures.get(chosen.name)
     try:
         config = architecture.Config(**chosen.config)
     except pydantic.ValidationError as error:
@@ -115,7 +115,7 @@ def _cache(architecture: Any, config: Any) -> dict[str, int] | None:
 
 def _stages(spec: ModelSpec, name: str, known: list[str], registry: Registry) -> dict[str, ModelSpec]:
     """Return the variants that train the same model further: of its size, on its hardware."""
-    architecture = registry.get("architectures", spec.architecture.name)
+    architecture = registry.architectures.get(spec.architecture.name)
 
     def size(each: ModelSpec) -> int:
         count: int = architecture.parameters(architecture.Config(**each.architecture.config))
@@ -187,7 +187,7 @@ def _costs(spec: ModelSpec, registry: Registry) -> Iterator[dict[str, Any]]:
 
     A document that prints money prints it for what ran on the machine that was paid; hours of other machines have none.
     """
-    price = registry.get("hardware", spec.hardware).price_per_hour if spec.hardware else None
+    price = registry.hardware.get(spec.hardware).price_per_hour if spec.hardware else None
     hours = {_part(each): each.value for each in spec.reported if each.metric == "wall_time" and each.unit == "hours"}
     paid = {_part(each): each.value for each in spec.reported if each.metric == "cost"}
     for on in dict.fromkeys([*hours, *paid]):

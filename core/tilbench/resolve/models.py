@@ -82,7 +82,7 @@ def find_model(reference: str, registry: Registry, runs: Path, train: Train | No
     folder, step = _folder_and_step(reference)
     if folder is not None:
         return ModelSource(reference.rstrip("/"), str(find_checkpoint(folder, step)), CheckpointLoader(registry))
-    for _, loader in registry.all("loaders"):
+    for _, loader in registry.loaders.all():
         if loader.recognises(reference):
             return ModelSource(reference.rstrip("/"), reference, loader)
     if is_path(reference):
@@ -127,9 +127,9 @@ def _folder_and_step(reference: str) -> tuple[Path | None, int | None]:
 
 def _spec(reference: str, registry: Registry, runs: Path, train: Train | None) -> ModelSource:
     asked = parse_spec(reference)
-    known = registry.names("models")
+    known = registry.models.names()
     if asked.name not in known:
-        named = [name for name, loader in registry.all("loaders") if loader.recognises(name)]
+        named = [name for name, loader in registry.loaders.all() if loader.recognises(name)]
         raise UnknownName("model", asked.name, [*known, *named], "a folder or hf:org/name is a model too")
     load_spec(asked, registry)
     folder = run_folder(runs, asked.label)

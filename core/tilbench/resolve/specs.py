@@ -1,4 +1,4 @@
-"""Model specs by reference: variants laid over the document's own figures, then overrides."""
+"""Model specs by reference, and the architecture of a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,33 +10,27 @@ from typing import Any
 import pydantic
 
 from tilbench.checkpoints.folder import RUN, CheckpointInfo
-from tilbench.config import yaml
 from tilbench.config.base import first_fault
 from tilbench.config.model import ModelSpec
 from tilbench.config.references import SpecReference
-from tilbench.config.source import Source
-from tilbench.errors import CheckpointError, ConfigError, UnknownName
+from tilbench.config.spec_file import SpecFile
+from tilbench.errors import CheckpointError, ConfigError
 from tilbench.paths import package_file
 from tilbench.registry import Registry
 
 __all__ = ["checkpoint_architecture", "load_spec", "run_spec", "variants"]
 
 
-def _read(name: str, registry: Registry) -> tuple[Source, dict[str, Any], dict[str, Any]]:
-    """Return the YAML source of a spec, its own fields and its variants."""
-    entry = registry.entry("models", name)
+def _file(name: str, registry: Registry) -> SpecFile:
+    entry = registry.models.entry(name)
     if entry.resource is None:
         raise ConfigError(f"model {name!r} of plugin {entry.plugin} is not a YAML file")
-    source = yaml.read(package_file(*entry.resource))
-    if not isinstance(source.data, dict):
-        raise ConfigError(f"{source.path}: a model spec is a mapping of fields")
-    fields = dict(source.data)
-    return source, fields, fields.pop("variants", None) or {}
+    return SpecFile.read(package_file(*entry.resource))
 
 
 def variants(name: str, registry: Registry) -> list[str]:
     """Return the names of a spec's variants, sorted."""
-    return sorted(_read(name, registry)[2])
+    return sorted(_file(name, registry).variants)
 
 
 def load_spec(reference: SpecReference, registry: Registry, overrides: Sequence[str] = ()) -> ModelSpec:
@@ -44,13 +38,7 @@ def load_spec(reference: SpecReference, registry: Registry, overrides: Sequence[
 
     Raises UnknownName for a model or variant nobody registered, ConfigError for a fault in the file.
     """
-    source, fields, known = _read(reference.name, registry)
-    if reference.variant:
-        if reference.variant not in known:
-            raise UnknownName(f"variant of {reference.name}", reference.variant, known)
-        fields = yaml.merge(fields, known[reference.variant])
-    spec: ModelSpec = yaml.validate_overridden(fields, overrides, ModelSpec, source)
-    return spec
+    return _file(reference.name, registry).spec(reference.name, reference.variant, overrides)
 
 
 def run_spec(run: Path) -> ModelSpec:
@@ -69,7 +57,7 @@ def checkpoint_architecture(info: CheckpointInfo, folder: Path, registry: Regist
 
     Raises UnknownName for one that nobody registered, CheckpointError for sizes that it does not have.
     """
-    architecture = registry.get("architectures", info.architecture.name)
+    architecture = registry.architectures.get(info.architecture.name)
     try:
         return architecture, architecture.Config.model_validate(info.architecture.config)
     except pydantic.ValidationError as error:

@@ -11,9 +11,9 @@ __all__ = ["load_tokenizer"]
 
 def load_tokenizer(reference: str, registry: Registry) -> Tokenizer:
     """Load a folder, a file, `scheme:name`, or a family that needs no file. Raises UnknownName, CheckpointError."""
-    for _, family in registry.all("tokenizers"):
+    for _, family in registry.tokenizers.all():
         if family.recognises(reference):
             tokenizer: Tokenizer = family.load(reference)
             return tokenizer
     fix = "name a folder with tokenizer.json, a .tiktoken or SentencePiece .model file, hf:org/name or mistral:NAME"
-    raise UnknownName("tokenizer", reference, registry.names("tokenizers"), fix)
+    raise UnknownName("tokenizer", reference, registry.tokenizers.names(), fix)

@@ -103,14 +103,14 @@ class ModelConformance(Conformance):
     def test_names_are_registered(self) -> None:
         """Architecture, tokenizer family, trainer, hardware and languages are names that exist."""
         for _, spec in self.specs():
-            self.registry.entry("architectures", spec.architecture.name)
-            self.registry.entry("tokenizers", spec.tokenizer.family)
+            self.registry.architectures.entry(spec.architecture.name)
+            self.registry.tokenizers.entry(spec.tokenizer.family)
             if spec.recipe:
-                self.registry.entry("trainers", spec.recipe.trainer)
+                self.registry.trainers.entry(spec.recipe.trainer)
             if spec.hardware:
-                self.registry.entry("hardware", spec.hardware)
+                self.registry.hardware.entry(spec.hardware)
             for tag in spec.languages:
-                self.registry.entry("languages", tag)
+                self.registry.languages.entry(tag)
 
     def test_configs_are_valid(self) -> None:
         """The architecture takes the config, and its vocabulary has room for the tokenizer's."""
@@ -127,7 +127,7 @@ class ModelConformance(Conformance):
     def test_tokenizer_options_are_valid(self) -> None:
         """The tokenizer's family takes the options, or recognises the reference."""
         for _, spec in self.specs():
-            family = self.registry.get("tokenizers", spec.tokenizer.family)
+            family = self.registry.tokenizers.get(spec.tokenizer.family)
             if family.trainable and not spec.tokenizer.reference:
                 family.Options.model_validate(spec.tokenizer.options)
 
@@ -142,7 +142,7 @@ class ModelConformance(Conformance):
             require(formula == spec.parameters, f"{label}: the formula gives {formula:,}, the spec {spec.parameters:,}")
 
     def _architecture(self, spec: ModelSpec) -> Any:
-        return self.registry.get("architectures", spec.architecture.name)
+        return self.registry.architectures.get(spec.architecture.name)
 
 
 class SuiteConformance(Conformance):
@@ -165,7 +165,7 @@ class SuiteConformance(Conformance):
 
         suite = expand_suite(find_suite(self.name, self.registry), self.registry)
         for task in suite.tasks:
-            metric = self.registry.get("metrics", task.metric)
+            metric = self.registry.metrics.get(task.metric)
             validate(task.settings, metric.Settings, f"task {task.name}: settings of {task.metric}")
             if isinstance(task, HarnessTask):
                 plan_tasks(suite, [task], self.registry, self.data_dir, limit=2)
@@ -173,7 +173,7 @@ class SuiteConformance(Conformance):
             used = [each for each in (task.dataset, task.examples) if each is not None]
             found = [find_dataset(each, self.registry, self.data_dir) for each in used]
             if tag := task.language or found[0][1].language:
-                self.registry.get("languages", tag)
+                self.registry.languages.get(tag)
             kind = found[0][1].kind
             fits = kind is None or kind in metric.rows
             require(fits, f"task {task.name}: {task.metric} scores {sorted(metric.rows)}, not {kind}")
@@ -234,7 +234,7 @@ class HardwareConformance(Conformance):
 def hardware_subject(registry: Registry, name: str) -> HardwareProfile:
     """Return a registered profile. Raises NotApplicable for a machine that this one is not."""
     try:
-        profile: HardwareProfile = registry.get("hardware", name)
+        profile: HardwareProfile = registry.hardware.get(name)
     except Unsupported as error:
         raise NotApplicable(str(error)) from None
     return profile

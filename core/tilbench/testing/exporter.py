@@ -121,11 +121,11 @@ class ExporterConformance(Conformance):
 
     def _architectures(self) -> Iterator[tuple[str, Any]]:
         yield "toy", ToyArchitecture()
-        yield from self.registry.all("architectures") if self.registry else ()
+        yield from self.registry.architectures.all() if self.registry else ()
 
     def _tokenizers(self) -> Iterator[tuple[str, Any]]:
         yield "toy", ToyTokenizer()
-        for name, family in self.registry.all("tokenizers") if self.registry else ():
+        for name, family in self.registry.tokenizers.all() if self.registry else ():
             if family.recognises(name):
                 yield name, family.load(name)
 

@@ -33,11 +33,11 @@ def conformance(
 def _made(kind: str, name: str, registry: Registry, data_dir: Path | None) -> Conformance:
     match kind:
         case "languages":
-            return _language(registry.entry(kind, name), registry)
+            return _language(registry.languages.entry(name), registry)
         case "models":
             from tilbench.testing.data import ModelConformance
 
-            registry.entry(kind, name)
+            registry.models.entry(name)
             return _with(ModelConformance(), name=name, registry=registry)
         case "suites":
             from tilbench.testing.data import SuiteConformance
@@ -46,7 +46,7 @@ def _made(kind: str, name: str, registry: Registry, data_dir: Path | None) -> Co
         case "datasets":
             from tilbench.testing.data import DatasetConformance
 
-            return _with(DatasetConformance(), subject=registry.get(kind, name), name=name, data_dir=data_dir)
+            return _with(DatasetConformance(), subject=registry.datasets.get(name), name=name, data_dir=data_dir)
         case "hardware":
             from tilbench.testing.data import HardwareConformance, hardware_subject
 
@@ -56,23 +56,23 @@ def _made(kind: str, name: str, registry: Registry, data_dir: Path | None) -> Co
             from tilbench.testing.base import NotApplicable
             from tilbench.testing.metric import MetricConformance
 
-            metric = registry.get(kind, name)
+            metric = registry.metrics.get(name)
             if isinstance(metric, Harness):
                 raise NotApplicable("it scores tasks of another harness only; 'tilbench check SUITE' plans them")
             return _with(MetricConformance(), subject=metric)
         case "tokenizers":
             from tilbench.testing.tokenizer import TokenizerConformance
 
-            family = registry.get(kind, name)
+            family = registry.tokenizers.get(name)
             return _with(TokenizerConformance(), subject=family, reference=name if family.recognises(name) else "")
         case "loaders":
             return _loader(name, registry)
         case "exporters":
             from tilbench.testing.exporter import ExporterConformance
 
-            return _with(ExporterConformance(), subject=registry.get(kind, name), registry=registry)
+            return _with(ExporterConformance(), subject=registry.exporters.get(name), registry=registry)
         case _:
-            return _other(kind, registry.get(kind, name))
+            return _other(kind, registry.kind(kind).get(name))
 
 
 def _other(kind: str, subject: Any) -> Conformance:
@@ -95,13 +95,13 @@ def _language(entry: Entry, registry: Registry) -> Conformance:
     from tilbench.data.samples import LAYOUT
     from tilbench.testing.language import LanguageConformance
 
-    language = registry.get("languages", entry.name)
+    language = registry.languages.get(entry.name)
     files = {file for _, file, _ in LAYOUT.values()}
     datasets = {
         each.file: each
-        for other in registry.entries("datasets")
+        for other in registry.datasets.entries()
         if other.plugin == entry.plugin
-        and (each := registry.get("datasets", other.name)).language == language.tag
+        and (each := registry.datasets.get(other.name)).language == language.tag
         and each.file in files
     }
     shipped = entry.distribution == "tilbench"
@@ -114,7 +114,7 @@ def _loader(name: str, registry: Registry) -> Conformance:
     from tilbench.testing.model import LoaderConformance
     from tilbench.testing.toys import toy_texts
 
-    loader = registry.get("loaders", name)
+    loader = registry.loaders.get(name)
     options = OpenOptions(reference_text=toy_texts(40), load_tokenizer=partial(load_tokenizer, registry=registry))
     reference = name if loader.recognises(name) else ""
     return _with(LoaderConformance(), subject=loader, reference=reference, options=options)

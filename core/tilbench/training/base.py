@@ -41,10 +41,10 @@ def base_tokenizer(spec: ModelSpec, registry: Registry) -> Tokenizer | None:
             raise CheckpointError(
                 f"{spec.base}: its tokenizer is of family {family}, the spec's {spec.tokenizer.family}"
             )
-        tokenizer: Tokenizer = registry.get("tokenizers", family).load(str(folder))
+        tokenizer: Tokenizer = registry.tokenizers.get(family).load(str(folder))
         return tokenizer
     if spec.base and not spec.tokenizer.reference:
-        own = registry.get("tokenizers", spec.tokenizer.family)
+        own = registry.tokenizers.get(spec.tokenizer.family)
         if not own.recognises(spec.base):
             raise ConfigError(
                 f"{spec.base} is no tokenizer of family {spec.tokenizer.family}, and weights need the one they were "

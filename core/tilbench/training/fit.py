@@ -27,7 +27,7 @@ def train(training: Training, registry: Registry, out: Path, *, progress: bool =
         raise DataError(f"{out} is a file; a run goes into a folder, so name another with --out")
     import torch
 
-    architecture = registry.get("architectures", training.spec.architecture.name)
+    architecture = registry.architectures.get(training.spec.architecture.name)
     with joined(training.hardware.device) as ranks:
         _refuse_too_large(training, architecture.parameters(training.config), ranks)
         torch.manual_seed(training.recipe.seed)
@@ -49,7 +49,7 @@ def train(training: Training, registry: Registry, out: Path, *, progress: bool =
             start=training.start or start,
             ranks=ranks,
         )
-        folder: Path = registry.get("trainers", training.recipe.trainer).fit(job)
+        folder: Path = registry.trainers.get(training.recipe.trainer).fit(job)
     return folder
 
 
@@ -58,10 +58,10 @@ def preview(training: Training, registry: Registry, out: Path) -> Iterator[str]:
 
     out: the run's folder; where it has a tokenizer, that is used. Raises Unsupported for a trainer without a preview.
     """
-    trainer = registry.get("trainers", training.recipe.trainer)
+    trainer = registry.trainers.get(training.recipe.trainer)
     if not hasattr(trainer, "preview"):
         raise Unsupported(f"trainer {training.recipe.trainer!r} has no preview; --dry-run shows what it would train")
-    architecture = registry.get("architectures", training.spec.architecture.name)
+    architecture = registry.architectures.get(training.spec.architecture.name)
     with tempfile.TemporaryDirectory() as aside:
         tokenizer = run_tokenizer(training, registry, out if is_run(out) else Path(aside))
         origin = base_origin(training.spec, architecture)

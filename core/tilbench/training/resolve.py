@@ -84,10 +84,10 @@ def resolve_spec(
         raise Unsupported(f"{label} has no recipe, so it cannot be trained; give it one with --set recipe.…")
     if not spec.data:
         raise ConfigError(f"{label} names no training data; give it some with --set 'data=[{{dataset: NAME}}]'")
-    architecture = registry.get("architectures", spec.architecture.name)
-    trainer = registry.get("trainers", spec.recipe.trainer)
-    registry.get("tokenizers", spec.tokenizer.family)
-    profile = registry.get("hardware", hardware or spec.hardware or "cpu")
+    architecture = registry.architectures.get(spec.architecture.name)
+    trainer = registry.trainers.get(spec.recipe.trainer)
+    registry.tokenizers.get(spec.tokenizer.family)
+    profile = registry.hardware.get(hardware or spec.hardware or "cpu")
     wanted = spec.recipe.evaluate
     sources = [_source(data, registry, data_dir) for data in spec.data]
     _learnable(sources, spec.recipe.trainer, getattr(trainer, "rows", frozenset({Document.kind})))

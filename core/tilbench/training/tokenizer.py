@@ -33,7 +33,7 @@ def train_tokenizer(
     options: the family's own. Raises Unsupported for a family that is not trained, DataError where `out` holds
     anything, and what reading a dataset raises.
     """
-    made = registry.get("tokenizers", family)
+    made = registry.tokenizers.get(family)
     if not made.trainable:
         raise Unsupported(f"tokenizer family {family!r} is loaded, not trained")
     refuse_filled(out)
@@ -53,7 +53,7 @@ def run_tokenizer(training: Training, registry: Registry, out: Path) -> Tokenize
     reference = training.spec.tokenizer
     if (own := base_tokenizer(training.spec, registry)) is not None:
         return _fitting(training, own)
-    family = registry.get("tokenizers", reference.family)
+    family = registry.tokenizers.get(reference.family)
     if training.start is not None:
         return _fitting(training, family.load(str(training.start.resume)))
     folder = out / "tokenizer"

@@ -48,7 +48,7 @@ def score_translation(
     values, signatures = score_files(
         hypotheses,
         references,
-        registry.get("languages", language),
+        registry.languages.get(language),
         tokenize=tokenize,
         lowercase=lowercase,
         ter=ter,
