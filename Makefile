@@ -27,6 +27,7 @@ lint: $(VENV)/dev.stamp  ## style, types and who imports whom
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tests/packaging/import_rules.py
 	HF_HUB_OFFLINE=1 $(BIN)/tilbench lint suites/*.yaml --strict --ignore same-task
 
 check: lint test test-long  ## everything a reviewer runs

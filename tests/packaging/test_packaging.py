@@ -36,12 +36,9 @@ def test_every_plugin_folder_is_an_entry_point_and_installed(root: Path, project
     assert all(f"tilbench_{name}" == module for name, module in declared.items())
 
 
-def test_import_contracts_cover_every_plugin(root: Path, project: dict[str, Any]) -> None:
-    folders = {path.parent.name for path in (root / "plugins").glob("*/__init__.py")}
-    contracts = {each["name"]: each for each in project["tool"]["importlinter"]["contracts"]}
-    assert folders <= set(project["tool"]["importlinter"]["root_packages"])
-    assert folders <= set(contracts["The core imports no plugin and no page"]["forbidden_modules"])
-    assert folders == set(contracts["Plugins do not import each other"]["modules"])
+def test_the_project_file_is_readable(root: Path) -> None:
+    lines = (root / "pyproject.toml").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if len(line) > 120] == []
 
 
 def test_only_packages_become_importable(root: Path) -> None:
@@ -76,40 +73,3 @@ def test_the_wheel_holds_packages_data_and_suites_and_nothing_else(root: Path, t
         path.relative_to(root / "core").as_posix() for path in (root / "core" / "tilbench" / "data").glob("*.py")
     ]
     assert set(expected) <= set(names)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("place", "line", "contract"),
-    [
-        ("core/tilbench/scoring/planted.py", "import tilbench_kazakh", "The core imports no plugin"),
-        ("core/tilbench/data/planted.py", "import tilbench.evaluation.plan", "imports point down"),
-        ("plugins/tilbench_kazakh/planted.py", "import tilbench_turkish", "Plugins do not import each other"),
-    ],
-)
-def test_a_planted_violation_is_caught(root: Path, tmp_path: Path, place: str, line: str, contract: str) -> None:
-    copy = tmp_path / "copy"
-    for folder in ("core", "plugins", "leaderboard"):
-        for source in (root / folder).rglob("*.py"):
-            target = copy / source.relative_to(root)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(source.read_bytes())
-    (copy / "pyproject.toml").write_bytes((root / "pyproject.toml").read_bytes())
-    (copy / place).write_text(line + "\n", encoding="utf-8")
-    path = ":".join(str(copy / folder) for folder in ("core", "plugins", "leaderboard"))
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from importlinter.cli import lint_imports_command; lint_imports_command()",
-            "--no-cache",
-        ],
-        cwd=copy,
-        env={"PYTHONPATH": path, "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1, done.stdout + done.stderr
-    broken = [text for text in done.stdout.splitlines() if "BROKEN" in text]
-    assert any(contract in text for text in broken), done.stdout
