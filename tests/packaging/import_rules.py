@@ -38,4 +38,4 @@ def broken(root: Path) -> Iterator[str]:
 
 if __name__ == "__main__":
     found = list(broken(Path(*sys.argv[1:]).resolve()))
-    sys.exit("\n".join(found))
+    sys.exit("\n".join(found) or 0)

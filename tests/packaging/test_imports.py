@@ -16,6 +16,7 @@ def _rules(root: Path, checkout: Path) -> str:
     script = root / "tests" / "packaging" / "import_rules.py"
     done = subprocess.run([sys.executable, script, checkout], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr, done.stderr
+    assert bool(done.returncode) == bool(done.stderr.strip())
     return done.stderr.strip()
 
 
