@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,7 +12,22 @@ from tilbench_decoders.attention import Context, attend
 from tilbench_decoders.norms import RMSNorm
 from tilbench_decoders.positions import rotate
 
-__all__ = ["LatentAttention"]
+__all__ = ["LatentAttention", "LatentShape"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatentShape:
+    """Sizes of latent attention. Widths are per head, but for the ranks, which all heads share.
+
+    q_rank: None projects the queries directly.
+    """
+
+    heads: int
+    q_rank: int | None
+    kv_rank: int
+    rope_dim: int
+    nope_dim: int
+    v_dim: int
 
 
 class LatentAttention(nn.Module):
@@ -18,25 +35,14 @@ class LatentAttention(nn.Module):
 
     Per head, a query and a key have a part without position (nope) and a rotated part (rope); the rotated key
     is shared by all heads. The cache keeps only the latent and the rotated key: kv_rank + rope_dim numbers
-    per token. q_rank None projects the queries directly. `compress` stacks the first projections of queries,
+    per token. `compress` stacks the first projections of queries,
     latent and rotated key, in this order.
     """
 
-    def __init__(
-        self,
-        hidden: int,
-        *,
-        heads: int,
-        q_rank: int | None,
-        kv_rank: int,
-        rope_dim: int,
-        nope_dim: int,
-        v_dim: int,
-        norm_eps: float,
-        dropout: float,
-        layer: int,
-    ) -> None:
+    def __init__(self, hidden: int, shape: LatentShape, *, norm_eps: float, dropout: float, layer: int) -> None:
         super().__init__()
+        heads, q_rank, kv_rank = shape.heads, shape.q_rank, shape.kv_rank
+        rope_dim, nope_dim, v_dim = shape.rope_dim, shape.nope_dim, shape.v_dim
         self.heads, self.kv_rank = heads, kv_rank
         self.rope_dim, self.nope_dim, self.v_dim = rope_dim, nope_dim, v_dim
         self.dropout = dropout

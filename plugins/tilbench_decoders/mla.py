@@ -14,7 +14,7 @@ from tilbench_decoders.config import DecoderConfig
 from tilbench_decoders.decoder import Block, Decoder
 from tilbench_decoders.family import DecoderFamily
 from tilbench_decoders.feed_forward import SwiGLU
-from tilbench_decoders.latent import LatentAttention
+from tilbench_decoders.latent import LatentAttention, LatentShape
 from tilbench_decoders.norms import RMSNorm
 from tilbench_decoders.parts import latent_attention, outside, swiglu
 from tilbench_decoders.positions import Rotary
@@ -96,17 +96,20 @@ class MLA(DecoderFamily[MLAConfig]):
         def norm() -> nn.Module:
             return RMSNorm(d, eps=config.norm_eps)
 
+        shape = LatentShape(
+            heads=config.num_heads,
+            q_rank=config.q_lora_rank,
+            kv_rank=config.kv_lora_rank,
+            rope_dim=config.qk_rope_head_dim,
+            nope_dim=config.qk_nope_head_dim,
+            v_dim=config.v_head_dim,
+        )
         blocks = [
             Block(
                 norm(),
                 LatentAttention(
                     d,
-                    heads=config.num_heads,
-                    q_rank=config.q_lora_rank,
-                    kv_rank=config.kv_lora_rank,
-                    rope_dim=config.qk_rope_head_dim,
-                    nope_dim=config.qk_nope_head_dim,
-                    v_dim=config.v_head_dim,
+                    shape,
                     norm_eps=config.latent_norm_eps,
                     dropout=config.dropout,
                     layer=layer,

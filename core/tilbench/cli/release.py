@@ -65,13 +65,12 @@ def release(
     from tilbench.cli.progress import RunProgress
     from tilbench.config.decoding import Sweep
     from tilbench.config.yaml import load
-    from tilbench.publish.bundle import plan_release
+    from tilbench.publish.bundle import ReleaseConfig, plan_release
     from tilbench.publish.bundle import release as make
 
     registry = app.host.registry
-    plan = plan_release(
-        run,
-        registry,
+    config = ReleaseConfig(
+        reference=run,
         records=records,
         data_dir=data_dir,
         suites=names(suites),
@@ -83,6 +82,7 @@ def release(
         allow_code=allow_code,
         command=shlex.join(["tilbench", *sys.argv[1:]]),
     )
+    plan = plan_release(config, registry)
     summary = {
         "model": plan.reference,
         "suites": [each.suite.name for each in plan.runs],

@@ -129,8 +129,8 @@ def _plan(suite: Suite, task: Task, registry: Registry, data_dir: Path | None, l
         rows = _shareable(rows_of(task.dataset, registry, data_dir, limit=limit, seed=suite.seed), data_dir)
         examples = rows_of(task.examples, registry, data_dir) if task.examples is not None and task.shots else None
     except MissingDataset as error:
-        used = _used(suite, task, metric_class, "", settings, tag, None, None, name)
-        return PlannedTask(used, None, missing=str(error))
+        used = _used(suite, task, metric_class.version, "", settings, _not_here(name, tag))
+        return PlannedTask(_fingerprinted(used), None, missing=str(error))
     if rows.kind not in metric_class.rows:
         takes = " or ".join(sorted(metric_class.rows))
         raise ConfigError(f"{where}: metric {task.metric!r} scores {takes}, and dataset {name!r} holds {rows.kind}")
@@ -142,9 +142,9 @@ def _plan(suite: Suite, task: Task, registry: Registry, data_dir: Path | None, l
             requests = {row.id: tuple(metric.requests(row)) for row in rows.rows}
     except (ConfigError, DataError) as error:
         raise type(error)(f"{where}: {error}") from None
-    used = _used(
-        suite, task, metric_class, metric.headline, settings, tag, rows, examples, name, language, deciding_of(metric)
-    )
+    shown = examples.fingerprint if examples else ""
+    used = _used(suite, task, metric_class.version, metric.headline, settings, _dataset_used(rows, tag), shown)
+    used = _fingerprinted(used, language, metric)
     return PlannedTask(used, metric, rows.rows, requests, distributions=frozenset({entry.distribution}))
 
 
@@ -166,23 +166,13 @@ def _plan_borrowed(
             metric, rows = bound.metric, bound.rows
             requests = {row.id: tuple(metric.requests(row)) for row in rows.rows}
     except (MissingDataset, MissingDependency, Unsupported) as error:
-        used = _used(suite, task, harness, "", settings, task.language, None, None, task.dataset)
-        return PlannedTask(used, None, missing=str(error))
+        used = _used(suite, task, harness.version, "", settings, _not_here(task.dataset, task.language))
+        return PlannedTask(_fingerprinted(used), None, missing=str(error))
     except (ConfigError, DataError) as error:
         raise type(error)(f"suite {suite.name}, task {task.name}: {error}") from None
-    used = _used(
-        suite,
-        task,
-        harness,
-        metric.headline,
-        bound.settings,
-        task.language,
-        rows,
-        None,
-        rows.name,
-        language,
-        deciding_of(metric),
-    )
+    dataset = _dataset_used(rows, task.language)
+    used = _used(suite, task, harness.version, metric.headline, bound.settings, dataset)
+    used = _fingerprinted(used, language, metric)
     distribution = registry.metrics.entry(task.metric).distribution
     return PlannedTask(used, metric, rows.rows, requests, distributions=frozenset({distribution}))
 
@@ -203,40 +193,49 @@ def _shareable(rows: Rows, data_dir: Path | None) -> Rows:
 def _used(
     suite: Suite,
     task: Task,
-    metric: Any,
+    metric_version: int,
     headline: str,
     settings: pydantic.BaseModel,
-    tag: str,
-    rows: Rows | None,
-    examples: Rows | None,
-    name: str,
-    language: Language | None = None,
-    deciding: Mapping[str, Any] | None = None,
+    dataset: DatasetUsed,
+    examples: str = "",
 ) -> TaskUsed:
-    dataset = DatasetUsed(
-        name=name,
-        origin=rows.origin if rows else "",
-        fingerprint=rows.fingerprint if rows else "",
-        rows=len(rows.rows) if rows else 0,
-        total=rows.total if rows else 0,
-        language=tag,
-        equal_options=list(rows.equal_options) if rows else [],
-    )
-    used = TaskUsed(
+    """Return what a record will say of the task, but for its fingerprint. examples: the fingerprint of their rows."""
+    return TaskUsed(
         suite=suite.name,
         suite_version=suite.version,
         name=task.name,
         position=[each.name for each in suite.tasks].index(task.name),
         version=task.version,
         metric=task.metric,
-        metric_version=metric.version,
+        metric_version=metric_version,
         headline=headline,
         settings=settings.model_dump(mode="json"),
         shots=task.shots,
-        examples=examples.fingerprint if examples else "",
+        examples=examples,
         truncation=task.truncation,
         seed=suite.seed,
         dataset=dataset,
         fingerprint="",
     )
+
+
+def _dataset_used(rows: Rows, tag: str) -> DatasetUsed:
+    return DatasetUsed(
+        name=rows.name,
+        origin=rows.origin,
+        fingerprint=rows.fingerprint,
+        rows=len(rows.rows),
+        total=rows.total,
+        language=tag,
+        equal_options=list(rows.equal_options),
+    )
+
+
+def _not_here(name: str, tag: str) -> DatasetUsed:
+    """Return what is known of a dataset that cannot be read."""
+    return DatasetUsed(name=name, origin="", fingerprint="", rows=0, total=0, language=tag)
+
+
+def _fingerprinted(used: TaskUsed, language: Language | None = None, metric: Metric | None = None) -> TaskUsed:
+    deciding = None if metric is None else deciding_of(metric)
     return used.model_copy(update={"fingerprint": fingerprint_of(used, language, deciding)})

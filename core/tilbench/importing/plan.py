@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class Asked:
     options: Options = field(default_factory=Options)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Import:
     """A planned import. weights: reads our state dict. rows, set_aside, notes: how it is made from theirs.
 
@@ -146,21 +146,30 @@ def _published(source: str, found: Published, registry: Registry, asked: Asked) 
             raise CheckpointError(
                 f"{source}: its weights make {ours} {list(state[ours].shape)}, and by config.json it is {list(shape)}"
             )
+    tokenizer = load_tokenizer(str(found.tokenizer), registry)
     info = CheckpointInfo(
         model=found.name,
         architecture=ArchitectureRef(name=name, config=config.model_dump()),
-        tokenizer="",
+        tokenizer=tokenizer.family,
         prefix=found.prefix,
         prefix_contexts=found.contexts,
         parameters=architecture.parameters(config),
         step=asked.step or 0,
         lineage=(found.fingerprint,),
     )
-    tokenizer = load_tokenizer(str(found.tokenizer), registry)
-    notes = (f"names and shapes are those of Transformers' {kind}",)
-    plan = _fitted(info, architecture, config, tokenizer, lambda: state, (), aside, notes, source)
     writing = found.folder / GENERATION
-    return replace(plan, writing=writing if writing.is_file() else None)
+    plan = Import(
+        info=info,
+        architecture=architecture,
+        config=config,
+        tokenizer=tokenizer,
+        weights=lambda: state,
+        rows=(),
+        set_aside=aside,
+        notes=(f"names and shapes are those of Transformers' {kind}",),
+        writing=writing if writing.is_file() else None,
+    )
+    return _fitted(plan, source)
 
 
 def _file(path: Path, registry: Registry, asked: Asked) -> Import:
@@ -184,7 +193,7 @@ def _file(path: Path, registry: Registry, asked: Asked) -> Import:
     info = CheckpointInfo(
         model=label,
         architecture=ArchitectureRef(name=ref.name, config=config.model_dump()),
-        tokenizer="",
+        tokenizer=tokenizer.family,
         prefix=prefix,
         prefix_contexts=contexts,
         parameters=architecture.parameters(config),
@@ -192,18 +201,19 @@ def _file(path: Path, registry: Registry, asked: Asked) -> Import:
         tokens=sidecar.tokens if sidecar else 0,
         lineage=(*(sidecar.lineage if sidecar else ()), file_digest(path)),
     )
-    plan = _fitted(
-        info,
-        architecture,
-        config,
-        tokenizer,
-        found.weights,
-        found.rows,
-        found.set_aside,
-        found.notes + notes,
-        str(path),
+    plan = Import(
+        info=info,
+        architecture=architecture,
+        config=config,
+        tokenizer=tokenizer,
+        weights=found.weights,
+        rows=found.rows,
+        set_aside=found.set_aside,
+        notes=found.notes + notes,
+        rotary=found.rotary,
+        neighbours=found.neighbours,
     )
-    return replace(plan, rotary=found.rotary, neighbours=found.neighbours)
+    return _fitted(plan, str(path))
 
 
 def _activation(config: Any, found: StateMap, asked: Asked) -> tuple[Any, tuple[str, ...]]:
@@ -215,25 +225,14 @@ def _activation(config: Any, found: StateMap, asked: Asked) -> tuple[Any, tuple[
     return config.model_copy(update={"activation": activation}), (why,)
 
 
-def _fitted(
-    info: CheckpointInfo,
-    architecture: Any,
-    config: Any,
-    tokenizer: Tokenizer,
-    weights: Callable[[], dict[str, Tensor]],
-    rows: Sequence[Row],
-    aside: Sequence[str],
-    notes: Sequence[str],
-    source: str,
-) -> Import:
-    """Return the import, its tokenizer one that the embedding has rows for."""
-    if ids_without_rows(tokenizer, config.vocab_size):
+def _fitted(plan: Import, source: str) -> Import:
+    """Return the plan. Raises CheckpointError for a tokenizer that the embedding has too few rows for."""
+    if ids_without_rows(plan.tokenizer, plan.config.vocab_size):
         raise CheckpointError(
-            f"{source}: the tokenizer has {tokenizer.size:,} ids and the embedding {config.vocab_size:,} rows; it is "
-            "not the one that the model was trained with"
+            f"{source}: the tokenizer has {plan.tokenizer.size:,} ids and the embedding {plan.config.vocab_size:,} "
+            "rows; it is not the one that the model was trained with"
         )
-    info = info.model_copy(update={"tokenizer": tokenizer.family})
-    return Import(info, architecture, config, tokenizer, weights, rows, aside, notes)
+    return plan
 
 
 def _checked(make: Callable[[], Any], source: str) -> Any:

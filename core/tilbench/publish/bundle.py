@@ -30,7 +30,7 @@ from tilbench.resolve.suites import find_suite
 from tilbench.results.record import Record
 from tilbench.results.store import RecordStore
 
-__all__ = ["Release", "plan_release", "release"]
+__all__ = ["Release", "ReleaseConfig", "plan_release", "release"]
 
 _FORMATS = {"transformers": "", "safetensors": "native", "pt": "native"}
 """Exporter → the folder of the bundle that it writes into."""
@@ -64,55 +64,62 @@ class _Scored:
     comparisons: dict[str, Comparison]
 
 
-def plan_release(
-    reference: str,
-    registry: Registry,
-    *,
-    records: Path,
-    data_dir: Path | None,
-    suites: Sequence[str] = (),
-    against: str | None = None,
-    prompts: Sequence[str] = (),
-    sweep: Sweep | None = None,
-    limit: int | None = None,
-    dtype: DType = "float32",
-    allow_code: bool = False,
-    command: str = "",
-) -> Release:
-    """Resolve the release of `reference` (a run or checkpoint of ours, or RUN@STEP).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseConfig:
+    """What a release is asked to be.
 
-    suites: those of the model's spec, if none is named. against: the run's first checkpoint, if None; "" compares with
-    nothing. prompts: the registered ones in the model's languages, if none is named. limit: rows a task, and prompts a
-    dataset. Raises what naming something wrong raises, before anything is computed or written.
+    reference: a run or checkpoint of ours, or RUN@STEP. records: the folder that keeps answers and records. suites:
+    those of the model's spec, if none is named. against: the run's first checkpoint, if None; "" compares with
+    nothing. prompts: the registered ones in the model's languages, if none is named. limit: rows per task, and prompts
+    per dataset.
     """
-    folder = _checkpoint(reference)
+
+    reference: str
+    records: Path
+    data_dir: Path | None
+    suites: Sequence[str] = ()
+    against: str | None = None
+    prompts: Sequence[str] = ()
+    sweep: Sweep | None = None
+    limit: int | None = None
+    dtype: DType = "float32"
+    allow_code: bool = False
+    command: str = ""
+
+
+def plan_release(config: ReleaseConfig, registry: Registry) -> Release:
+    """Resolve what the release needs.
+
+    Raises what naming something wrong raises, before anything is computed or written.
+    """
+    folder = _checkpoint(config.reference)
     spec = run_spec(folder.parent)
-    wanted = [find_suite(name, registry) for name in (suites or spec.suites)]
+    wanted = [find_suite(name, registry) for name in (config.suites or spec.suites)]
     if not wanted:
-        raise ConfigError(f"the spec of {reference} names no suites; name some with --suites")
-    against = _first(folder) if against is None else against
-    models = [reference, *([against] if against else [])]
+        raise ConfigError(f"the spec of {config.reference} names no suites; name some with --suites")
+    against = _first(folder) if config.against is None else config.against
+    models = [config.reference, *([against] if against else [])]
+    data_dir, limit = config.data_dir, config.limit
     runs = [
-        prepare(
-            RunConfig(suite=suite, models=models, out=records, data_dir=data_dir, limit=limit, command=command),
-            registry,
+        RunConfig(
+            suite=suite, models=models, out=config.records, data_dir=data_dir, limit=limit, command=config.command
         )
         for suite in wanted
     ]
     languages = [language for tag, language in registry.languages.all() if tag in spec.languages]
-    sets = list(prompts) or _prompts(registry, languages)
-    swept = sweep or Sweep()
+    sets = list(config.prompts) or _prompts(registry, languages)
+    swept = config.sweep or Sweep()
     return Release(
-        reference=reference,
+        reference=config.reference,
         folder=folder,
         spec=spec,
         languages=sorted(languages, key=lambda language: spec.languages.index(language.tag)),
-        runs=runs,
+        runs=[prepare(run, registry) for run in runs],
         against=against,
         sweep=plan_sweep(swept, registry, sets, [], data_dir=data_dir, limit=limit, seed=0) if sets else None,
-        records=records,
-        dtype=dtype,
-        allow_code=allow_code,
+        records=config.records,
+        dtype=config.dtype,
+        allow_code=config.allow_code,
     )
 
 
