@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tilbench.checkpoints.adapters import base_weights, lora_settings, write_adapter
+from tilbench.checkpoints.generation import GENERATION
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
 from tilbench_huggingface.decoder import HuggingFaceDecoder
 from tilbench_huggingface.library import quiet, unbothered
@@ -85,12 +87,15 @@ def save_merged(folder: Path, out: Path, dtype: torch.dtype) -> None:
     """
     if not (folder / ADAPTER).is_file():
         raise Unsupported(f"{folder} has no adapter to merge")
-    base = load_model(resolve_base(folder), dtype=dtype)
+    source = resolve_base(folder)
+    base = load_model(source, dtype=dtype)
     if getattr(base, "is_quantized", False):
         with quiet():
             base = base.dequantize().to(dtype)
     with quiet(), unbothered():
         _save_plain(load_adapter(base, folder).merge_and_unload().to(dtype), out)
+    if (source / GENERATION).is_file():
+        shutil.copyfile(source / GENERATION, out / GENERATION)
 
 
 def _quantised(model: Any) -> Any:

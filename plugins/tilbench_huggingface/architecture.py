@@ -121,13 +121,15 @@ class HuggingFaceArchitecture:
         """
         from tilbench_huggingface.library import require
         from tilbench_huggingface.prefix import read_prefix
+        from tilbench_huggingface.weights import count, meta_model
 
         require("transformers", reference)
         source = resolve(reference)
         if source.adapter is not None:
             raise Unsupported(f"{reference} is an adapter; merge it first with 'tilbench merge', and start from that")
         prefix = read_prefix(source.tokenizer, source.config)
-        return Start(reference, prefix.id, prefix.contexts, (source.fingerprint(),))
+        parameters = count(meta_model(source.base))
+        return Start(reference, prefix.id, prefix.contexts, (source.fingerprint(),), parameters=parameters)
 
     def start(self, config: HuggingFaceConfig, reference: str, *, dtype: torch.dtype, quantization: str) -> nn.Module:
         """Return the decoder of a Transformers folder or `hf:org/name@revision`, to train on.

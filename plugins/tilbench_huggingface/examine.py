@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from tilbench.checkpoints.stored import StoredWeights, weight_files
 from tilbench.errors import CheckpointError, Unsupported
 from tilbench_huggingface.source import CONFIG
 
-__all__ = ["examine", "examine_kind", "examine_weights", "refuse_not_finite"]
+__all__ = ["examine", "examine_kind", "examine_weights"]
 
 _POINTER = b"version https://git-lfs"
 """How the file begins that Git LFS leaves in the place of a large one."""
@@ -74,19 +73,3 @@ def examine_weights(folder: Path, model: nn.Module) -> None:
                 f"{folder}: {name} is stored as integers; save it as fp32, bf16 or fp16, or with the "
                 f"quantization_config in {CONFIG} that says how to read it"
             )
-
-
-def refuse_not_finite(folder: Path, model: nn.Module) -> None:
-    """Raise CheckpointError where a parameter holds NaN or infinity."""
-    for name, parameter in model.named_parameters():
-        if parameter.is_floating_point() and parameter.numel() and not _finite(parameter.detach()):
-            count = int((~torch.isfinite(parameter)).sum())
-            raise CheckpointError(
-                f"{folder}: {count:,} of the {parameter.numel():,} values of {name} are not finite (NaN or infinity): "
-                "the training diverged, or the file is damaged"
-            )
-
-
-def _finite(tensor: torch.Tensor) -> bool:
-    low, high = tensor.aminmax()  # one pass, and no tensor of answers
-    return bool(torch.isfinite(low) and torch.isfinite(high))

@@ -12,8 +12,9 @@ from torch import nn
 from tilbench.checkpoints.folder import read_json
 from tilbench.checkpoints.foreign.words import unsupported
 from tilbench.checkpoints.optional import load_optional
+from tilbench.checkpoints.weights import refuse_not_finite
 from tilbench.errors import CheckpointError, Unsupported
-from tilbench_huggingface.examine import examine_weights, refuse_not_finite
+from tilbench_huggingface.examine import examine_weights
 from tilbench_huggingface.library import faults, quiet, unbothered
 from tilbench_huggingface.source import CONFIG
 

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from tilbench.checkpoints.generation import chat_template, end_tokens, generation_config
 from tilbench.config.model import GenerationSettings
 from tilbench.errors import CheckpointError
+from tilbench.generation.texts import Writer
 from tilbench.kinds.requests import Decoding, Generated, Generation
 from tilbench.loader import load_plugins
 from tilbench.scoring.decode.generate import Job, generate
@@ -225,6 +226,30 @@ def test_the_text_alone_is_on_standard_output(run: Path, tilbench: Tilbench) -> 
     assert (row["prompt"], row["finish"] in ("stop", "length"), row["tokens"] <= 8) == ("The sky", True, True)
 
 
+@pytest.mark.parametrize(
+    ("answer", "finish", "warned"),
+    [
+        (Generated("a", 8, False), "length", False),
+        (Generated("a", 5, False, short=3), "context", True),
+        (Generated("a", 5, True), "stop", False),
+    ],
+)
+def test_a_text_that_the_context_cut_short_says_so(
+    answer: Generated,
+    finish: str,
+    warned: bool,
+    run: Path,
+    tilbench: Tilbench,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`length` would blame an option that asked for more."""
+    monkeypatch.setattr(Writer, "_answers", lambda self, asked: [[(request, answer) for request in asked]])
+    done = tilbench("generate", run, "a", "b", "--max-new-tokens", 8, "--json")
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert [(row["finish"], row["short"]) for row in rows] == [(finish, answer.short)] * 2
+    assert ("2 of 2 texts ended with the model's context" in done.err) == warned
+
+
 def test_weights_that_are_no_numbers_are_one_line_and_no_record(run: Path, tilbench: Tilbench, tmp_path: Path) -> None:
     broken = tmp_path / "step-00000002"
     shutil.copytree(run / "step-00000002", broken)
@@ -235,7 +260,8 @@ def test_weights_that_are_no_numbers_are_one_line_and_no_record(run: Path, tilbe
     for status, command in ((2, ["generate", broken, "The sky"]), (1, run_it)):  # the baselines were scored
         done = tilbench(*command)
         assert done.status == status, done.out
-        assert "the model's logits are not numbers (NaN)" in done.err.splitlines()[-1]
+        assert "step-00000002/model.safetensors: " in done.err.splitlines()[-1]
+        assert f"values of {min(weights)} are not finite (NaN or infinity)" in done.err.splitlines()[-1]
     assert not list(tmp_path.glob("records/**/step*"))
 
 

@@ -19,7 +19,7 @@ from tilbench.kinds.requests import Decoding, Generated, Generation
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.loader import Host
 from tilbench.scoring.decode.generate import Job, fit, generate
-from tilbench.scoring.decode.sampling import choose
+from tilbench.scoring.decode.sampling import choose, uniforms
 from tilbench.testing.modules import lively
 from tilbench.testing.toy_decoder import ToyCache, ToyConfig, ToyDecoder
 
@@ -362,3 +362,15 @@ def test_what_takes_no_mask_is_given_one_length_at_a_time(kind: Any, ordinary: d
     with pytest.warns(UserWarning, match="prompts of one length at a time") as caught:
         assert answers(toy(kind), jobs()) == ordinary
     assert len(caught) == 1
+
+
+def test_every_request_draws_numbers_of_its_own() -> None:
+    """2,000 requests: seeds of two bytes would make about 30 pairs of them draw alike."""
+    decoding = Decoding(max_new_tokens=4, temperature=1.0)
+    requests = [Generation(str(place // 2), decoding, seed=place % 2) for place in range(2000)]
+    drawn = {tuple(uniforms(request).tolist()) for request in requests}
+    assert len(drawn) == 2000
+    assert all(0 <= each < 1 for row in drawn for each in row)
+    others = [replace(decoding, temperature=0.9), replace(decoding, top_k=3), decoding]
+    assert len({tuple(uniforms(Generation("0", each, ("x",))).tolist()) for each in others} - drawn) == 3
+    assert torch.equal(uniforms(requests[7]), uniforms(replace(requests[7])))

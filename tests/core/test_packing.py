@@ -163,6 +163,15 @@ def test_nothing_is_read_again_in_a_later_block(mixing: str) -> None:
     assert {place.epoch for place in places} == {0}
 
 
+@pytest.mark.parametrize("mixing", ["weighted", "source_balanced"])
+def test_the_seed_decides_which_source_comes_when(mixing: str) -> None:
+    orders = {
+        tuple(place.source for place in stream(dict.fromkeys("ab", 40), rows=60, seed=seed, mixing=mixing).places(0))
+        for seed in range(10)
+    }
+    assert len(orders) == 10
+
+
 def test_balanced_takes_one_of_each_in_turn() -> None:
     order = stream(dict.fromkeys("abc", 40), {"a": 9.0, "b": 1.0, "c": 1.0}, rows=3, mixing="source_balanced")
     turns = [tuple(place.source for place in order.places(step)) for step in range(50)]

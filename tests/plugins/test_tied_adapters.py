@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tilbench.checkpoints.folder import read_info
+from tilbench.checkpoints.generation import GENERATION, end_tokens, generation_config
+from tilbench.errors import CheckpointError
 from tilbench.publish.export import export
 from tilbench.publish.merge import merge
 from tilbench.resolve.specs import checkpoint_architecture
+from tilbench.training import fit
 from tilbench.training.fit import train
 from tilbench.training.resolve import resolve_training
 from tilbench_huggingface.weights import load_model
@@ -85,3 +90,46 @@ def test_of_fresh_weights_that_the_checkpoint_holds_itself(tmp_path: Path, whole
     spec = resolve_training("gemma-3-kazakh-qlora:tiny-sft", REGISTRY, None, given, "cpu")
     last = train(spec, REGISTRY, tmp_path / "run", progress=False)
     assert_equal_everywhere(last, tmp_path / "run" / "step-00000000", tmp_path)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_merged_model_keeps_how_it_writes(tmp_path: Path, own: bool) -> None:
+    """What the base says, or what stands with the adapter (`tilbench decode` writes it there)."""
+    base = published(tmp_path / "base", "gpt2")
+    said = {"do_sample": True, "temperature": 0.6, "top_k": 7, "repetition_penalty": 1.3, "eos_token_id": [2, 5]}
+    (base / GENERATION).write_text(json.dumps(said), encoding="utf-8")
+    last = tuned(base, tmp_path / "run", FAST)
+    if own:
+        said |= {"temperature": 0.9, "eos_token_id": 2}
+        (last / GENERATION).write_text(json.dumps(said), encoding="utf-8")
+    merged = merge(str(last), tmp_path / "merged", REGISTRY)
+    settings = generation_config(merged).generation
+    assert settings is not None
+    assert (settings.temperature, settings.top_k, settings.repetition_penalty) == (said["temperature"], 7, 1.3)
+    assert end_tokens(merged) == frozenset({2} if own else {2, 5})
+
+
+def test_an_adapter_with_a_value_that_is_no_number_is_named(tmp_path: Path) -> None:
+    given = ["recipe.adapter={rank: 2, alpha: 4, targets: all-linear}", "recipe.steps=2", "recipe.schedule.warmup=0"]
+    spec = resolve_training("auto-g-nano-1b:tiny-sft", REGISTRY, None, [*given, "recipe.precision=fp32"], "cpu")
+    last = train(spec, REGISTRY, tmp_path / "run", progress=False)
+    weights = load_file(last / "adapter_model.safetensors")
+    name = max(weights)
+    weights[name][0, 0] = torch.inf
+    save_file(weights, last / "adapter_model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointError, match=rf"1 of the [\d,]+ values of .*{name.split('.')[-3]}.* are not finite"):
+        logits(last)
+
+
+@pytest.mark.parametrize("left_out", [True, False])
+def test_a_published_base_is_as_large_as_it_is(tmp_path: Path, left_out: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spec may leave out the sizes of its base, and a class has others by default."""
+    base = published(tmp_path / "base", "gpt2")
+    asked: list[int] = []
+    monkeypatch.setattr(fit, "_refuse_too_large", lambda training, parameters, ranks: asked.append(parameters))
+    vocabulary = json.loads((base / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+    config = {"model_type": "gpt2", "vocab_size": vocabulary, "max_length": 256, "config": {}}
+    unsized = [f"architecture.config={json.dumps(config)}"] if left_out else []
+    tuned(base, tmp_path / "run", *unsized, adapter=False)
+    model: Any = load_model(base)
+    assert asked == [sum(each.numel() for each in model.parameters())]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tilbench.checkpoints.optional import load_optional
 from tilbench.checkpoints.referenced import ADAPTER
-from tilbench.checkpoints.weights import WEIGHTS_FILE
+from tilbench.checkpoints.weights import WEIGHTS_FILE, refuse_not_finite
 from tilbench.config.model import Adapter
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
 from tilbench.paths import atomic_path
@@ -123,7 +123,7 @@ def write_adapter(model: Any, folder: Path) -> None:
 def load_adapter(module: nn.Module, folder: Path) -> nn.Module:
     """Put the peft adapter in `folder` on `module`, in place, ready for more training, and return it.
 
-    Raises CheckpointError where they do not fit.
+    Raises CheckpointError where they do not fit, and for values that are not finite.
     """
     load_optional("peft", "hf", f"the adapter {folder}")
     from peft import PeftModel, get_peft_model_state_dict
@@ -142,6 +142,7 @@ def load_adapter(module: nn.Module, folder: Path) -> nn.Module:
     if wanted != stored:
         odd = sorted(wanted ^ stored)
         raise CheckpointError(f"the adapter {folder} does not fit its base: {', '.join(odd[:3])} of {len(odd)} differ")
+    refuse_not_finite(folder, module)
     setattr(module, _HOLDER, (model,))
     return module
 

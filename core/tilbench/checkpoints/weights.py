@@ -24,6 +24,7 @@ __all__ = [
     "load_torch_weights",
     "load_weights",
     "plain_names",
+    "refuse_not_finite",
     "save_weights",
     "torch_weights",
 ]
@@ -88,7 +89,8 @@ def load_weights(module: nn.Module, path: Path, *, dtype: torch.dtype | None = N
     weights one at a time; parameters that were one object stay one, and need to be in the file once.
 
     Raises CheckpointError, in one line, for a file that is absent or not safetensors, for weights that are
-    missing, extra or misshapen (three of each named), and for tied weights that differ in the file.
+    missing, extra or misshapen (three of each named), for tied weights that differ in the file, and for values that are
+    not finite.
     """
     file = _file(path)
     if not file.is_file():
@@ -160,6 +162,24 @@ def damaged(file: Path, error: Exception) -> str:
     return f"{file} is incomplete or damaged, or not a safetensors file ({error}); copy it again"
 
 
+def refuse_not_finite(folder: Path, model: nn.Module) -> None:
+    """Raise CheckpointError where a parameter that was read from `folder` holds NaN or infinity."""
+    for name, parameter in model.named_parameters():
+        _refuse_not_finite(str(folder), name, parameter.detach())
+
+
+def _refuse_not_finite(source: str, name: str, tensor: Tensor) -> None:
+    if not tensor.is_floating_point() or not tensor.numel():
+        return
+    low, high = tensor.aminmax()  # one pass, and no tensor of answers
+    if not (torch.isfinite(low) and torch.isfinite(high)):
+        count = int((~torch.isfinite(tensor)).sum())
+        raise CheckpointError(
+            f"{source}: {count:,} of the {tensor.numel():,} values of {name} are not finite (NaN or infinity): "
+            "the training diverged, or the file is damaged"
+        )
+
+
 def _file(path: Path) -> Path:
     return path / WEIGHTS_FILE if path.is_dir() else path
 
@@ -184,6 +204,7 @@ def _fill(
         for other in found[1:]:
             if not torch.equal(tensor, read(other)):
                 raise CheckpointError(f"{source}: {found[0]} and {other} are one weight in the model and differ here")
+        _refuse_not_finite(source, found[0], tensor)
         if dtype is not None and tensor.is_floating_point():
             tensor = tensor.to(dtype)
         _assign(module, names, state[names[0]], tensor, dtype)

@@ -74,6 +74,8 @@ def generate(
             _write(writer, asked, template or "", as_json)
         if writer.cut:
             note(f"warning: {writer.cut} of {len(asked)} prompts were too long and lost their beginning")
+        if writer.short:
+            note(f"warning: {writer.short} of {len(asked)} texts ended with the model's context, before max_new_tokens")
 
 
 def _standard_input(given: bool) -> Iterable[str]:
@@ -97,6 +99,7 @@ def _line(writer: Writer, prompt: str, answer: Generated, template: str) -> str:
         "text": answer.text,
         "tokens": answer.tokens,
         "finish": finish(answer),
+        "short": answer.short,
         "settings": {**writer.settings.plain(), "template": template},
     }
     return json.dumps(row, ensure_ascii=False)

@@ -126,8 +126,13 @@ def read_prompts(given: Sequence[str], file: Path | None, lines: Iterable[str] =
 
 
 def finish(answer: Generated) -> str:
-    """Return what ended a text: `stop` (a stop or the end-of-text token) or `length`."""
-    return "stop" if answer.complete else "length"
+    """Return what ended a text: `stop` (a stop or the end-of-text token), `length` (`max_new_tokens`) or `context`.
+
+    `context`: the prompt left fewer tokens than `max_new_tokens`, and the text used them up.
+    """
+    if answer.complete:
+        return "stop"
+    return "context" if answer.short else "length"
 
 
 class Writer:
@@ -140,6 +145,8 @@ class Writer:
         self.settings = settings
         self.cut = 0
         """Prompts that were longer than the model has room for, and lost their beginning."""
+        self.short = 0
+        """Texts that ended before `max_new_tokens`, where the model has no more room."""
         self._model = model
         self._chat: ChatEncoder | None = None
         if chat is not None:
@@ -196,6 +203,7 @@ class Writer:
         return job
 
     def _answer(self, answer: Generated) -> Generated:
+        self.short += answer.short > 0
         return replace(answer, text=answer.text.strip()) if self._chat else answer
 
 

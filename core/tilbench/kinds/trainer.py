@@ -49,7 +49,7 @@ class Start:
     reference: how it was named. prefix: id that its documents begin with, or None. contexts: whether that stands before
     contexts and conversations too. What is trained from it keeps both. lineage: fingerprints of it and of what it came
     from, the oldest first. resume: its folder, where its optimizer, step and so its place in the data are gone on with
-    too.
+    too. parameters: how many it has, or 0 where that is not known.
     """
 
     reference: str
@@ -57,6 +57,7 @@ class Start:
     contexts: bool
     lineage: tuple[str, ...]
     resume: Path | None = None
+    parameters: int = 0
 
 
 class Evaluation(Protocol):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from tilbench.checkpoints.folder import changed_base, checkpoint_fingerprint, find_checkpoint, read_info, write_info
+from tilbench.checkpoints.generation import GENERATION
 from tilbench.config.model import DType
 from tilbench.config.references import split_folder
 from tilbench.errors import CheckpointError, Unsupported
@@ -39,6 +41,8 @@ def merge(reference: str, out: Path, registry: Registry, *, dtype: DType = "floa
     with atomic_folder(out) as aside:
         architecture.merge(config, folder, aside, dtype=getattr(torch, dtype))
         tokenizer.save(aside)
+        if (folder / GENERATION).is_file():  # of the adapter itself; `merge` has written what the base says
+            shutil.copyfile(folder / GENERATION, aside / GENERATION)
         lineage = (*info.lineage, checkpoint_fingerprint(folder))
         count = stored_parameters(aside)  # of a base whose sizes the spec leaves out, the config does not say
         write_info(aside, info.model_copy(update={"lineage": lineage, "parameters": count, "base_weights": ""}))

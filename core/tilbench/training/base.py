@@ -69,7 +69,7 @@ def base_origin(spec: ModelSpec, architecture: Any) -> Start | None:
                 f"{spec.base} is of architecture {info.architecture.name}, and the spec has {spec.architecture.name}"
             )
         lineage = (*info.lineage, checkpoint_fingerprint(folder))
-        return Start(spec.base, info.prefix, info.prefix_contexts, lineage)
+        return Start(spec.base, info.prefix, info.prefix_contexts, lineage, parameters=info.parameters)
     if not hasattr(architecture, "origin"):
         raise Unsupported(
             f"architecture {spec.architecture.name!r} starts from a checkpoint of ours only, and {spec.base!r} is "
@@ -79,23 +79,25 @@ def base_origin(spec: ModelSpec, architecture: Any) -> Start | None:
     return origin
 
 
-def started(spec: ModelSpec, architecture: Any, config: Any) -> tuple[nn.Module, Start | None]:
-    """Return the module that training begins with, its adapter not yet on it, and where its weights are from.
+def started(spec: ModelSpec, architecture: Any, config: Any, origin: Start | None) -> nn.Module:
+    """Return the module that training begins with, its adapter not yet on it. origin: what `base_origin` returned.
 
     Raises CheckpointError where `base` is another model, Unsupported where it cannot be started from.
     """
     import torch
 
-    origin = base_origin(spec, architecture)
     if origin is None:
-        return architecture.build(config), None
+        built: nn.Module = architecture.build(config)
+        return built
     if folder := base_checkpoint(spec):
-        return architecture.load(config, folder, dtype=torch.float32), origin
+        loaded: nn.Module = architecture.load(config, folder, dtype=torch.float32)
+        return loaded
     adapter, precision = (spec.recipe.adapter, spec.recipe.precision) if spec.recipe else (None, "fp32")
     # What is trained stays in fp32; frozen weights are held in what they are computed with.
     dtype = torch.bfloat16 if adapter is not None and precision == "bf16" else torch.float32
     quantization = adapter.quantization if adapter is not None else "none"
-    return architecture.start(config, spec.base, dtype=dtype, quantization=quantization), origin
+    module: nn.Module = architecture.start(config, spec.base, dtype=dtype, quantization=quantization)
+    return module
 
 
 def adapted(spec: ModelSpec, architecture: Any, module: nn.Module) -> nn.Module:

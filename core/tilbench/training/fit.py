@@ -29,9 +29,12 @@ def train(training: Training, registry: Registry, out: Path, *, progress: bool =
 
     architecture = registry.architectures.get(training.spec.architecture.name)
     with joined(training.hardware.device) as ranks:
-        _refuse_too_large(training, architecture.parameters(training.config), ranks)
+        start = base_origin(training.spec, architecture)
+        # A spec with a published base may leave out its sizes; those of its config are then a class's defaults.
+        parameters = start.parameters if start else 0
+        _refuse_too_large(training, parameters or architecture.parameters(training.config), ranks)
         torch.manual_seed(training.recipe.seed)
-        module, start = started(training.spec, architecture, training.config)
+        module = started(training.spec, architecture, training.config, start)
         module = adapted(training.spec, architecture, module)
         with ranks.in_turn():
             tokenizer = run_tokenizer(training, registry, out)
