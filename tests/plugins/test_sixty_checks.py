@@ -29,7 +29,7 @@ from tilbench_decoders.decoder import Block, Decoder
 from tilbench_decoders.feed_forward import SwiGLU
 from tilbench_decoders.norms import RMSNorm
 from tilbench_decoders.positions import LinearBias, alibi_slopes
-from tilbench_trainers.data.tokens import token_file
+from tilbench_trainers.data.tokens import Encoding, token_file
 from tilbench_trainers.optim.schedule import learning_rate
 
 GROUPS = [8, 6, 4, 7, 4, 3, 3, 7, 4, 5, 3, 3, 3]
@@ -97,11 +97,7 @@ def test_every_id_of_the_document_fits_two_bytes(host: Host, tmp_path: Path) -> 
         made = token_file(
             tmp_path / f"{vocabulary}.bin",
             [Document("1", "metin")],
-            encode,
-            separator=None,
-            vocabulary=vocabulary,
-            fingerprint="x",
-            workers=1,
+            Encoding(encode=encode, separator=None, vocabulary=vocabulary, fingerprint="x"),
         )
         assert (made.ids.dtype.str, made.ids.tolist()) == (dtype, ids)
 

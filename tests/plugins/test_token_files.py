@@ -28,7 +28,7 @@ from tilbench.training.fit import train
 from tilbench.training.resolve import resolve_training
 from tilbench.training.rows import is_held_out, paragraphs, select
 from tilbench_trainers.data import parts
-from tilbench_trainers.data.tokens import token_file
+from tilbench_trainers.data.tokens import Encoding, token_file
 
 EOS = 256
 WORDS = ["ақша", "бала", "дала", "кеме", "тау", "river", "stone", "yol", "göl", "kuş"]
@@ -43,8 +43,9 @@ def documents(count: int, size: int = 40) -> list[Document]:
 
 
 def make(path: Path, rows: Sequence[Document], **options: Any) -> Any:
-    settings: dict[str, Any] = {"separator": EOS, "vocabulary": 257, "fingerprint": "x", **options}
-    return token_file(path, rows, settings.pop("encode", encode), **settings)
+    given = {name: options.pop(name) for name in ("workers", "progress") if name in options}
+    settings: dict[str, Any] = {"encode": encode, "separator": EOS, "vocabulary": 257, "fingerprint": "x", **options}
+    return token_file(path, rows, Encoding(**settings), **given)
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ import sys, time
 from pathlib import Path
 from tests_token_files import documents, encode
 from tilbench_trainers.data import parts
-from tilbench_trainers.data.tokens import token_file
+from tilbench_trainers.data.tokens import Encoding, token_file
 
 parts._CHARACTERS = 2000
 def slow(texts):
@@ -117,7 +118,8 @@ def slow(texts):
     return encode(texts)
 
 if __name__ == "__main__":
-    token_file(Path(sys.argv[1]), documents(400), slow, separator=256, vocabulary=257, fingerprint="x", workers=1)
+    encoding = Encoding(encode=slow, separator=256, vocabulary=257, fingerprint="x")
+    token_file(Path(sys.argv[1]), documents(400), encoding)
 """
 
 

@@ -29,7 +29,7 @@ from tilbench.kinds.trainer import Source, Trainer, TrainingJob
 from tilbench.ranks import Ranks
 from tilbench.scoring.encode.prefix import Prefix
 from tilbench_trainers.data.rows import documents_of
-from tilbench_trainers.data.tokens import token_file, token_path
+from tilbench_trainers.data.tokens import Encoding, token_file, token_path
 from tilbench_trainers.loop.checks import slower_precision
 from tilbench_trainers.loop.interrupts import StopRequests
 from tilbench_trainers.loop.pretrain import Pretrain
@@ -802,10 +802,7 @@ def test_token_file_is_documents_end_to_end(tmp_path: Path) -> None:
     made = token_file(
         tmp_path / "a.bin",
         [Document("1", "ab"), Document("2", ""), Document("3", "ü")],
-        encode,
-        separator=EOS,
-        vocabulary=257,
-        fingerprint="x",
+        Encoding(encode=encode, separator=EOS, vocabulary=257, fingerprint="x"),
     )
     assert made.ids.dtype == np.dtype("<u2")
     assert made.ids.tolist() == [97, 98, EOS, 0xC3, 0xBC, EOS]
@@ -821,8 +818,8 @@ def test_token_file_is_made_once(tmp_path: Path) -> None:
         return encode(texts)
 
     def ids(fingerprint: str, vocabulary: int = 257) -> Any:
-        options = {"separator": None, "vocabulary": vocabulary, "fingerprint": fingerprint}
-        return token_file(tmp_path / "a.bin", documents(3), counted, **options).ids  # type: ignore[arg-type]
+        encoding = Encoding(encode=counted, separator=None, vocabulary=vocabulary, fingerprint=fingerprint)
+        return token_file(tmp_path / "a.bin", documents(3), encoding).ids
 
     first = ids("x").tolist()
     assert ids("x").tolist() == first
@@ -837,8 +834,8 @@ def test_token_file_is_made_once(tmp_path: Path) -> None:
 
 def test_token_file_refuses_ids_outside_the_vocabulary(tmp_path: Path) -> None:
     def build(vocabulary: int) -> None:
-        options: dict[str, Any] = {"separator": None, "vocabulary": vocabulary, "fingerprint": "x"}
-        token_file(tmp_path / "a.bin", [Document("1", "a"), Document("two", "az")], encode, **options)
+        encoding = Encoding(encode=encode, separator=None, vocabulary=vocabulary, fingerprint="x")
+        token_file(tmp_path / "a.bin", [Document("1", "a"), Document("two", "az")], encoding)
 
     with pytest.raises(DataError, match=r"document 'two' has the token 122, and the vocabulary ends at 121"):
         build(122)
@@ -847,9 +844,9 @@ def test_token_file_refuses_ids_outside_the_vocabulary(tmp_path: Path) -> None:
 
 
 def test_token_file_of_nothing_is_refused(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"separator": EOS, "vocabulary": 257, "fingerprint": "x"}
+    encoding = Encoding(encode=encode, separator=EOS, vocabulary=257, fingerprint="x")
     with pytest.raises(DataError, match="none of its 1 documents has"):
-        token_file(tmp_path / "a.bin", [Document("1", "")], encode, **options)
+        token_file(tmp_path / "a.bin", [Document("1", "")], encoding)
 
 
 def test_token_path_fits_any_name(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tilbench.data.packing import Stream
 from tilbench.errors import ConfigError
 from tilbench.kinds.trainer import TrainingJob
 from tilbench_trainers.data.rows import documents_of, source_fingerprint
-from tilbench_trainers.data.tokens import token_file, token_path
+from tilbench_trainers.data.tokens import Encoding, token_file, token_path
 
 __all__ = ["Progress", "text_batches"]
 
@@ -36,11 +36,13 @@ def text_batches(job: TrainingJob, separator: int | None, progress: Progress | N
             file = token_file(
                 token_path(job.out / "data", source.name),
                 documents_of(source),
-                tokenizer.encode_batch,
-                separator=separator,
-                vocabulary=tokenizer.size,
-                fingerprint=f"{source_fingerprint(source)} {tokenizer.fingerprint}",
-                min_tokens=source.min_tokens,
+                Encoding(
+                    encode=tokenizer.encode_batch,
+                    separator=separator,
+                    vocabulary=tokenizer.size,
+                    fingerprint=f"{source_fingerprint(source)} {tokenizer.fingerprint}",
+                    min_tokens=source.min_tokens,
+                ),
                 workers=recipe.workers,
                 progress=None if progress is None else _of(source.name, progress),
             )

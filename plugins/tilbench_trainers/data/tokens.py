@@ -25,7 +25,7 @@ from tilbench.errors import DataError
 from tilbench.paths import atomic_path
 from tilbench_trainers.data.parts import Encode, Parts
 
-__all__ = ["TokenFile", "token_file", "token_path"]
+__all__ = ["Encoding", "TokenFile", "token_file", "token_path"]
 
 _FORMAT = 1
 
@@ -43,6 +43,22 @@ class TokenFile:
     fingerprint: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """How documents become the ids of a token file.
+
+    encode: from texts to their ids; it is pickled for worker processes. separator: id written after every document, or
+    None. vocabulary: ids lie below it. fingerprint: digest of documents and tokenizer. min_tokens: shorter documents
+    are left out.
+    """
+
+    encode: Encode
+    separator: int | None
+    vocabulary: int
+    fingerprint: str
+    min_tokens: int = 0
+
+
 def token_path(folder: Path, source: str) -> Path:
     """Return the token file of `source`: its name, made fit for a file where it is not."""
     plain = re.sub(r"[^\w.-]+", "_", source).lstrip(".") or "source"
@@ -54,32 +70,27 @@ def token_path(folder: Path, source: str) -> Path:
 def token_file(
     path: Path,
     documents: Sequence[Document],
-    encode: Encode,
+    encoding: Encoding,
     *,
-    separator: int | None,
-    vocabulary: int,
-    fingerprint: str,
-    min_tokens: int = 0,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> TokenFile:
     """Return the token file at `path`, making it unless the one there is of these documents and tokenizer.
 
-    separator: id written after every document, or None. vocabulary: ids lie below it. fingerprint: digest
-    of documents and tokenizer. min_tokens: shorter documents are left out. workers: processes that encode (0: one a
-    core; `encode` is pickled for them); the file does not depend on it, nor on how often its making was
-    interrupted: parts that were done are kept. progress: called with (documents done, documents) after each part.
-    Raises DataError where an id is outside the vocabulary or no document has (enough) tokens.
+    workers: processes that encode (0: one per core). The file depends neither on them nor on interruptions: parts that
+    were done are kept. progress: called with (documents done, documents) after each part. Raises DataError where an id
+    is outside the vocabulary or no document has (enough) tokens.
     """
+    separator, vocabulary, min_tokens = encoding.separator, encoding.vocabulary, encoding.min_tokens
     dtype = "<u2" if vocabulary <= 1 << 16 else "<u4"
-    wanted = [_FORMAT, dtype, separator, vocabulary, fingerprint, *([min_tokens] if min_tokens else [])]
+    wanted = [_FORMAT, dtype, separator, vocabulary, encoding.fingerprint, *([min_tokens] if min_tokens else [])]
     digest = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()
     if (found := _open(path, digest)) is not None:
         return found
     index = path.with_suffix(".json")
     index.unlink(missing_ok=True)  # an old index must never describe the new tokens
     folder = path.parent / f"{path.stem}-parts"
-    parts = Parts(folder, digest, encode, separator, vocabulary, dtype, min_tokens)
+    parts = Parts(folder, digest, encoding.encode, separator, vocabulary, dtype, min_tokens)
     try:
         made = parts.make(documents, workers, progress)
         if not sum(part.documents for part in made):
