@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tilbench.config.suite import Macro, Suite, Task
+from tilbench.config.yaml import load
 from tilbench.data.dataset import Dataset
 from tilbench.loader import Host
 
@@ -115,7 +116,7 @@ def own_files(folder: Path) -> None:
 
 
 def test_the_suite_of_the_documents_runs(tmp_path: Path) -> None:
-    (example,) = blocks("docs/suites.md", "yaml")
+    example, _ = blocks("docs/suites.md", "yaml")
     (tmp_path / "my-turkish.yaml").write_text(example, encoding="utf-8")
     own_files(tmp_path)
     run(tmp_path, "run", "my-turkish.yaml", "--dry-run")
@@ -128,6 +129,18 @@ def test_the_suite_of_the_documents_runs(tmp_path: Path) -> None:
         assert found[task, "xz"]["status"] == "n/a"
     assert found["bpb", "uniform-bytes"]["values"]["bpb"]["value"] == pytest.approx(8)
     assert found["exam-letter", "ngram"]["values"]["acc"]["n"] == 4
+
+
+def test_the_short_forms_of_the_documents_stand_for_thirteen_tasks(tmp_path: Path) -> None:
+    _, example = blocks("docs/suites.md", "yaml")
+    path = tmp_path / "exams.yaml"
+    path.write_text(example, encoding="utf-8")
+    suite = load(path, Suite)
+    assert len(suite.tasks) == 13
+    assert suite.tasks[4].name == "kazmmlu-kazakh-history-cloze"
+    assert suite.tasks[4].settings == {"form": "cloze"}
+    assert [task.language for task in suite.tasks[-2:]] == ["tr-Latn", "it-Latn"]
+    assert len(suite.macros[0].tasks) == 5
 
 
 def test_the_renamed_columns_of_the_documents_work(tmp_path: Path) -> None:
@@ -156,7 +169,7 @@ def test_the_documents_name_every_field_and_setting(host: Host) -> None:
     text = (ROOT / "docs/suites.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([a-z_]+)`", text))
     for schema in (Suite, Task, Macro):
-        assert set(schema.model_fields) <= named, schema
+        assert {*schema.model_fields, *schema.short_forms} <= named, schema
     assert {field.name for field in fields(Dataset)} <= named
     for metric in ("bpb", "choice", "fertility", "probe", "behavior"):
         settings = host.registry.metrics.get(metric).Settings
