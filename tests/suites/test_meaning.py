@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tilbench.config.suite import Suite
+from tilbench.config.suite import Macro, Suite, Task
 from tilbench.config.yaml import load
 from tilbench.evaluation.plan import plan_tasks
 from tilbench.loader import Host
@@ -22,14 +23,14 @@ PINNED: dict[str, Any] = json.loads((Path(__file__).parent / "meaning.json").rea
 """Suite → version, seed, and digest of each task and macro; the fingerprint of a task depends on these and on rows."""
 
 
-def digest(entry: Any) -> str:
+def digest(entry: Task | Macro) -> str:
     fields = entry.model_dump(mode="json", exclude={"name", "summary"}, exclude_defaults=True)
     return hashlib.sha256(json.dumps(fields, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
 def meaning(path: Path) -> dict[str, Any]:
     suite = load(path, Suite)
-    entries = {"tasks": suite.tasks, "macros": suite.macros}
+    entries: dict[str, Sequence[Task | Macro]] = {"tasks": suite.tasks, "macros": suite.macros}
     return {"version": suite.version, "seed": suite.seed} | {
         kind: {entry.name: digest(entry) for entry in each} for kind, each in entries.items()
     }
