@@ -138,7 +138,7 @@ def _admit(candidate: _Candidate, manager: pluggy.PluginManager, registry: Regis
         ours = [each for each in hook.get_hookimpls() if each.plugin_name == candidate.name]
         for implementation in ours:
             try:
-                implementation.function(_register(registry.kind(kind), candidate, implementation.function))
+                implementation.function(_register(registry.kind(kind), candidate, implementation))
             except PluginError:
                 raise
             except Exception as error:
@@ -148,7 +148,7 @@ def _admit(candidate: _Candidate, manager: pluggy.PluginManager, registry: Regis
     return _status(candidate, "")
 
 
-def _register(names: Names[object], candidate: _Candidate, hook: Callable[..., object]) -> Register:
+def _register(names: Names[object], candidate: _Candidate, hook: pluggy.HookImpl) -> Register:
     def register(name: str, target: object, *, summary: str = "") -> None:
         origin = _origin(hook)
         names.add(Entry(name, target, summary, candidate.name, candidate.distribution, origin))
@@ -156,9 +156,14 @@ def _register(names: Names[object], candidate: _Candidate, hook: Callable[..., o
     return register
 
 
-def _origin(hook: Callable[..., object]) -> Origin:
-    """Return the line of `hook` that is running, or where it begins when it is called later."""
-    code = hook.__code__
+def _origin(hook: pluggy.HookImpl) -> Origin:
+    """Return the line of `hook` that is running, or where it begins when it is called later.
+
+    The core made the hook for a plugin (`tilbench.plugins`): no line of the plugin runs, and its first one is returned.
+    """
+    if hook.function.__module__.partition(".")[0] == GROUP:
+        return Origin(str(getattr(hook.plugin, "__file__", "")), 1)
+    code = hook.function.__code__
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_code is not code:
         frame = frame.f_back

@@ -1,20 +1,5 @@
 """Russian: script, letters, cue words of prompts, and sample data written for tilbench."""
 
-from __future__ import annotations
+from tilbench.plugins import language_plugin
 
-from tilbench import hookimpl
-from tilbench.data.samples import sample_datasets
-from tilbench.hookspecs import Register
-
-
-@hookimpl
-def register_languages(register: Register) -> None:
-    """Register `ru-Cyrl`."""
-    register("ru-Cyrl", "tilbench_russian/language.yaml", summary="Russian")
-
-
-@hookimpl
-def register_datasets(register: Register) -> None:
-    """Register the sample data; a data directory with the same ids takes its place."""
-    for name, dataset in sample_datasets("tilbench_russian", "ru-Cyrl"):
-        register(name, dataset, summary=dataset.summary)
+register_languages, register_datasets = language_plugin(__name__, "ru-Cyrl", "Russian")

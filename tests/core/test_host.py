@@ -11,6 +11,7 @@ import pytest
 
 from tilbench.errors import PluginError, UnknownName
 from tilbench.loader import Host, load_plugins
+from tilbench.registry import KINDS
 
 HEAD = "from tilbench import hookimpl\n@hookimpl\n"
 GOOD = HEAD + "def register_metrics(register):\n    register('good', object, summary='a metric')\n"
@@ -113,3 +114,18 @@ def test_discovery_imports_nothing_heavy(arguments: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-P", "-c", script, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_registration_says_where_in_its_plugin_it_is(host: Host) -> None:
+    modules = {status.name: status.module for status in host.plugins}
+    for kind in KINDS:
+        for entry in host.registry.kind(kind).entries():
+            if entry.distribution == "tilbench":
+                assert f"/plugins/{modules[entry.plugin]}/" in Path(entry.origin.file).as_posix(), entry
+                assert Path(entry.origin.file).read_text(encoding="utf-8").splitlines()[entry.origin.line - 1], entry
+
+
+def test_languages_are_listed_as_their_files_say(host: Host) -> None:
+    for entry in host.registry.languages.entries():
+        language = host.registry.languages.get(entry.name)
+        assert (entry.name, entry.summary) == (language.tag, language.name)

@@ -79,9 +79,16 @@ def test_the_readme_writes_new_plugins_outside_the_checkout() -> None:
 
 
 def test_the_dataset_of_the_contributing_guide_works(tmp_path: Path) -> None:
-    (code,) = [code for code in blocks("CONTRIBUTING.md", "python") if "register_datasets" in code]
+    (code,) = [code for code in blocks("CONTRIBUTING.md", "python") if "def register_datasets" in code]
     (tmp_path / "my_plugin.py").write_text(code, encoding="utf-8")
     assert "news.jsonl" in run(tmp_path, "--plugin", "my_plugin.py", "show", "my/news")
+
+
+def test_the_language_of_the_contributing_guide_is_what_tilbench_new_writes(tmp_path: Path) -> None:
+    (code,) = [code for code in blocks("CONTRIBUTING.md", "python") if "language_plugin" in code]
+    run(tmp_path, "new", "language", "ba-Cyrl", "--name", "Bashkir", "--out", "made")
+    written = (tmp_path / "made" / "src" / "tilbench_bashkir" / "__init__.py").read_text(encoding="utf-8")
+    assert written.endswith(code)
 
 
 def test_the_metric_of_the_contributing_guide_works(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def language(app: App, tag: str, name: str, native_name: str, alphabet: str, out
         "name_yaml": _quoted(name),
         "native_yaml": _quoted(_one_line("--native-name", native_name or name)),
         "alphabet_yaml": _quoted(letters),
-        "dataset_name": f'name.replace("/{subtag}", "/{tag}", 1)' if shared else "name",
+        "arguments": f'__name__, "{tag}", {_quoted(name)}' + (f', samples="{tag}"' if shared else ""),
         "text_name": f"text/{samples}/train",
         "questions_name": f"questions/{samples}/test",
     }

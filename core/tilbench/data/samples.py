@@ -24,13 +24,18 @@ LAYOUT: dict[str, tuple[RowKind, str, str]] = {
     "probes/{}": ("probes", "data/probes.jsonl", "prompts whose next word is expected"),
     "prompts/{}": ("prompts", "data/prompts.jsonl", "beginnings of texts to continue"),
 }
-"""Dataset name (`{}` is the language's first subtag) → kind of rows, file in the plugin, what it is."""
+"""Dataset name (`{}` stands for the language) → kind of rows, file in the plugin, what it is."""
 
 
-def sample_datasets(package: str, tag: str, licence: str = "Apache-2.0") -> Iterator[tuple[str, Dataset]]:
-    """Yield name and dataset of each sample file of the language `tag` shipped in `package`."""
+def sample_datasets(
+    package: str, tag: str, *, samples: str = "", licence: str = "Apache-2.0"
+) -> Iterator[tuple[str, Dataset]]:
+    """Yield name and dataset of each sample file of the language `tag` shipped in `package`.
+
+    samples: what the names have for the language; by default the first part of `tag`.
+    """
     for pattern, (kind, file, summary) in LAYOUT.items():
         yield (
-            pattern.format(tag.split("-")[0]),
+            pattern.format(samples or tag.split("-")[0]),
             Dataset(kind=kind, language=tag, package=package, file=file, licence=licence, summary=summary),
         )
