@@ -21,7 +21,7 @@ from tilbench.checkpoints.folder import CheckpointInfo, write_info
 from tilbench.comparison import paired
 from tilbench.comparison.compare import Comparison, compare_models
 from tilbench.comparison.paired import Side, detectable, holm, mcnemar, pair, pool
-from tilbench.comparison.verdict import comparison_data, verdict
+from tilbench.comparison.verdict import FEWEST_EFFECTIVE, caveats, comparison_data, verdict
 from tilbench.config.model import ArchitectureRef
 from tilbench.errors import DataError, UnknownName
 from tilbench.resolve.recorded import recorded_model
@@ -603,3 +603,23 @@ def test_records_of_a_run_compare_and_verify(tmp_path: Path, tilbench: Tilbench)
     assert "ngram is better by 6." in outcome.out
     assert "small/exam (acc_char, n = 20)" in outcome.out
     assert "chance 25.0%" in outcome.out
+
+
+def test_few_documents_of_effect_are_warned_of_beside_the_verdict(tmp_path: Path) -> None:
+    """Closed form: one document of nine bytes and k of one count as (9 + k)² / (81 + k)."""
+    generator = np.random.default_rng(0)
+    for extra, warned in ((11, True), (120, False)):
+        sizes = [9.0, *[1.0] * extra]
+        a, b = (Side((generator.random(extra + 1) * sizes).tolist(), sizes) for _ in "ab")
+        paired = pair(a, b, ids(extra + 1))
+        assert paired is not None
+        assert paired.effective == pytest.approx((9 + extra) ** 2 / (81 + extra))
+        assert (paired.effective < FEWEST_EFFECTIVE) == warned
+    plain = pair(ones([1.0, 0.5, 0.2]), ones([0.1, 0.3, 0.9]), ids(3))
+    assert plain is not None
+    assert plain.effective == math.inf
+    for count, warned in ((12, True), (40, False)):
+        bits = generator.random(count)
+        found = comparison(tmp_path / str(count), (bits + 1).tolist(), bits.tolist())
+        notes = caveats(found, found.tasks[0])
+        assert any("of equal length" in note for note in notes) == warned

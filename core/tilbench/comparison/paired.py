@@ -25,6 +25,7 @@ from tilbench.results.statistics import (
     Spread,
     cluster_sums,
     degrees_of_freedom,
+    effective_number,
     jackknife,
     leave_one_out,
     student_quantile,
@@ -61,6 +62,7 @@ class Paired:
     independent rows. detectable: the difference that as many rows, as discordant, would show at p < 0.05 in 80% of
     tries. only_a, only_b: rows right in one model only, where rows are right or wrong. identical: row by row. changes:
     of the difference as each cluster of `names` is left out. df: degrees of freedom of the standard error.
+    effective: as how many clusters of equal size they count where rows weigh by their length; infinite in plain means.
     """
 
     difference: float
@@ -76,6 +78,7 @@ class Paired:
     changes: Floats = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
     df: float = math.inf
     names: tuple[str, ...] = field(default=(), repr=False)
+    effective: float = math.inf
 
     @property
     def too_few(self) -> bool:
@@ -149,7 +152,9 @@ def pair(a: Side, b: Side, clusters: Sequence[str]) -> Paired | None:
     if first is None or second is None:
         return None
     changes = first - second
-    df = degrees_of_freedom(of_a[:, 1] / of_a[:, 1].sum() + of_b[:, 1] / of_b[:, 1].sum())
+    weights = of_a[:, 1] / of_a[:, 1].sum() + of_b[:, 1] / of_b[:, 1].sum()
+    df = degrees_of_freedom(weights)
+    effective = math.inf if set(a.below) | set(b.below) == {1.0} else effective_number(weights)
     spread, difference = jackknife(changes, df), a.ratio - b.ratio
     interval, p, test, size = spread.interval(difference), spread.p(difference), "t", spread.stderr
     if right_or_wrong or _seldom_differ(a, b):
@@ -158,9 +163,8 @@ def pair(a: Side, b: Side, clusters: Sequence[str]) -> Paired | None:
             p, test, size, df = mcnemar(only_a, only_b), "McNemar", math.sqrt(only_a + only_b) / n, math.inf
     p = max(p, smallest_p(groups))
     found = detectable(size, df)
-    return Paired(
-        difference, _agreeing(interval, p), p, test, n, groups, found, False, only_a, only_b, changes, df, names
-    )
+    interval = _agreeing(interval, p)
+    return Paired(difference, interval, p, test, n, groups, found, False, only_a, only_b, changes, df, names, effective)
 
 
 def _seldom_differ(a: Side, b: Side) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,10 @@ from tilbench.results.record import Score
 from tilbench.results.wording import FEWEST, format_interval, format_number, format_p, format_value
 
 __all__ = ["caveats", "comparison_data", "pooled_verdict", "scores_in_words", "verdict"]
+
+
+FEWEST_EFFECTIVE = 30
+"""Effective documents from which the interval covered 93% or more in each measured population."""
 
 
 def scores_in_words(found: Comparison, task: TaskComparison) -> str:
@@ -48,9 +53,18 @@ def caveats(found: Comparison, task: TaskComparison) -> list[str]:
         for note in reading_notes(record.reading)
     ]
     notes += conditions([(found.a.label, task.a), (found.b.label, task.b)])
+    if task.paired.effective < FEWEST_EFFECTIVE:
+        notes.append(_few(task.paired))
     if task.left_out:
         notes.append(f"paired on the {task.paired.n} rows that both answered; {task.left_out} left out")
     return notes
+
+
+def _few(paired: Paired) -> str:
+    return (
+        f"{paired.clusters} documents count as {paired.effective:.1f} of equal length; below {FEWEST_EFFECTIVE} the "
+        "interval may be too narrow, and a winner false, where other documents are longer or of another kind"
+    )
 
 
 def pooled_verdict(found: Comparison, pooled: PooledTasks) -> str:
@@ -132,6 +146,7 @@ def comparison_data(found: Comparison) -> dict[str, Any]:
             "test": paired.test,
             "n": paired.n,
             "clusters": paired.clusters,
+            "effective": paired.effective if math.isfinite(paired.effective) else None,
             "detectable": paired.detectable,
         }
 

@@ -39,6 +39,7 @@ __all__ = [
     "Spread",
     "cluster_sums",
     "degrees_of_freedom",
+    "effective_number",
     "estimate",
     "jackknife",
     "leave_one_out",
@@ -190,6 +191,15 @@ def degrees_of_freedom(below: Floats) -> float:
     diagonal = (own + square - 2 * pull) ** 2 - (square - 2 * pull) ** 2
     found = trace**2 / (off + float((variance**2 * diagonal).sum()))
     return min(max(1.0, found), len(below) - 1.0)  # its bounds, but for rounding where one share is nearly 1
+
+
+def effective_number(below: Floats) -> float:
+    """Return as how many clusters of equal size these count: (Σ b)² / Σ b², Kish's effective sample size.
+
+    >>> effective_number(np.ones(10)), round(effective_number(np.array([9.0, 1, 1, 1])), 2)
+    (10.0, 1.71)
+    """
+    return float(below.sum() ** 2 / (below**2).sum())
 
 
 def summed(spreads: Sequence[Spread]) -> Spread:
