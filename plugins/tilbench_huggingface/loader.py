@@ -156,4 +156,6 @@ def _details(source: Source, model: Any, options: OpenOptions) -> dict[str, str]
 
     tokenizer = open_auto(source.tokenizer, trust_remote_code=options.trust_remote_code)
     said = differences(tokenizer, source.tokenizer)
-    return {"class": type(model).__name__, **({"tokenizer": said} if said else {})}
+    undecodable: str = getattr(options.load_tokenizer(str(source.tokenizer)), "undecodable", "")
+    details = {"class": type(model).__name__, "tokenizer": said or "", "decoder": undecodable}
+    return {name: text for name, text in details.items() if text}

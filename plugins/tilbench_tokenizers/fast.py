@@ -71,6 +71,7 @@ class FastTokenizer(BaseTokenizer):
         self.unknown_ids = _unknown_ids(content["model"], ids)
         self.fallback_ids = _fallback_ids(content, vocabulary) - {int(token["id"]) for token in added}
         self.pre_tokenizer = described(content.get("pre_tokenizer"))
+        self.undecodable = "" if content.get("decoder") else "its tokenizer.json has no decoder to make text of tokens"
         decisive = {key: content.get(key) for key in _DECISIVE}
         self.fingerprint = digest([decisive, {role: getattr(self.special, role) for role in ROLES}])
 

@@ -272,3 +272,23 @@ def test_a_comparison_says_that_one_of_two_models_read_without_a_prefix(tmp_path
     assert "none for " in compared.out
     tokens = {json.loads(path.read_bytes())["measured"]["tokens"] for path in (tmp_path / "records").rglob("*.json")}
     assert tokens == {sum(4 * (place + 5) for place in range(8))}
+
+
+@pytest.mark.parametrize("decoder", [True, False])
+def test_a_tokenizer_without_a_decoder_is_named_where_its_lost_bytes_leave_no_value(
+    decoder: bool, tmp_path: Path, tilbench: Tilbench
+) -> None:
+    fast = byte_level()
+    if not decoder:
+        content = json.loads(fast.to_str())
+        fast = Fast.from_str(json.dumps({**content, "decoder": None}))
+    folder = save(tmp_path / "model", fast)
+    (tmp_path / "texts.jsonl").write_text(json.dumps({"id": "d", "text": "abc def ghi"}), encoding="utf-8")
+    dataset = {"path": str(tmp_path / "texts.jsonl"), "kind": "documents"}
+    task = {"name": "text", "metric": "bpb", "dataset": dataset, "language": "en-Latn"}
+    (tmp_path / "suite.yaml").write_text(yaml.safe_dump({"name": "fits", "tasks": [task]}), encoding="utf-8")
+    tilbench("run", tmp_path / "suite.yaml", "--models", folder, "--out", tmp_path / "records")
+    (path,) = (tmp_path / "records").rglob("text/*.json")
+    record = json.loads(path.read_bytes())
+    assert record["status"] == ("done" if decoder else "n/a")
+    assert ("its tokenizer.json has no decoder" in record["reason"]) == (not decoder)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from tilbench.errors import CheckpointError, MissingDataset, TilbenchError
 from tilbench.evaluation.memory import peak_memory
 from tilbench.evaluation.plan import PlannedTask
-from tilbench.evaluation.score import score_task
+from tilbench.evaluation.score import TaskScore, score_task
 from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions
 from tilbench.kinds.metric import ItemScore, Value
 from tilbench.kinds.requests import Answer, Generated, Likelihood, Ranked, Request, Timed, TokenIds, Unanswered
@@ -163,7 +163,7 @@ def _score(
     )
     record = Record(
         status="n/a" if scored.refusal else "done",
-        reason=scored.refusal,
+        reason=_reason(scored, card),
         task=task.used,
         model=_model(card),
         values={name: as_score(value) for name, value in scored.values.items()},
@@ -173,6 +173,13 @@ def _score(
         reading=scored.reading,
     )
     return record, scored.items
+
+
+def _reason(scored: TaskScore, card: ModelCard) -> str:
+    """Return why there are no values; where bytes are lost, with what of the tokenizer loses them."""
+    cause = card.details.get("decoder")
+    lossy = scored.refusal and cause and scored.reading and scored.reading.lost_bytes
+    return f"{scored.refusal}: {cause}" if lossy else scored.refusal
 
 
 def _notes(task: PlannedTask) -> list[str]:

@@ -31,7 +31,8 @@ class Tokenizer(Protocol):
     """Turns text into token ids and back. It never adds special tokens, pads or truncates.
 
     A special token spelled out in a text (`</s>`) is encoded as the ordinary characters it is. One that Transformers
-    can run as well has `to_transformers()`, which returns the content of a tokenizer.json with the same ids.
+    can run as well has `to_transformers()`, which returns the content of a tokenizer.json with the same ids. One that
+    may not be able to decode has `undecodable`, the reason, or an empty text.
     """
 
     family: str

@@ -64,6 +64,7 @@ class CheckpointLoader:
                 "architecture": info.architecture.name,
                 "trained_tokens": info.tokens,
                 **({"base": why} if (why := changed_base(folder)) else {}),
+                **({"decoder": why} if (why := getattr(tokenizer, "undecodable", "")) else {}),
             },
         )
 
