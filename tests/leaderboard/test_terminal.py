@@ -144,3 +144,12 @@ def test_an_end_of_an_interval_that_is_not_0_is_not_written_as_0() -> None:
     value = score(0.034).model_copy(update={"low": 0.0021, "high": 0.066})
     assert format_interval(value) == "[0.002, 0.07]"
     assert format_interval(value.model_copy(update={"low": 0.0})) == "[0.00, 0.07]"
+
+
+def test_a_note_names_every_model_and_its_task_once() -> None:
+    reading = Reading(scored_bytes=1000, lost_bytes=8)
+    lossy = [record(name, "verdict", score(1.5), reading=reading, notes=["verdict: a rule"]) for name in "abcde"]
+    text = shown(make_board(entries(*lossy)))
+    assert "a on verdict, b on verdict, c on verdict, d on verdict, e on verdict – 0.8%" in text
+    assert "verdict: a rule" in text
+    assert "verdict: verdict:" not in text

@@ -72,5 +72,4 @@ def _lines(found: Comparison) -> Iterator[str]:
     for each in found.skipped:
         reasons.setdefault(each.reason, []).append(f"{each.suite}/{each.task}")
     for reason, where in reasons.items():
-        more = f" and {len(where) - 3} more" if len(where) > 3 else ""
-        yield f"not compared: {', '.join(where[:3])}{more} – {reason}"
+        yield f"not compared: {', '.join(where)} – {reason}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -147,10 +147,12 @@ def _notes(columns: list[Column], rows: list[Row]) -> list[Text]:
         if cell.score is not None and not column.reported:
             for note in cell.record.notes:
                 stated.setdefault(note, {})[column.label] = None
-    notes += [_plain(f"{_few(where)} – {reason}", "dim") for reason, where in reasons.items()]
-    notes += [_plain(f"{_few(list(where))}: {note}", "dim") for note, where in stated.items()]
-    for condition, where in conditions_of_board(columns, rows).items():
-        notes.append(_plain(f"{_few(where)}: {condition}", "yellow"))
+    notes += [_plain(f"{', '.join(where)} – {reason}", "dim") for reason, where in reasons.items()]
+    for note, where in stated.items():  # a note may begin with the name of its metric, as the label does
+        said_once = note.removeprefix(f"{next(iter(where))}: ")
+        notes.append(_plain(f"{', '.join(where)}: {said_once}", "dim"))
+    for condition, labels in conditions_of_board(columns, rows).items():
+        notes.append(_plain(f"{', '.join(labels)}: {condition}", "yellow"))
     for machine in dict.fromkeys(column.task.machine for column in columns if column.task.machine):
         timed = ", ".join(column.label for column in columns if column.task.machine == machine)
         notes.append(_plain(f"{timed}: measured on {machine}; on other machines this is another task", "dim"))
@@ -159,11 +161,6 @@ def _notes(columns: list[Column], rows: list[Row]) -> list[Text]:
             what = "; ".join(column.differs)
             notes.append(_plain(f"{column.label} is not comparable with the newest: {what}", "yellow"))
     return notes
-
-
-def _few(where: Sequence[str]) -> str:
-    """Return the first three names, and how many more there are."""
-    return ", ".join(where[:3]) + (f" and {len(where) - 3} more" if len(where) > 3 else "")
 
 
 def _plain(text: str, style: str = "") -> Text:
