@@ -15,7 +15,7 @@ from tilbench.config.model import Chat
 from tilbench.data.rows import Conversation
 from tilbench.publish.export import export
 from tilbench.publish.merge import merge
-from tilbench.resolve.checkpoint import CheckpointLoader
+from tilbench.resolve.checkpoint_loader import CheckpointLoader
 from tilbench.scoring.encode.chat import ChatEncoder
 from tilbench.text.chat import TEMPLATES, Turn
 from tilbench_exporters.chat_files import JINJA

@@ -23,7 +23,7 @@ from tilbench.importing.plan import Asked, plan_import, write_import
 from tilbench.kinds.language_model import OpenOptions
 from tilbench.kinds.requests import Continuation, Document
 from tilbench.loader import Host
-from tilbench.resolve.checkpoint import CheckpointLoader
+from tilbench.resolve.checkpoint_loader import CheckpointLoader
 from tilbench.resolve.specs import load_spec
 from tilbench.resolve.tokenizers import load_tokenizer
 from tilbench.training.base import base_origin
@@ -218,7 +218,7 @@ def test_training_on_from_an_import_begins_texts_as_the_folder_does(added: bool,
     spec = load_spec(parse_spec("auto-g-nano-1b:tiny"), host.registry, [f"base={ours}"])
     huggingface: Any = host.registry.architectures.get("huggingface")
     theirs = huggingface.origin(str(tmp_path / "theirs"))
-    start = base_origin(spec, host.registry.architectures.get("llama"))
+    start = base_origin(spec, host.registry.architectures.get("llama"), host.registry)
     assert start is not None
     assert (start.prefix, start.contexts) == (theirs.prefix, theirs.contexts) == (0, added)
 

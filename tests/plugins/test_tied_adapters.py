@@ -10,12 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tilbench.checkpoints.folder import read_info
 from tilbench.checkpoints.generation import GENERATION, end_tokens, generation_config
 from tilbench.errors import CheckpointError
 from tilbench.publish.export import export
 from tilbench.publish.merge import merge
-from tilbench.resolve.specs import checkpoint_architecture
+from tilbench.resolve.checkpoint import Checkpoint
 from tilbench.training import fit
 from tilbench.training.fit import train
 from tilbench.training.resolve import resolve_training
@@ -28,10 +27,9 @@ FAST = "recipe.optimizer.learning_rate=0.05"
 
 
 def logits(folder: Path) -> torch.Tensor:
-    info = read_info(folder)
-    architecture, config = checkpoint_architecture(info, folder, REGISTRY)
+    checkpoint = Checkpoint.open(folder, REGISTRY)
     with torch.no_grad():
-        found: torch.Tensor = architecture.load(config, folder).eval()(IDS)
+        found: torch.Tensor = checkpoint.architecture.load(checkpoint.config, folder).eval()(IDS)
     return found
 
 

@@ -78,7 +78,7 @@ def decode(
     suite = sweep_suite(sweep, plan.presets[sweep.default], tuning, seed)
     opening = open_options(options, registry, ReferenceText(suite.reference_text, registry, data_dir))
     with RunProgress(1) as progress:
-        outcome = sweep_to(out, plan, source, opening, progress.update)
+        outcome = sweep_to(out, plan, source, opening, registry, progress.update)
     if as_json:
         print_json(summary(plan, outcome))
     else:

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from tilbench.checkpoints.folder import RUN, find_checkpoint, is_checkpoint, is_run, read_info
+from tilbench.checkpoints.folder import RUN, find_checkpoint, is_checkpoint, is_run
 from tilbench.contamination.items import texts
 from tilbench.contamination.normalise import BOUNDARY
 from tilbench.data.files import EXTENSIONS, read_rows
 from tilbench.data.resolve import stream_rows
 from tilbench.errors import CheckpointError, DataError, UnknownName
 from tilbench.registry import Registry
+from tilbench.resolve.checkpoint import Checkpoint
 from tilbench.resolve.datasets import find_dataset
 
 __all__ = ["stream_text"]
@@ -100,9 +101,7 @@ def _run(folder: Path, registry: Registry) -> Iterator[str]:
 
 
 def _tokens(files: Sequence[Path], folder: Path, registry: Registry) -> Iterator[str]:
-    checkpoint = find_checkpoint(folder)
-    info = read_info(checkpoint)
-    tokenizer = registry.tokenizers.get(info.tokenizer).load(str(checkpoint))
+    tokenizer = Checkpoint.open(find_checkpoint(folder), registry).tokenizer
     return (piece for path in files for piece in _decoded(path, tokenizer.decode, tokenizer.size))
 
 

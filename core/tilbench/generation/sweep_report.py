@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tilbench.checkpoints.folder import is_checkpoint, read_info
+from tilbench.checkpoints.folder import is_checkpoint
 from tilbench.comparison.paired import Paired
 from tilbench.config.decoding import Preset
 from tilbench.evaluation.execute import Progress
@@ -18,6 +18,8 @@ from tilbench.kinds.language_model import OpenOptions
 from tilbench.kinds.metric import Value
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.paths import atomic_folder, refuse_filled
+from tilbench.registry import Registry
+from tilbench.resolve.checkpoint import Checkpoint
 from tilbench.resolve.models import ModelSource
 from tilbench.results.markdown import table
 from tilbench.results.wording import format_p
@@ -26,7 +28,9 @@ from tilbench.scoring.journal import Journal
 __all__ = ["generation_config", "summary", "sweep_into", "sweep_to", "write_sweep"]
 
 
-def sweep_to(out: Path, plan: SweepPlan, source: ModelSource, options: OpenOptions, progress: Progress) -> Outcome:
+def sweep_to(
+    out: Path, plan: SweepPlan, source: ModelSource, options: OpenOptions, registry: Registry, progress: Progress
+) -> Outcome:
     """Try what the plan says and write the folder `out`, which appears whole or not at all.
 
     A killed sweep resumes from the journal beside `out`, which is removed at the end. Raises DataError where `out`
@@ -36,24 +40,33 @@ def sweep_to(out: Path, plan: SweepPlan, source: ModelSource, options: OpenOptio
     source.check(options)
     journal = out.with_name(f"{out.name}.journal.sqlite")
     with atomic_folder(out) as aside:
-        outcome = sweep_into(aside, plan, source, options, journal, progress)
+        outcome = sweep_into(aside, plan, source, options, registry, journal=journal, progress=progress)
     journal.unlink(missing_ok=True)
     return outcome
 
 
 def sweep_into(
-    folder: Path, plan: SweepPlan, source: ModelSource, options: OpenOptions, journal: Path, progress: Progress
+    folder: Path,
+    plan: SweepPlan,
+    source: ModelSource,
+    options: OpenOptions,
+    registry: Registry,
+    *,
+    journal: Path,
+    progress: Progress,
 ) -> Outcome:
     """Try what the plan says and write all files of it into an existing folder. journal: keeps answers as they come."""
     with Journal(journal) as kept:
         outcome = run_sweep(plan, source, options, kept, progress)
-    write_sweep(folder, plan, outcome, _special(source.reference, options))
+    write_sweep(folder, plan, outcome, _special(source.reference, options, registry))
     return outcome
 
 
-def _special(reference: str, options: OpenOptions) -> SpecialTokens:
+def _special(reference: str, options: OpenOptions, registry: Registry) -> SpecialTokens:
+    if is_checkpoint(Path(reference)):
+        return Checkpoint.open(Path(reference), registry).special
     special: SpecialTokens = options.load_tokenizer(reference).special
-    return special.begun_by(read_info(Path(reference)).prefix) if is_checkpoint(Path(reference)) else special
+    return special
 
 
 def generation_config(preset: Preset, settings: Mapping[str, Any], special: SpecialTokens) -> dict[str, Any]:

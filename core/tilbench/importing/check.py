@@ -13,7 +13,7 @@ from tilbench.importing.plan import Asked, Import, plan_import, write_import
 from tilbench.kinds.language_model import OpenOptions
 from tilbench.kinds.requests import Document, Likelihood
 from tilbench.registry import Registry
-from tilbench.resolve.checkpoint import CheckpointLoader
+from tilbench.resolve.checkpoint_loader import CheckpointLoader
 from tilbench.resolve.tokenizers import load_tokenizer
 
 __all__ = ["Tried", "loss_on", "try_rotary"]

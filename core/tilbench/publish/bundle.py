@@ -169,7 +169,9 @@ def release(plan: Release, registry: Registry, out: Path, progress: Progress) ->
         outcome = None
         if plan.sweep is not None:
             source, options = plan.runs[0].sources[0], plan.runs[0].options
-            outcome = sweep_into(aside, plan.sweep, source, options, plan.records / JOURNAL, progress)
+            outcome = sweep_into(
+                aside, plan.sweep, source, options, registry, journal=plan.records / JOURNAL, progress=progress
+            )
         released = Released(
             job=job,
             spec=plan.spec,

@@ -8,14 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tilbench.checkpoints.folder import RUN, CheckpointInfo, changed_base, find_checkpoint, read_info
 from tilbench.config.model import DType
-from tilbench.config.references import split_folder
-from tilbench.errors import CheckpointError, Unsupported
+from tilbench.errors import CheckpointError
 from tilbench.kinds.exporter import ExportJob
 from tilbench.paths import atomic_folder
 from tilbench.registry import Registry
-from tilbench.resolve.specs import checkpoint_architecture, run_spec
+from tilbench.resolve.checkpoint import Checkpoint
 
 __all__ = ["export", "export_job"]
 
@@ -42,40 +40,30 @@ def export_job(
     reference: str, registry: Registry, *, dtype: DType = "float32", allow_code: bool = False
 ) -> Iterator[ExportJob]:
     """Resolve the checkpoint `reference`; an adapter is merged in fp32 into a folder that is gone afterwards."""
-    folder = find_checkpoint(*split_folder(reference))
-    info = read_info(folder)
-    architecture, config = checkpoint_architecture(info, folder, registry)
-    tokenizer = registry.tokenizers.get(info.tokenizer).load(str(folder))
-    spec = run_spec(folder.parent) if (folder.parent / RUN).is_file() else None
-    chat = spec.recipe.chat if spec and spec.recipe else None  # of a run whose checkpoints did not say it yet
-    with _merged(architecture, config, info, folder) as whole:
+    checkpoint = Checkpoint.find(reference, registry)
+    config, spec = checkpoint.config, checkpoint.run_spec
+    with _merged(checkpoint) as whole:
         yield ExportJob(
             folder=whole,
-            info=info.model_copy(update={"parameters": architecture.parameters(config)}),
-            architecture=architecture,
+            info=checkpoint.info.model_copy(update={"parameters": checkpoint.architecture.parameters(config)}),
+            architecture=checkpoint.architecture,
             config=config,
-            tokenizer=tokenizer,
+            tokenizer=checkpoint.tokenizer,
             generation=spec.generation if spec else None,
-            chat=info.chat or (chat.template if chat else ""),
+            chat=checkpoint.chat,
             dtype=dtype,
             allow_code=allow_code,
         )
 
 
 @contextlib.contextmanager
-def _merged(architecture: Any, config: Any, info: CheckpointInfo, folder: Path) -> Iterator[Path]:
-    """Give the checkpoint's folder, or that of its weights with the adapter added into them."""
-    import torch
-
+def _merged(checkpoint: Checkpoint) -> Iterator[Path]:
+    """Give the checkpoint's folder; for one with an adapter, a folder of the merged weights."""
     from tilbench.checkpoints.adapters import ADAPTER
 
-    if not (folder / ADAPTER).is_file():
-        yield folder
+    if not (checkpoint.folder / ADAPTER).is_file():
+        yield checkpoint.folder
         return
-    if why := changed_base(folder):
-        raise CheckpointError(why)
-    if not hasattr(architecture, "merge"):
-        raise Unsupported(f"{folder} has an adapter, which architecture {info.architecture.name!r} cannot merge")
     with tempfile.TemporaryDirectory() as name:
-        architecture.merge(config, folder, Path(name), dtype=torch.float32)
+        checkpoint.merge(Path(name), "float32")
         yield Path(name)

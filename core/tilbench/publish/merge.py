@@ -5,14 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tilbench.checkpoints.folder import changed_base, checkpoint_fingerprint, find_checkpoint, read_info, write_info
+from tilbench.checkpoints.folder import write_info
 from tilbench.checkpoints.generation import GENERATION
 from tilbench.config.model import DType
-from tilbench.config.references import split_folder
-from tilbench.errors import CheckpointError, Unsupported
+from tilbench.errors import CheckpointError
 from tilbench.paths import atomic_folder
 from tilbench.registry import Registry
-from tilbench.resolve.specs import checkpoint_architecture
+from tilbench.resolve.checkpoint import Checkpoint
 
 __all__ = ["merge"]
 
@@ -24,26 +23,19 @@ def merge(reference: str, out: Path, registry: Registry, *, dtype: DType = "floa
     Raises CheckpointError for a folder that is no checkpoint, an `out` that exists, or a base whose weights are not
     those that the adapter was trained on; Unsupported where there is no adapter to merge.
     """
-    import torch
-
     from tilbench.checkpoints.stored import stored_parameters
 
-    folder = find_checkpoint(*split_folder(reference))
+    checkpoint = Checkpoint.find(reference, registry)
     if out.exists():
         raise CheckpointError(f"{out} exists; name a folder that does not")
-    info = read_info(folder)
-    architecture, config = checkpoint_architecture(info, folder, registry)
-    if why := changed_base(folder):
-        raise CheckpointError(why)
-    if not hasattr(architecture, "merge"):
-        raise Unsupported(f"architecture {info.architecture.name!r} cannot merge an adapter")
-    tokenizer = registry.tokenizers.get(info.tokenizer).load(str(folder))
+    tokenizer = checkpoint.tokenizer
     with atomic_folder(out) as aside:
-        architecture.merge(config, folder, aside, dtype=getattr(torch, dtype))
+        checkpoint.merge(aside, dtype)
         tokenizer.save(aside)
-        if (folder / GENERATION).is_file():  # of the adapter itself; `merge` has written what the base says
-            shutil.copyfile(folder / GENERATION, aside / GENERATION)
-        lineage = (*info.lineage, checkpoint_fingerprint(folder))
+        own = checkpoint.folder / GENERATION
+        if own.is_file():  # of the adapter itself; `merge` has written what the base says
+            shutil.copyfile(own, aside / GENERATION)
         count = stored_parameters(aside)  # of a base whose sizes the spec leaves out, the config does not say
-        write_info(aside, info.model_copy(update={"lineage": lineage, "parameters": count, "base_weights": ""}))
+        merged = {"lineage": checkpoint.lineage, "parameters": count, "base_weights": ""}
+        write_info(aside, checkpoint.info.model_copy(update=merged))
     return out

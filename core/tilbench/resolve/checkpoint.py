@@ -1,141 +1,120 @@
-"""Opens tilbench's own checkpoints: any registered architecture, any registered tokenizer family."""
+"""One of our own checkpoints, with every part that its files name: the one way in which they are opened."""
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pydantic
 
 from tilbench.checkpoints.folder import (
-    INFO,
     RUN,
     CheckpointInfo,
     changed_base,
     checkpoint_fingerprint,
-    is_checkpoint,
+    find_checkpoint,
     read_info,
 )
-from tilbench.checkpoints.generation import end_tokens, generation_config
-from tilbench.config.model import ModelSpec
-from tilbench.config.references import parse_spec
-from tilbench.errors import CheckpointError, TilbenchError
-from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions, WritingDefaults
-from tilbench.kinds.requests import RequestKind
-from tilbench.kinds.tokenizer import Tokenizer
+from tilbench.config.base import first_fault
+from tilbench.config.model import DType, ModelSpec
+from tilbench.config.references import split_folder
+from tilbench.errors import CheckpointError, Unsupported
+from tilbench.kinds.tokenizer import SpecialTokens, Tokenizer
+from tilbench.kinds.trainer import Start
 from tilbench.registry import Registry
-from tilbench.resolve.specs import checkpoint_architecture, load_spec, run_spec
+from tilbench.resolve.specs import run_spec
 
-if TYPE_CHECKING:
-    from tilbench.scoring.encode.reader import Reader
-
-__all__ = ["CheckpointLoader"]
+__all__ = ["Checkpoint"]
 
 
-class CheckpointLoader:
-    """Opens a checkpoint folder by what its `tilbench.json` names."""
+class Checkpoint:
+    """A checkpoint folder whose `tilbench.json` is read. The other parts are read when they are first asked for.
 
-    def __init__(self, registry: Registry) -> None:
+    folder: of the checkpoint. info: what `tilbench.json` says.
+    """
+
+    def __init__(self, folder: Path, info: CheckpointInfo, registry: Registry) -> None:
+        self.folder = folder
+        self.info = info
         self._registry = registry
 
-    def recognises(self, reference: str) -> bool:
-        """Say whether `reference` is a checkpoint folder."""
-        return is_checkpoint(Path(reference))
+    @classmethod
+    def open(cls, folder: Path, registry: Registry) -> Checkpoint:
+        """Open a checkpoint folder. Raises CheckpointError where its `tilbench.json` cannot be read."""
+        return cls(folder, read_info(folder), registry)
 
-    def card(self, reference: str, options: OpenOptions) -> ModelCard:
-        """Describe the checkpoint from its files, without reading weights."""
-        folder = Path(reference)
-        info = read_info(folder)
-        tokenizer = self._tokenizer(folder, info)
-        prefix = self._prefix(info, options, tokenizer)
-        _, config = checkpoint_architecture(info, folder, self._registry)
-        return ModelCard(
-            name=info.model,
-            fingerprint=checkpoint_fingerprint(folder, prefix=str(prefix), dtype=options.dtype),
-            supports=frozenset(RequestKind),
-            parameters=info.parameters,
-            step=info.step,
-            prefix=str(prefix),
-            tokenizer=tokenizer.fingerprint,
-            max_length=config.max_length,
-            lineage=info.lineage,
-            details={
-                "spec": info.model,
-                "architecture": info.architecture.name,
-                "trained_tokens": info.tokens,
-                **({"base": why} if (why := changed_base(folder)) else {}),
-                **({"decoder": why} if (why := getattr(tokenizer, "undecodable", "")) else {}),
-            },
-        )
+    @classmethod
+    def find(cls, reference: str, registry: Registry) -> Checkpoint:
+        """Open what `FOLDER` or `FOLDER@STEP` names: a checkpoint, or the last or that one of a run.
 
-    def open(self, reference: str, options: OpenOptions) -> LanguageModel:
-        """Load weights and tokenizer. Raises CheckpointError where they do not fit together."""
-        import torch
+        Raises CheckpointError where there is none.
+        """
+        return cls.open(find_checkpoint(*split_folder(reference)), registry)
 
-        from tilbench.scoring.engine import TorchLanguageModel
+    @cached_property
+    def architecture(self) -> Any:
+        """The registered architecture. Raises UnknownName for one that nobody registered."""
+        return self._registry.architectures.get(self.info.architecture.name)
 
-        folder = Path(reference)
-        info = read_info(folder)
-        if why := changed_base(folder):
-            warnings.warn(why, stacklevel=2)
-        architecture, config = checkpoint_architecture(info, folder, self._registry)
-        tokenizer = self._tokenizer(folder, info)
-        module = architecture.load(config, folder, dtype=getattr(torch, options.dtype))
-        module.to(options.device).eval()
-        prefix = self._prefix(info, options, tokenizer)
-        return TorchLanguageModel(self.card(reference, options), module, tokenizer, prefix, options, end_tokens(folder))
-
-    def reader(self, reference: str, options: OpenOptions) -> Reader:
-        """Return how the checkpoint reads text, from its files and without its weights."""
-        from tilbench.scoring.encode.reader import Reader
-
-        folder = Path(reference)
-        info = read_info(folder)
-        tokenizer = self._tokenizer(folder, info)
-        _, config = checkpoint_architecture(info, folder, self._registry)
-        return Reader(tokenizer, self._prefix(info, options, tokenizer), config.max_length, config.vocab_size)
-
-    def defaults(self, reference: str) -> WritingDefaults:
-        """Return what the spec says of writing; where it says nothing, what generation_config.json does."""
-        folder = Path(reference)
-        recorded = generation_config(folder)
-        spec, origin = self._spec(folder)
-        chat = spec.recipe.chat if spec and spec.recipe else None
-        said = read_info(folder).chat
-        if said and not (chat and chat.template == said):  # a spec that it was tuned from with changes, or none
-            recorded = replace(recorded, template=said, template_origin=str(folder / INFO))
-        if spec is None:
-            return recorded
-        known = WritingDefaults(
-            generation=spec.generation,
-            origin=f"the generation settings of {origin}",
-            template=recorded.template or (chat.template if chat else ""),
-            template_origin=recorded.template_origin or (f"the recipe of {origin}" if chat else ""),
-        )
-        return known if spec.generation else replace(known, generation=recorded.generation, origin=recorded.origin)
-
-    def _spec(self, folder: Path) -> tuple[ModelSpec | None, str]:
-        """Return the spec that a checkpoint was trained from, as its run or the registry has it, and which that is."""
-        run, label = folder.parent / RUN, read_info(folder).model
-        if run.is_file():
-            return run_spec(folder.parent), str(run)
+    @cached_property
+    def config(self) -> Any:
+        """The architecture's validated config. Raises CheckpointError for sizes that the architecture does not have."""
         try:
-            return load_spec(parse_spec(label), self._registry), f"the spec {label}"
-        except TilbenchError:  # a name that nobody registered here
-            return None, ""
+            return self.architecture.Config.model_validate(self.info.architecture.config)
+        except pydantic.ValidationError as error:
+            where = f"{self.folder}: architecture {self.info.architecture.name}"
+            raise CheckpointError(f"{where}: {first_fault(error)}") from None
 
-    def _tokenizer(self, folder: Path, info: CheckpointInfo) -> Tokenizer:
-        tokenizer: Tokenizer = self._registry.tokenizers.get(info.tokenizer).load(str(folder))
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer in the folder. Raises UnknownName for a family that nobody registered, CheckpointError."""
+        tokenizer: Tokenizer = self._registry.tokenizers.get(self.info.tokenizer).load(str(self.folder))
         return tokenizer
 
-    def _prefix(self, info: CheckpointInfo, options: OpenOptions, tokenizer: Tokenizer) -> Any:
-        from tilbench.scoring.encode.prefix import Prefix
+    @property
+    def special(self) -> SpecialTokens:
+        """The special tokens as other tools take them: bos is the id that documents began with in training."""
+        return self.tokenizer.special.begun_by(self.info.prefix)
 
-        choices = {"bos": tokenizer.special.bos, "eos": tokenizer.special.eos, "none": None, "": info.prefix}
-        if options.prefix not in choices:
-            raise TilbenchError(f"prefix {options.prefix!r}: choose bos, eos or none")
-        token = choices[options.prefix]
-        if options.prefix in ("bos", "eos") and token is None:
-            raise CheckpointError(f"{info.model} at step {info.step}: the tokenizer has no {options.prefix} token")
-        contexts = token is not None and (info.prefix_contexts or bool(options.prefix))
-        return Prefix(token, contexts=contexts, label="none" if token is None else f"id {token}")
+    @cached_property
+    def run_spec(self) -> ModelSpec | None:
+        """The spec by which the run in the folder above was trained; None where the checkpoint lies in no run."""
+        return run_spec(self.folder.parent) if (self.folder.parent / RUN).is_file() else None
+
+    @property
+    def chat(self) -> str:
+        """Name of the chat template that it was tuned with, or ""."""
+        recipe = self.run_spec.recipe if self.run_spec else None  # of a run whose checkpoints did not say it yet
+        return self.info.chat or (recipe.chat.template if recipe and recipe.chat else "")
+
+    @property
+    def lineage(self) -> tuple[str, ...]:
+        """What a model that starts from this checkpoint comes from: its own lineage, then its fingerprint."""
+        return (*self.info.lineage, checkpoint_fingerprint(self.folder))
+
+    def start(self, reference: str, *, resume: bool = False) -> Start:
+        """Return what a training that starts here takes over. resume: the optimizer, the step and the position too."""
+        info = self.info
+        return Start(
+            reference=reference,
+            prefix=info.prefix,
+            contexts=info.prefix_contexts,
+            lineage=self.lineage,
+            resume=self.folder if resume else None,
+            parameters=info.parameters,
+        )
+
+    def merge(self, out: Path, dtype: DType) -> None:
+        """Write the weights with the adapter merged into the empty folder `out`.
+
+        Raises CheckpointError where the base has other weights than those that the adapter was trained on, Unsupported
+        where the architecture cannot merge or there is no adapter.
+        """
+        import torch
+
+        if why := changed_base(self.folder):
+            raise CheckpointError(why)
+        if not hasattr(self.architecture, "merge"):
+            raise Unsupported(f"{self.folder}: architecture {self.info.architecture.name!r} cannot merge an adapter")
+        self.architecture.merge(self.config, self.folder, out, dtype=getattr(torch, dtype))

@@ -12,13 +12,14 @@ from typing import Any
 
 import pydantic
 
-from tilbench.checkpoints.folder import RUN, find_checkpoint, is_checkpoint, is_run, read_info
+from tilbench.checkpoints.folder import is_checkpoint, is_run
 from tilbench.config.base import first_fault
 from tilbench.config.model import ArchitectureRef, ModelSpec, Recipe, Reported
-from tilbench.config.references import SpecReference, parse_spec, split_folder
+from tilbench.config.references import SpecReference, parse_spec
 from tilbench.errors import ConfigError, TilbenchError
 from tilbench.registry import Registry
-from tilbench.resolve.specs import load_spec, run_spec, variants
+from tilbench.resolve.checkpoint import Checkpoint
+from tilbench.resolve.specs import load_spec, variants
 
 __all__ = ["about_folder", "about_spec", "is_model_folder"]
 
@@ -55,16 +56,15 @@ def about_folder(reference: str, registry: Registry) -> dict[str, Any]:
 
     Raises CheckpointError where there is none.
     """
-    found = find_checkpoint(*split_folder(reference))
-    info = read_info(found)
-    spec = run_spec(found.parent) if (found.parent / RUN).is_file() else None
+    checkpoint = Checkpoint.find(reference, registry)
+    info, spec = checkpoint.info, checkpoint.run_spec
     described = {} if spec is None else {**spec.model_dump(mode="json"), "stated_parameters": spec.parameters}
     described |= {
         "name": info.model,
         "architecture": info.architecture.model_dump(mode="json"),
         **_architecture(info.architecture, registry),
         "checkpoint": {
-            "folder": str(found),
+            "folder": str(checkpoint.folder),
             "step": info.step,
             "trained_tokens": info.tokens,
             "tokenizer": info.tokenizer,

@@ -17,7 +17,7 @@ from tilbench.config.references import SpecReference, is_path, parse_spec, split
 from tilbench.errors import CheckpointError, MissingDataset, UnknownName
 from tilbench.kinds.language_model import LanguageModel, Loader, ModelCard, OpenOptions
 from tilbench.registry import Registry
-from tilbench.resolve.checkpoint import CheckpointLoader
+from tilbench.resolve.checkpoint_loader import CheckpointLoader
 from tilbench.resolve.specs import load_spec
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from typing import Any
 
 import pydantic
 
-from tilbench.checkpoints.folder import RUN, CheckpointInfo
-from tilbench.config.base import first_fault
+from tilbench.checkpoints.folder import RUN
 from tilbench.config.model import ModelSpec
 from tilbench.config.references import SpecReference
 from tilbench.config.spec_file import SpecFile
@@ -18,7 +17,7 @@ from tilbench.errors import CheckpointError, ConfigError
 from tilbench.paths import package_file
 from tilbench.registry import Registry
 
-__all__ = ["checkpoint_architecture", "load_spec", "run_spec", "variants"]
+__all__ = ["load_spec", "run_spec", "variants"]
 
 
 def _file(name: str, registry: Registry) -> SpecFile:
@@ -50,16 +49,3 @@ def run_spec(run: Path) -> ModelSpec:
     except (OSError, ValueError, KeyError, TypeError, pydantic.ValidationError) as error:
         reason = str(error).partition("\n")[0]
         raise CheckpointError(f"{path} does not say how the run was trained: {reason}") from None
-
-
-def checkpoint_architecture(info: CheckpointInfo, folder: Path, registry: Registry) -> tuple[Any, Any]:
-    """Return the architecture of a checkpoint and its validated config.
-
-    Raises UnknownName for one that nobody registered, CheckpointError for sizes that it does not have.
-    """
-    architecture = registry.architectures.get(info.architecture.name)
-    try:
-        return architecture, architecture.Config.model_validate(info.architecture.config)
-    except pydantic.ValidationError as error:
-        where = f"{folder}: architecture {info.architecture.name}"
-        raise CheckpointError(f"{where}: {first_fault(error)}") from None

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tilbench.checkpoints.folder import checkpoint_fingerprint, find_checkpoint, is_checkpoint, is_run, read_info
+from tilbench.checkpoints.folder import find_checkpoint, is_checkpoint, is_run
 from tilbench.config.model import ModelSpec
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.kinds.trainer import Start
 from tilbench.registry import Registry
+from tilbench.resolve.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,15 +19,15 @@ if TYPE_CHECKING:
 __all__ = ["adapted", "base_checkpoint", "base_origin", "base_tokenizer", "started"]
 
 
-def base_checkpoint(spec: ModelSpec) -> Path | None:
-    """Return the folder of the checkpoint of ours that `base` names (`FOLDER` or `FOLDER@STEP`), if it names one."""
+def base_checkpoint(spec: ModelSpec, registry: Registry) -> Checkpoint | None:
+    """Return the checkpoint of ours that `base` names (`FOLDER` or `FOLDER@STEP`), if it names one."""
     name, at, step = spec.base.rpartition("@")
     for reference, number in (
         ((spec.base, None), (name, int(step))) if at and step.isdecimal() else ((spec.base, None),)
     ):
         folder = Path(reference).expanduser()
         if reference and (is_run(folder) or is_checkpoint(folder)):
-            return find_checkpoint(folder, number)
+            return Checkpoint.open(find_checkpoint(folder, number), registry)
     return None
 
 
@@ -35,14 +36,13 @@ def base_tokenizer(spec: ModelSpec, registry: Registry) -> Tokenizer | None:
 
     Raises CheckpointError or ConfigError for one of another family than the spec's.
     """
-    if folder := base_checkpoint(spec):
-        family = read_info(folder).tokenizer
+    if base := base_checkpoint(spec, registry):
+        family = base.info.tokenizer
         if family != spec.tokenizer.family:
             raise CheckpointError(
                 f"{spec.base}: its tokenizer is of family {family}, the spec's {spec.tokenizer.family}"
             )
-        tokenizer: Tokenizer = registry.tokenizers.get(family).load(str(folder))
-        return tokenizer
+        return base.tokenizer
     if spec.base and not spec.tokenizer.reference:
         own = registry.tokenizers.get(spec.tokenizer.family)
         if not own.recognises(spec.base):
@@ -55,21 +55,17 @@ def base_tokenizer(spec: ModelSpec, registry: Registry) -> Tokenizer | None:
     return None
 
 
-def base_origin(spec: ModelSpec, architecture: Any) -> Start | None:
+def base_origin(spec: ModelSpec, architecture: Any, registry: Registry) -> Start | None:
     """Return what the base says of itself, without reading weights; None where there is no base.
 
     Raises CheckpointError where it is of another architecture, Unsupported where nothing can start from it.
     """
     if not spec.base:
         return None
-    if folder := base_checkpoint(spec):
-        info = read_info(folder)
-        if info.architecture.name != spec.architecture.name:
-            raise CheckpointError(
-                f"{spec.base} is of architecture {info.architecture.name}, and the spec has {spec.architecture.name}"
-            )
-        lineage = (*info.lineage, checkpoint_fingerprint(folder))
-        return Start(spec.base, info.prefix, info.prefix_contexts, lineage, parameters=info.parameters)
+    if base := base_checkpoint(spec, registry):
+        if (own := base.info.architecture.name) != spec.architecture.name:
+            raise CheckpointError(f"{spec.base} is of architecture {own}, and the spec has {spec.architecture.name}")
+        return base.start(spec.base)
     if not hasattr(architecture, "origin"):
         raise Unsupported(
             f"architecture {spec.architecture.name!r} starts from a checkpoint of ours only, and {spec.base!r} is "
@@ -79,7 +75,7 @@ def base_origin(spec: ModelSpec, architecture: Any) -> Start | None:
     return origin
 
 
-def started(spec: ModelSpec, architecture: Any, config: Any, origin: Start | None) -> nn.Module:
+def started(spec: ModelSpec, architecture: Any, config: Any, origin: Start | None, registry: Registry) -> nn.Module:
     """Return the module that training begins with, its adapter not yet on it. origin: what `base_origin` returned.
 
     Raises CheckpointError where `base` is another model, Unsupported where it cannot be started from.
@@ -89,8 +85,8 @@ def started(spec: ModelSpec, architecture: Any, config: Any, origin: Start | Non
     if origin is None:
         built: nn.Module = architecture.build(config)
         return built
-    if folder := base_checkpoint(spec):
-        loaded: nn.Module = architecture.load(config, folder, dtype=torch.float32)
+    if base := base_checkpoint(spec, registry):
+        loaded: nn.Module = architecture.load(config, base.folder, dtype=torch.float32)
         return loaded
     adapter, precision = (spec.recipe.adapter, spec.recipe.precision) if spec.recipe else (None, "fp32")
     # What is trained stays in fp32; frozen weights are held in what they are computed with.

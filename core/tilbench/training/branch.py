@@ -11,13 +11,13 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
-from tilbench.checkpoints.folder import checkpoint_fingerprint, checkpoints, find_checkpoint, read_info
+from tilbench.checkpoints.folder import checkpoints, find_checkpoint
 from tilbench.config.model import Recipe, Schedule
 from tilbench.config.references import split_step
 from tilbench.errors import CheckpointError, ConfigError
-from tilbench.kinds.trainer import Start
 from tilbench.paths import atomic_folder
 from tilbench.registry import Registry
+from tilbench.resolve.checkpoint import Checkpoint
 from tilbench.resolve.specs import run_spec
 from tilbench.training.resolve import Training, resolve_spec
 
@@ -47,20 +47,15 @@ def resolve_branch(
     spec = run_spec(run)
     if spec.recipe is None:
         raise CheckpointError(f"{run} has no recipe to go on with")
-    info = read_info(folder)
+    checkpoint = Checkpoint.open(folder, registry)
+    info = checkpoint.info
     resumable = [int(path.name.removeprefix("step-")) for path in checkpoints(run) if (path / "training").is_dir()]
     if info.step not in resumable:
         raise CheckpointError(
             f"{folder} has no optimizer state any more; branch from step {', '.join(map(str, resumable)) or 'none'}, "
             "or train with recipe.keep_every, which keeps it"
         )
-    start = Start(
-        reference=f"{run}@{info.step}",
-        prefix=info.prefix,
-        contexts=info.prefix_contexts,
-        lineage=(*info.lineage, checkpoint_fingerprint(folder)),
-        resume=folder,
-    )
+    start = checkpoint.start(f"{run}@{info.step}", resume=True)
     recipe = _decayed(spec.recipe, info.step, decay, to, tail)
     branch = spec.model_copy(update={"recipe": recipe})
     return resolve_spec(branch, info.model, registry, data_dir, hardware, start)

@@ -29,12 +29,12 @@ def train(training: Training, registry: Registry, out: Path, *, progress: bool =
 
     architecture = registry.architectures.get(training.spec.architecture.name)
     with joined(training.hardware.device) as ranks:
-        start = base_origin(training.spec, architecture)
+        start = base_origin(training.spec, architecture, registry)
         # A spec with a published base may leave out its sizes; those of its config are then a class's defaults.
         parameters = start.parameters if start else 0
         _refuse_too_large(training, parameters or architecture.parameters(training.config), ranks)
         torch.manual_seed(training.recipe.seed)
-        module = started(training.spec, architecture, training.config, start)
+        module = started(training.spec, architecture, training.config, start, registry)
         module = adapted(training.spec, architecture, module)
         with ranks.in_turn():
             tokenizer = run_tokenizer(training, registry, out)
@@ -67,7 +67,7 @@ def preview(training: Training, registry: Registry, out: Path) -> Iterator[str]:
     architecture = registry.architectures.get(training.spec.architecture.name)
     with tempfile.TemporaryDirectory() as aside:
         tokenizer = run_tokenizer(training, registry, out if is_run(out) else Path(aside))
-        origin = base_origin(training.spec, architecture)
+        origin = base_origin(training.spec, architecture, registry)
         yield from trainer.preview(training.spec, tokenizer, training.sources, origin)
 
 

@@ -20,7 +20,7 @@ from tilbench.evaluation.runner import JOURNAL
 from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions
 from tilbench.registry import Registry
-from tilbench.resolve.checkpoint import CheckpointLoader
+from tilbench.resolve.checkpoint_loader import CheckpointLoader
 from tilbench.resolve.models import ModelSource
 from tilbench.resolve.suites import expand_suite, find_suite
 from tilbench.resolve.tokenizers import load_tokenizer
