@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from tilbench.config.base import Schema
+from tilbench.config.references import split_hub
 from tilbench.errors import CheckpointError, ConfigError, TilbenchError, Unsupported, suggest
 from tilbench.kinds.architecture import Part
 from tilbench.kinds.trainer import Start
@@ -141,8 +142,7 @@ class HuggingFaceArchitecture:
 
         folder = resolve(reference).base
         model = load_model(folder, dtype=dtype, quantization=quantization)
-        hub, _, revision = reference.removeprefix("hf:").partition("@")
-        base = (hub, revision or None) if reference.startswith("hf:") else (str(folder.resolve()), None)
+        base = split_hub(reference) or (str(folder.resolve()), None)
         decoder = HuggingFaceDecoder(model, config.max_length, base=base)
         _same(config, model.config.model_type, decoder.vocab_size, reference)
         return decoder

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tilbench.config.suite import HarnessEntry, HarnessTask, Macro
-from tilbench.data.resolve import Rows, fingerprint
-from tilbench.data.rows import Item, Row
+from tilbench.data.resolve import Rows
+from tilbench.data.rows import Item, Row, rows_fingerprint
 from tilbench.errors import ConfigError, DataError, MissingDataset, Refused, TilbenchError, UnknownName, Unsupported
 from tilbench.kinds.harness import Bound
 from tilbench.kinds.metric import ItemScore, TaskContext, Value
@@ -109,7 +109,7 @@ class LmEval:
                 total=len(task.eval_docs),
                 source_total=len(task.eval_docs),
                 origin=origin,
-                fingerprint=fingerprint(items),
+                fingerprint=rows_fingerprint(items),
             ),
             filled,
         )

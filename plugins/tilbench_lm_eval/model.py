@@ -11,6 +11,7 @@ from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 
 from tilbench.config.model import DType
+from tilbench.config.references import split_hub
 from tilbench.errors import Unsupported
 from tilbench.kinds.requests import Answer, Request
 from tilbench.loader import load_plugins
@@ -116,9 +117,7 @@ class TilbenchLM(LM):  # type: ignore[misc, unused-ignore]  # lm-eval has no typ
         """The tokenizer as Transformers loads it. Raises Unsupported where there is none with a chat template."""
         from transformers import AutoTokenizer
 
-        name, revision = self._reference, ""
-        if name.startswith("hf:"):
-            name, _, revision = name.removeprefix("hf:").partition("@")
+        name, revision = split_hub(self._reference) or (self._reference, None)
         load: Any = AutoTokenizer.from_pretrained
         try:
             tokenizer = load(name, revision=revision or "main")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from tilbench.config.references import split_hub
 from tilbench.errors import CheckpointError, MissingDependency
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench_tokenizers.base import LoadedFamily, read_json, saved_marker, verified
@@ -30,7 +31,7 @@ class HuggingFace(LoadedFamily):
 
     def recognises(self, reference: str) -> bool:
         """Recognise `hf:…`, a folder in Transformers' form that no other family saved, and a saved folder."""
-        if reference.startswith("hf:"):
+        if split_hub(reference):
             return True
         if family := saved_marker(reference).get("family"):
             return bool(family == self.name)
@@ -43,7 +44,7 @@ class HuggingFace(LoadedFamily):
         it adds are read. Raises CheckpointError where files are missing or damaged, or the Hub is out of
         reach.
         """
-        folder = hub_folder(reference) if reference.startswith("hf:") else Path(reference)
+        folder = hub_folder(reference) if split_hub(reference) else Path(reference)
         if not folder.is_dir():
             raise CheckpointError(f"there is no folder {reference!r}; give a folder, or hf:org/name for the Hub")
         if (folder / "tokenizer.json").is_file() or not (folder / _CONFIG).is_file():
@@ -79,9 +80,9 @@ def hub_folder(reference: str) -> Path:
         from huggingface_hub import snapshot_download
     except ModuleNotFoundError:
         raise MissingDependency("huggingface-hub", "hf", f"loading {reference}") from None
-    name, _, revision = reference.removeprefix("hf:").partition("@")
+    name, revision = split_hub(reference) or (reference, None)
     try:
-        return Path(snapshot_download(name, revision=revision or None, allow_patterns=_HUB_FILES))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES))
     except Exception as error:  # the hub's errors share no base class: HTTP, cache, validation, offline
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
         raise CheckpointError(

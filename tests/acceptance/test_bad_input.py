@@ -379,7 +379,7 @@ def test_another_model_is_another_run(tmp_path: Path, tilbench: Tilbench) -> Non
     own = {"architecture__config__vocab_size": "300", "tokenizer": "{family: bpe, options: {vocab_size: 300}}"}
     one_line(
         train(tilbench, out, "turkish-v2:tiny", **own),
-        "is a different run: model was turkish-v1:tiny, with a tokenizer of 400 ids, and is now turkish-v2:tiny, with",
+        "is a different run: model was turkish-v1:tiny and is now turkish-v2:tiny, where the tokenizer has 400 ids and",
         "train into another folder",
     )
     one_line(train(tilbench, out, "turkish-v2:tiny"), 'is a different run: model was "turkish-v1:tiny" and is now')

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tilbench.data.dataset import Dataset
-from tilbench.data.resolve import Rows, fingerprint, load_rows, sample
-from tilbench.data.rows import KINDS, Document, Question, kind_of, parse_row
+from tilbench.data.resolve import Rows, load_rows, sample
+from tilbench.data.rows import KINDS, Document, Question, kind_of, parse_row, rows_fingerprint
 from tilbench.errors import DataError, MissingDataset
 
 ROWS = [{"id": str(number), "text": f"Мәтін {number}\nекінші жол"} for number in range(7)]
@@ -69,7 +69,7 @@ def test_every_format_gives_the_same_rows_and_fingerprint(write: Any, extension:
     found = rows_in(write(FORMATS[extension](ROWS), f"text/xx{extension}"))
     assert found.kind == "documents"
     assert found.rows == tuple(Document(row["id"], row["text"]) for row in ROWS)
-    assert found.fingerprint == fingerprint(found.rows)
+    assert found.fingerprint == rows_fingerprint(found.rows)
 
 
 def test_text_files_hold_documents_between_blank_lines(write: Any) -> None:

@@ -36,7 +36,7 @@ from tilbench.kinds.requests import (
     Tokens,
     Unanswered,
 )
-from tilbench.kinds.tokenizer import Tokenizer, ids_without_rows
+from tilbench.kinds.tokenizer import Tokenizer, ids_beyond
 from tilbench.loader import Host
 from tilbench.resolve.datasets import documents
 from tilbench.scoring.encode.lost import common_bytes, lost_after, lost_bytes
@@ -303,7 +303,8 @@ def test_a_token_beyond_the_embedding_concerns_texts_that_have_it_only(
     content["added_tokens"].append({"id": rows, "content": "<pad>", "special": special, **flags})
     path.write_text(json.dumps(content), encoding="utf-8")
     tokenizer = family.load(str(tmp_path / "more"))
-    assert (tokenizer.size, ids_without_rows(tokenizer, rows)) == (rows + 1, 0 if special else 1)
+    reason = f"the tokenizer has {rows + 1:,} ids and the embedding {rows:,} rows"
+    assert (tokenizer.size, ids_beyond(tokenizer, rows)) == (rows + 1, "" if special else reason)
     requests: list[Request] = [Document("Абай"), Continuation("Абай", " ақын"), Generation("Абай")]
     for prefix in ("none", ""):  # with none, the first token costs a choice out of the ids that have rows
         options = OpenOptions(load_tokenizer=family.load, prefix=prefix)

@@ -12,7 +12,7 @@ import pytest
 from tilbench.config.references import parse_spec
 from tilbench.errors import CheckpointError
 from tilbench.loader import load_plugins
-from tilbench.resolve.describe_model import about_folder, about_spec, is_model_folder
+from tilbench.resolve.describe_model import about_folder, about_spec
 from tilbench.resolve.specs import load_spec, variants
 from tilbench.training.fit import train
 from tilbench.training.resolve import resolve_training
@@ -177,4 +177,3 @@ def test_a_run_and_a_checkpoint(run: Path, tilbench: Callable[..., Any]) -> None
     assert "where the parameters are" in page
     with pytest.raises(CheckpointError, match="step"):
         about_folder(f"{run}@1", REGISTRY)
-    assert not is_model_folder("no/such/folder")

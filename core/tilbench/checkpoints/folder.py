@@ -27,6 +27,7 @@ from tilbench import __version__
 from tilbench.checkpoints.referenced import adapter_base, outside, weights_digest
 from tilbench.config.base import Schema
 from tilbench.config.model import ArchitectureRef
+from tilbench.config.references import split_step, without_step
 from tilbench.errors import CheckpointError
 from tilbench.paths import file_digest
 
@@ -39,6 +40,7 @@ __all__ = [
     "find_checkpoint",
     "is_checkpoint",
     "is_run",
+    "model_folder",
     "read_info",
     "read_json",
     "step_folder",
@@ -98,6 +100,18 @@ def checkpoints(run: Path) -> list[Path]:
     if not run.is_dir():
         return []
     return sorted(path for path in run.iterdir() if _STEP.fullmatch(path.name) and is_checkpoint(path))
+
+
+def model_folder(reference: str) -> tuple[Path, int | None] | None:
+    """Return the run or checkpoint of ours that `FOLDER` or `FOLDER@STEP` names, and the step; None where it is none.
+
+    Raises ConfigError where the folder is one of ours and the step is no number.
+    """
+    for name in dict.fromkeys((reference, without_step(reference))):
+        folder = Path(name).expanduser()
+        if name and (is_run(folder) or is_checkpoint(folder)):
+            return folder, None if name == reference else split_step(reference)[1]
+    return None
 
 
 def find_checkpoint(folder: Path, step: int | None = None) -> Path:

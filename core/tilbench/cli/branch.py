@@ -51,6 +51,7 @@ def branch(
     Example:
       tilbench branch runs/a@8000 --decay 600 --to 2e-5 --out runs/a-decayed
     """
+    from tilbench.config.references import split_step
     from tilbench.training.branch import resolve_branch, share_tokens
     from tilbench.training.fit import train
 
@@ -58,7 +59,8 @@ def branch(
     training = resolve_branch(run, registry, data_dir, decay=decay, to=to, tail=tail, hardware=hardware)
     start = training.start
     assert start is not None
-    name, _, step = start.reference.rpartition("@")
+    name, step = split_step(start.reference)
+    assert step is not None
     folder = out or Path(f"{name}-{step}-decay-{decay}")
     if not rank():
         share_tokens(Path(name), folder)
@@ -70,7 +72,7 @@ def branch(
         "model": training.reference,
         "from": start.reference,
         "lineage": list(start.lineage),
-        "steps": [int(step) + 1, training.recipe.steps],
+        "steps": [step + 1, training.recipe.steps],
         "learning_rate": [training.recipe.optimizer.learning_rate, to],
         "checkpoint": str(checkpoint),
     }

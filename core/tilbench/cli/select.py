@@ -45,6 +45,7 @@ def select(
       tilbench select runs/a runs/a-decayed --suite english-italian --task bpb-it
     """
     from tilbench.cli.progress import RunProgress
+    from tilbench.config.references import split_folder
     from tilbench.evaluation.prepare import RunConfig, prepare
     from tilbench.resolve.suites import find_suite
     from tilbench.training.selection import candidates, select_checkpoint
@@ -52,7 +53,7 @@ def select(
     registry = app.host.registry
     models = candidates(runs)
     wanted = find_suite(suite, registry)
-    folder = out or Path(models[0].rpartition("@")[0] or models[0]).parent / f"select-{wanted.name}-{task}"
+    folder = out or split_folder(models[0])[0].parent / f"select-{wanted.name}-{task}"
     config = RunConfig(
         suite=wanted,
         models=models,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tilbench.errors import ConfigError
 
-__all__ = ["SpecReference", "is_path", "parse_spec", "split_folder", "split_step"]
+__all__ = ["SpecReference", "is_path", "parse_spec", "split_folder", "split_hub", "split_step", "without_step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,17 @@ def is_path(reference: str) -> bool:
     return reference.startswith(("/", "./", "../", "~")) or "/" in reference or Path(reference).exists()
 
 
+def without_step(reference: str) -> str:
+    """Return the reference up to its last `@`; all of it where it has none."""
+    return reference.rpartition("@")[0] if "@" in reference else reference
+
+
 def split_step(reference: str) -> tuple[str, int | None]:
     """Split `what@step`; no step gives None. Raises ConfigError where the step is no number."""
-    what, at, step = reference.rpartition("@")
-    if not at:
+    what = without_step(reference)
+    if what == reference:
         return reference, None
+    step = reference[len(what) + 1 :]
     if not step.isdecimal():
         raise ConfigError(f"model {reference!r}: the step after '@' is {step!r}, not a number")
     return what, int(step)
@@ -48,12 +54,20 @@ def parse_spec(reference: str) -> SpecReference:
     return SpecReference(name, variant, step)
 
 
+def split_hub(reference: str) -> tuple[str, str | None] | None:
+    """Return repository and revision of `hf:org/name[@revision]`; None for a reference of another form."""
+    if not reference.startswith("hf:"):
+        return None
+    name, _, revision = reference.removeprefix("hf:").partition("@")
+    return name, revision or None
+
+
 def split_folder(reference: str) -> tuple[Path, int | None]:
     """Split `FOLDER@STEP`; a reference that is there as it is written has no step.
 
     Raises ConfigError where the step is no number, and for a model on the Hub, which is no folder.
     """
-    if reference.startswith("hf:"):
+    if split_hub(reference):
         raise ConfigError(
             f"{reference} is on the Hub, and a run or checkpoint of ours is needed here; import it first: "
             f"'tilbench import {reference} --out FOLDER'"

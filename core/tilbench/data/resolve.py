@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tilbench.data.dataset import Dataset, Prepare
 from tilbench.data.files import EXTENSIONS, read_rows
 from tilbench.data.hub import hub_rows, interleaved_rows
-from tilbench.data.rows import Question, Row, kind_of, parse_row
+from tilbench.data.rows import Question, Row, kind_of, parse_row, rows_fingerprint
 from tilbench.errors import DataError, MissingDataset, PluginError
 from tilbench.paths import package_file, within
 
-__all__ = ["Rows", "find_file", "fingerprint", "load_rows", "sample", "source_rows", "stream_rows", "unregistered"]
+__all__ = ["Rows", "find_file", "load_rows", "sample", "source_rows", "stream_rows", "unregistered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ def load_rows(name: str, dataset: Dataset, data_dir: Path | None, *, limit: int 
         rows=tuple(chosen),
         total=len(rows),
         origin=origin,
-        fingerprint=fingerprint(chosen),
+        fingerprint=rows_fingerprint(chosen),
         source_total=len(rows) if source_total is None else source_total,
         language=dataset.language,
         equal_options=tuple(row.id for row in chosen if isinstance(row, Question) and _equal_options(row)),
@@ -104,15 +102,6 @@ def sample(rows: Sequence[Row], limit: int | None, seed: int) -> Sequence[Row]:
         return rows
     chosen = random.Random(f"tilbench sample {seed}").sample(range(len(rows)), limit)
     return [rows[index] for index in sorted(chosen)]
-
-
-def fingerprint(rows: Sequence[Row]) -> str:
-    """Return a digest of the rows themselves, whatever file they were read from."""
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(json.dumps(asdict(row), sort_keys=True, ensure_ascii=False).encode())
-        digest.update(b"\n")
-    return digest.hexdigest()
 
 
 def find_file(root: Path, name: str) -> Path | None:

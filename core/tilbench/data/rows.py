@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 from tilbench.errors import DataError
@@ -23,6 +24,7 @@ __all__ = [
     "Row",
     "kind_of",
     "parse_row",
+    "rows_fingerprint",
 ]
 
 
@@ -179,6 +181,15 @@ Row = Document | Question | Pair | Conversation | Prompt | Probe | Reading | Lab
 KINDS: dict[str, type[Row]] = {
     row.kind: row for row in (Document, Question, Pair, Conversation, Prompt, Probe, Reading, Labelled)
 }
+
+
+def rows_fingerprint(rows: Iterable[Row]) -> str:
+    """Return the SHA-256 of the rows in order, as hex digits; it does not depend on the file they were read from."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(asdict(row), sort_keys=True, ensure_ascii=False).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
 
 
 def kind_of(columns: Mapping[str, Any]) -> str:

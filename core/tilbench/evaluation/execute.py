@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from tilbench.errors import CheckpointError, MissingDataset, TilbenchError
-from tilbench.evaluation.memory import peak_memory
 from tilbench.evaluation.plan import PlannedTask
 from tilbench.evaluation.score import TaskScore, score_task
 from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions
 from tilbench.kinds.metric import ItemScore, Value
 from tilbench.kinds.requests import Answer, Generated, Likelihood, Ranked, Request, Timed, TokenIds, Unanswered
+from tilbench.memory import peak_memory
+from tilbench.progress import Progress
 from tilbench.resolve.models import ModelSource
 from tilbench.results.record import Environment, Measured, ModelUsed, Record, Score
 from tilbench.results.store import RecordStore
 from tilbench.scoring.journal import ENGINE_VERSION, Journal
 
-__all__ = ["Progress", "Share", "as_score", "run_model"]
-
-Progress = Callable[[str, int, int], None]
-"""Told the model's name, the requests answered and those in all."""
+__all__ = ["Share", "as_score", "run_model"]
 
 
 @dataclass(slots=True)

@@ -10,10 +10,11 @@ from pathlib import Path
 from tilbench.config.suite import Suite
 from tilbench.errors import PluginError, TilbenchError
 from tilbench.evaluation.contamination import ContaminationCheck, with_contamination
-from tilbench.evaluation.execute import Progress, Share, run_model
+from tilbench.evaluation.execute import Share, run_model
 from tilbench.evaluation.plan import PlannedTask
 from tilbench.kinds.executor import Executor
 from tilbench.kinds.language_model import OpenOptions
+from tilbench.progress import Progress
 from tilbench.resolve.failures import Failure
 from tilbench.resolve.models import ModelSource
 from tilbench.results.macro import record_macros

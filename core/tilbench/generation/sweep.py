@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,14 +23,13 @@ from tilbench.evaluation.plan import PlannedTask, plan_tasks
 from tilbench.kinds.language_model import ModelCard, OpenOptions
 from tilbench.kinds.metric import ItemScore, Metric, Value
 from tilbench.kinds.requests import Answer, Generated, Request, RequestKind
+from tilbench.progress import Progress
 from tilbench.registry import Registry
 from tilbench.resolve.models import ModelSource
 from tilbench.results.wording import FEWEST
 from tilbench.scoring.journal import Journal
 
 __all__ = ["Outcome", "Part", "Result", "SweepPlan", "Text", "plan_sweep", "run_sweep", "sweep_suite"]
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ from typing import Any
 from tilbench.checkpoints.folder import is_checkpoint
 from tilbench.comparison.paired import Paired
 from tilbench.config.decoding import Preset
-from tilbench.evaluation.execute import Progress
 from tilbench.generation.sweep import Outcome, Part, Result, SweepPlan, run_sweep
 from tilbench.kinds.language_model import OpenOptions
 from tilbench.kinds.metric import Value
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.paths import atomic_folder, refuse_filled
+from tilbench.progress import Progress
 from tilbench.registry import Registry
 from tilbench.resolve.checkpoint import Checkpoint
 from tilbench.resolve.models import ModelSource

@@ -29,7 +29,7 @@ from tilbench.config.references import parse_spec
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
 from tilbench.importing.state import Row, StateMap, left_over, map_state, native_shapes
 from tilbench.kinds.language_model import OpenOptions, Published
-from tilbench.kinds.tokenizer import Tokenizer, ids_without_rows
+from tilbench.kinds.tokenizer import Tokenizer, ids_beyond
 from tilbench.paths import atomic_folder, file_digest
 from tilbench.registry import Registry
 from tilbench.resolve.specs import load_spec
@@ -227,11 +227,8 @@ def _activation(config: Any, found: StateMap, asked: Asked) -> tuple[Any, tuple[
 
 def _fitted(plan: Import, source: str) -> Import:
     """Return the plan. Raises CheckpointError for a tokenizer that the embedding has too few rows for."""
-    if ids_without_rows(plan.tokenizer, plan.config.vocab_size):
-        raise CheckpointError(
-            f"{source}: the tokenizer has {plan.tokenizer.size:,} ids and the embedding {plan.config.vocab_size:,} "
-            "rows; it is not the one that the model was trained with"
-        )
+    if reason := ids_beyond(plan.tokenizer, plan.config.vocab_size):
+        raise CheckpointError(f"{source}: {reason}; it is not the one that the model was trained with")
     return plan
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-__all__ = ["SpecialTokens", "Tokenizer", "TokenizerFamily", "ids_without_rows"]
+__all__ = ["SpecialTokens", "Tokenizer", "TokenizerFamily", "ids_beyond"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +83,14 @@ class TokenizerFamily(Protocol):
         """Train on `texts`. Raises ConfigError for bad options, Unsupported where nothing can be trained."""
 
 
-def ids_without_rows(tokenizer: Tokenizer, rows: int) -> int:
-    """Return how many ids that a text can have, or that stands at its ends, an embedding of `rows` rows lacks.
+def ids_beyond(tokenizer: Tokenizer, rows: int) -> str:
+    """Return, as a reason, that an embedding of `rows` rows is too small for the tokenizer; empty where it fits.
 
-    Other special tokens may lie beyond it, as Gemma 3's token for images does: no text becomes one.
+    It fits where every id that a text can have, bos and eos have a row. Other special tokens may lie beyond the
+    embedding, as Gemma 3's token for images does: no text becomes one.
     """
     special = tokenizer.special
     never = set(special.named.values()) - {special.bos, special.eos}
-    return sum(token not in never for token in range(rows, tokenizer.size))
+    if all(token in never for token in range(rows, tokenizer.size)):
+        return ""
+    return f"the tokenizer has {tokenizer.size:,} ids and the embedding {rows:,} rows"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -11,6 +11,7 @@ from tilbench.data.rows import Conversation, Document
 from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.language_model import LanguageModel
 from tilbench.kinds.tokenizer import Tokenizer
+from tilbench.progress import Progress
 from tilbench.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Evaluation(Protocol):
     """The suite that the recipe's `evaluate` names, planned."""
 
     def __call__(
-        self, model: LanguageModel, checkpoint: Path, records: Path, progress: Callable[[str, int, int], None]
+        self, model: LanguageModel, checkpoint: Path, records: Path, progress: Progress
     ) -> Mapping[str, Mapping[str, float | None]]:
         """Score `model` on it, keep the records in folder `records`, and return the values by task and name.
 

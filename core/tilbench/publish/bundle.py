@@ -14,13 +14,13 @@ from tilbench.config.decoding import Sweep
 from tilbench.config.model import DType, ModelSpec
 from tilbench.config.references import split_folder
 from tilbench.errors import CheckpointError, ConfigError
-from tilbench.evaluation.execute import Progress
 from tilbench.evaluation.prepare import RunConfig, prepare
 from tilbench.evaluation.runner import JOURNAL, SuiteRun, run_suite
 from tilbench.generation.sweep import SweepPlan, plan_sweep
 from tilbench.generation.sweep_report import sweep_into
 from tilbench.kinds.language import Language
 from tilbench.paths import atomic_folder
+from tilbench.progress import Progress
 from tilbench.publish.bundle_files import write_checksums, write_evaluation, write_telemetry
 from tilbench.publish.export import export_job
 from tilbench.publish.report import Released, benchmark_report, release_card, release_note

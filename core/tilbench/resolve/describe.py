@@ -7,12 +7,13 @@ from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tilbench.checkpoints.folder import model_folder
 from tilbench.data.dataset import Dataset
 from tilbench.data.resolve import Rows, find_file, load_rows, unregistered
 from tilbench.errors import MissingDataset, TilbenchError, UnknownName
 from tilbench.registry import KINDS, Registry
 from tilbench.resolve.datasets import find_dataset
-from tilbench.resolve.describe_model import about_folder, about_spec, is_model_folder
+from tilbench.resolve.describe_model import about_folder, about_spec
 from tilbench.resolve.suites import find_suite, suite_names
 
 __all__ = ["describe", "kind_of"]
@@ -33,7 +34,7 @@ def kind_of(name: str, registry: Registry, kind: str | None = None, data_dir: Pa
         for each in ([kind] if kind else KINDS)
         if name in known[each] or (each == "models" and base in known["models"])
     ]
-    if not holders and kind in (None, "models") and is_model_folder(name):
+    if not holders and kind in (None, "models") and model_folder(name):
         return "models"
     if not holders and kind in (None, "datasets") and unregistered(name, data_dir) is not None:
         return "datasets"

@@ -7,12 +7,10 @@ which.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pydantic
 
-from tilbench.checkpoints.folder import is_checkpoint, is_run
 from tilbench.config.base import first_fault
 from tilbench.config.model import ArchitectureRef, ModelSpec, Recipe, Reported
 from tilbench.config.references import SpecReference, parse_spec
@@ -21,18 +19,11 @@ from tilbench.registry import Registry
 from tilbench.resolve.checkpoint import Checkpoint
 from tilbench.resolve.specs import load_spec, variants
 
-__all__ = ["about_folder", "about_spec", "is_model_folder"]
+__all__ = ["about_folder", "about_spec"]
 
 _BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 _SLOTS = 16
 """Tokens of the caches that are measured."""
-
-
-def is_model_folder(reference: str) -> bool:
-    """Say whether `reference` is a run or checkpoint of ours (`FOLDER` or `FOLDER@STEP`)."""
-    what, at, step = reference.rpartition("@")
-    names = [reference, what] if at and step.isdecimal() else [reference]
-    return any(is_run(Path(name).expanduser()) or is_checkpoint(Path(name).expanduser()) for name in names)
 
 
 def about_spec(name: str, registry: Registry) -> dict[str, Any]:

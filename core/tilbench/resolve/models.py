@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tilbench.checkpoints.folder import find_checkpoint, is_checkpoint, is_run
-from tilbench.config.references import SpecReference, is_path, parse_spec, split_step
+from tilbench.checkpoints.folder import find_checkpoint, is_run, model_folder
+from tilbench.config.references import SpecReference, is_path, parse_spec
 from tilbench.errors import CheckpointError, MissingDataset, UnknownName
 from tilbench.kinds.language_model import LanguageModel, Loader, ModelCard, OpenOptions
 from tilbench.registry import Registry
@@ -79,9 +79,8 @@ def find_model(reference: str, registry: Registry, runs: Path, train: Train | No
     train: makes the run of a spec when the model is first asked for; without it the run must be there.
     Raises UnknownName, Untrained, or CheckpointError for a folder that is no model.
     """
-    folder, step = _folder_and_step(reference)
-    if folder is not None:
-        return ModelSource(reference.rstrip("/"), str(find_checkpoint(folder, step)), CheckpointLoader(registry))
+    if own := model_folder(reference):
+        return ModelSource(reference.rstrip("/"), str(find_checkpoint(*own)), CheckpointLoader(registry))
     for _, loader in registry.loaders.all():
         if loader.recognises(reference):
             return ModelSource(reference.rstrip("/"), reference, loader)
@@ -113,16 +112,6 @@ def _no_model(path: Path) -> str:
             f"weights without a config.json; make a checkpoint of them with 'tilbench import {file}' (docs/import.md)"
         )
     return "neither a checkpoint of ours (tilbench.json) nor a Transformers model (config.json)"
-
-
-def _folder_and_step(reference: str) -> tuple[Path | None, int | None]:
-    """Return the checkpoint or run folder that `reference` (`folder` or `folder@step`) means, if it is one."""
-    what, at, step = reference.rpartition("@")
-    for folder, number in ((reference, ""), (what, step)) if at else ((reference, ""),):
-        path = Path(folder).expanduser()
-        if is_run(path) or is_checkpoint(path):
-            return path, split_step(reference)[1] if number else None
-    return None, None
 
 
 def _spec(reference: str, registry: Registry, runs: Path, train: Train | None) -> ModelSource:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from tilbench.checkpoints.folder import find_checkpoint, is_checkpoint, is_run, read_info
-from tilbench.config.references import split_folder
+from tilbench.checkpoints.folder import find_checkpoint, is_checkpoint, model_folder, read_info
 from tilbench.errors import ConfigError, TilbenchError
 from tilbench.results.record import Record
 
@@ -45,13 +44,14 @@ def _is_folder(name: str, folder: Path) -> bool:
 def _checkpoint(reference: str, made_at: int | None = None) -> Path | None:
     """Return the folder of the checkpoint that a reference means, or meant when it was at the step `made_at`."""
     try:
-        folder, step = split_folder(reference)
+        found = model_folder(reference)
     except ConfigError:
         return None
+    if found is None:
+        return None
+    folder, step = found
     if is_checkpoint(folder):
         return folder.resolve() if made_at in (None, read_info(folder).step) else None
-    if not is_run(folder):
-        return None
     step = made_at if made_at is not None else step
     try:
         return find_checkpoint(folder, step).resolve()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 
 import torch
@@ -12,6 +10,7 @@ from tilbench.errors import DataError
 from tilbench.kinds.architecture import Decoder
 from tilbench.kinds.requests import Timed, Timing
 from tilbench.kinds.tokenizer import Tokenizer
+from tilbench.memory import peak_memory
 
 __all__ = ["time_generation"]
 
@@ -42,7 +41,7 @@ def time_generation(decoder: Decoder, tokenizer: Tokenizer, request: Timing, dev
         rest=tuple(rest for _, rest, _ in runs),
         text_tokens=len(ids),
         cache_bytes=runs[-1][2],
-        peak_memory_bytes=_peak(device),
+        peak_memory_bytes=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory(),
     )
 
 
@@ -63,10 +62,3 @@ def _once(decoder: Decoder, prompt: torch.Tensor, new: int, device: torch.device
 def _wait(device: torch.device) -> None:
     if device.type != "cpu":
         torch.get_device_module(device).synchronize()
-
-
-def _peak(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tilbench.checkpoints.folder import find_checkpoint, is_checkpoint, is_run
+from tilbench.checkpoints.folder import find_checkpoint, model_folder
 from tilbench.config.model import ModelSpec
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
 from tilbench.kinds.tokenizer import Tokenizer
@@ -21,14 +20,8 @@ __all__ = ["adapted", "base_checkpoint", "base_origin", "base_tokenizer", "start
 
 def base_checkpoint(spec: ModelSpec, registry: Registry) -> Checkpoint | None:
     """Return the checkpoint of ours that `base` names (`FOLDER` or `FOLDER@STEP`), if it names one."""
-    name, at, step = spec.base.rpartition("@")
-    for reference, number in (
-        ((spec.base, None), (name, int(step))) if at and step.isdecimal() else ((spec.base, None),)
-    ):
-        folder = Path(reference).expanduser()
-        if reference and (is_run(folder) or is_checkpoint(folder)):
-            return Checkpoint.open(find_checkpoint(folder, number), registry)
-    return None
+    found = model_folder(spec.base)
+    return Checkpoint.open(find_checkpoint(*found), registry) if found else None
 
 
 def base_tokenizer(spec: ModelSpec, registry: Registry) -> Tokenizer | None:

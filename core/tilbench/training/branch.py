@@ -13,7 +13,7 @@ from typing import Literal
 
 from tilbench.checkpoints.folder import checkpoints, find_checkpoint
 from tilbench.config.model import Recipe, Schedule
-from tilbench.config.references import split_step
+from tilbench.config.references import split_folder
 from tilbench.errors import CheckpointError, ConfigError
 from tilbench.paths import atomic_folder
 from tilbench.registry import Registry
@@ -41,8 +41,7 @@ def resolve_branch(
     Raises CheckpointError for a run or checkpoint that cannot be gone on from, ConfigError where the step is not in
     the stable part of the run's schedule or `to` is above the learning rate there.
     """
-    name, step = split_step(reference)
-    run = Path(name).expanduser()
+    run, step = split_folder(reference)
     folder = find_checkpoint(run, step)
     spec = run_spec(run)
     if spec.recipe is None:

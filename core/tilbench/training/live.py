@@ -14,11 +14,12 @@ from tilbench.config.model import Evaluate
 from tilbench.config.suite import Suite
 from tilbench.errors import MissingDataset
 from tilbench.evaluation.environment import describe_environment, thread_count
-from tilbench.evaluation.execute import Progress, run_model
+from tilbench.evaluation.execute import run_model
 from tilbench.evaluation.plan import PlannedTask, plan_tasks, select_tasks
 from tilbench.evaluation.runner import JOURNAL
 from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions
+from tilbench.progress import Progress
 from tilbench.registry import Registry
 from tilbench.resolve.checkpoint_loader import CheckpointLoader
 from tilbench.resolve.models import ModelSource

@@ -12,8 +12,8 @@ import pydantic
 from tilbench.config.base import first_fault
 from tilbench.config.model import Data, ModelSpec, Recipe
 from tilbench.config.references import parse_spec
-from tilbench.data.resolve import Rows, fingerprint
-from tilbench.data.rows import Conversation, Document
+from tilbench.data.resolve import Rows
+from tilbench.data.rows import Conversation, Document, rows_fingerprint
 from tilbench.errors import ConfigError, DataError, Unsupported
 from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.trainer import Source, Start
@@ -132,7 +132,7 @@ def _source(data: Data, registry: Registry, data_dir: Path | None) -> Source:
         data.weight,
         found.train,
         heldout,
-        rows.fingerprint if untouched else fingerprint(found.train),
+        rows.fingerprint if untouched else rows_fingerprint(found.train),
         data.min_tokens,
         found.dropped,
     )

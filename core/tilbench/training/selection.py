@@ -6,17 +6,16 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from tilbench.checkpoints.folder import checkpoints, find_checkpoint, is_checkpoint, read_info
 from tilbench.comparison.compare import compare_models
-from tilbench.config.references import split_step
+from tilbench.config.references import split_folder
 from tilbench.errors import CheckpointError, DataError, MissingDataset, UnknownName
-from tilbench.evaluation.execute import Progress
 from tilbench.evaluation.runner import SuiteRun, run_suite
 from tilbench.kinds.executor import Executor
 from tilbench.paths import atomic_path
+from tilbench.progress import Progress
 from tilbench.results.markdown import escape, table
 from tilbench.results.record import Record
 from tilbench.results.store import RecordStore
@@ -123,13 +122,12 @@ def candidates(runs: Sequence[str]) -> list[str]:
     """
     found: dict[str, None] = {}
     for run in runs:
-        name, step = split_step(run)
-        folder = Path(name).expanduser()
+        folder, step = split_folder(run)
         find_checkpoint(folder, step)
         if step is not None or is_checkpoint(folder):
             found[run.rstrip("/")] = None
         else:
-            found |= dict.fromkeys(f"{name.rstrip('/')}@{read_info(each).step}" for each in checkpoints(folder))
+            found |= dict.fromkeys(f"{run.rstrip('/')}@{read_info(each).step}" for each in checkpoints(folder))
     if len(found) < 2:
         raise CheckpointError(f"{', '.join(found)} is a single checkpoint, so there is nothing to choose from")
     return list(found)

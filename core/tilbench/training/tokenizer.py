@@ -9,7 +9,7 @@ from typing import Any
 
 from tilbench.checkpoints.folder import RUN, is_run, read_json
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
-from tilbench.kinds.tokenizer import Tokenizer, ids_without_rows
+from tilbench.kinds.tokenizer import Tokenizer, ids_beyond
 from tilbench.paths import atomic_folder, refuse_filled
 from tilbench.registry import Registry
 from tilbench.resolve.datasets import documents
@@ -75,20 +75,18 @@ def _kept(training: Training, family: Any, out: Path, folder: Path) -> Tokenizer
     The trainer, which knows every field that makes a run another one, is only reached with a tokenizer that fits.
     """
     tokenizer: Tokenizer = family.load(str(folder))
-    if ids_without_rows(tokenizer, training.config.vocab_size):
+    if reason := ids_beyond(tokenizer, training.config.vocab_size):
         was = read_json(out / RUN).get("model", "unknown") if (out / RUN).is_file() else "unknown"
         raise CheckpointError(
-            f"{out} is a different run: model was {was}, with a tokenizer of {tokenizer.size:,} ids, and is now "
-            f"{training.reference}, with an embedding of {training.config.vocab_size:,} rows; train into another folder"
+            f"{out} is a different run: model was {was} and is now {training.reference}, where {reason}; train into "
+            "another folder"
         )
     return tokenizer
 
 
 def _fitting(training: Training, tokenizer: Tokenizer) -> Tokenizer:
-    if ids_without_rows(tokenizer, training.config.vocab_size):
+    if reason := ids_beyond(tokenizer, training.config.vocab_size):
         raise ConfigError(
-            f"{training.reference}: the tokenizer has {tokenizer.size:,} ids and the embedding "
-            f"{training.config.vocab_size:,} rows; lower the tokenizer's vocab_size or raise "
-            "architecture.config.vocab_size"
+            f"{training.reference}: {reason}; lower the tokenizer's vocab_size or raise architecture.config.vocab_size"
         )
     return tokenizer

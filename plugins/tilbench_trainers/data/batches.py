@@ -10,20 +10,18 @@ from numpy.typing import NDArray
 from tilbench.data.packing import Stream
 from tilbench.errors import ConfigError
 from tilbench.kinds.trainer import TrainingJob
+from tilbench.progress import Progress
 from tilbench_trainers.data.rows import documents_of, source_fingerprint
 from tilbench_trainers.data.tokens import Encoding, token_file, token_path
 
-__all__ = ["Progress", "text_batches"]
-
-Progress = Callable[[str, int, int], None]
-"""Called with (source, rows done, rows)."""
+__all__ = ["text_batches"]
 
 
 def text_batches(job: TrainingJob, separator: int | None, progress: Progress | None = None) -> Stream:
     """Return the packed or windowed rows of the job's running text, after its token files are there.
 
-    separator: id after each document, or None. Raises DataError for sources that hold no text or too little of it,
-    ConfigError for a recipe that cannot be followed.
+    separator: id after each document, or None. progress: called with source, rows done and rows. Raises DataError for
+    sources that hold no text or too little of it, ConfigError for a recipe that cannot be followed.
     """
     recipe, tokenizer = job.spec.recipe, job.tokenizer
     if recipe is None:

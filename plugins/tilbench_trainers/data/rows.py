@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
-
-from tilbench.data.rows import Conversation, Document
+from tilbench.data.rows import Conversation, Document, rows_fingerprint
 from tilbench.errors import DataError
 from tilbench.kinds.trainer import Source
 
-__all__ = ["conversations_of", "documents_of", "rows_digest", "source_fingerprint"]
+__all__ = ["conversations_of", "documents_of", "source_fingerprint"]
 
 
 def documents_of(source: Source, *, heldout: bool = False) -> list[Document]:
@@ -36,16 +31,6 @@ def conversations_of(source: Source, *, heldout: bool = False) -> list[Conversat
     return found
 
 
-def rows_digest(rows: Sequence[Document | Conversation]) -> str:
-    """Return the SHA-256 of the rows, in order."""
-    digest = hashlib.sha256()
-    for row in rows:
-        text = json.dumps(asdict(row), sort_keys=True, ensure_ascii=False).encode()
-        digest.update(len(text).to_bytes(8, "little"))
-        digest.update(text)
-    return digest.hexdigest()
-
-
 def source_fingerprint(source: Source) -> str:
     """Return what a source's training rows are known by."""
-    return source.fingerprint or rows_digest(source.train)
+    return source.fingerprint or rows_fingerprint(source.train)

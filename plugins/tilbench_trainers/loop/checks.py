@@ -10,7 +10,7 @@ from tilbench.config.model import Recipe
 from tilbench.data.batch import rank_rows
 from tilbench.errors import ConfigError, Unsupported
 from tilbench.kinds.hardware import HardwareProfile
-from tilbench.kinds.tokenizer import ids_without_rows
+from tilbench.kinds.tokenizer import ids_beyond
 from tilbench.kinds.trainer import TrainingJob
 from tilbench_trainers.loop.forward import check_compiler
 from tilbench_trainers.parallel import check_sharding, sharded
@@ -31,10 +31,8 @@ def checked_recipe(job: TrainingJob) -> Recipe:
         raise ConfigError(
             f"recipe.sequence_length {recipe.sequence_length} is more than the model's {longest} positions"
         )
-    if ids_without_rows(job.tokenizer, vocabulary):
-        raise ConfigError(
-            f"the tokenizer has {job.tokenizer.size:,} ids and the embedding {vocabulary:,} rows; set vocab_size"
-        )
+    if reason := ids_beyond(job.tokenizer, vocabulary):
+        raise ConfigError(f"{reason}; set vocab_size")
     if recipe.adapter is not None and all(parameter.requires_grad for parameter in job.module.parameters()):
         raise ConfigError("the recipe has an adapter, and trainer 'pretrain' adds none; use a trainer that does")
     check_compiler(recipe, job.hardware)

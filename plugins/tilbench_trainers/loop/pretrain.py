@@ -26,11 +26,13 @@ from tilbench.kinds.architecture import Decoder
 from tilbench.kinds.parts import Slot
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.kinds.trainer import Stopped, TrainingJob
+from tilbench.memory import peak_memory
+from tilbench.progress import Progress
 from tilbench.scoring.encode.prefix import Prefix
 from tilbench_trainers.checkpoint.best import Best
 from tilbench_trainers.checkpoint.record import claim, resolved_architecture, run_record
 from tilbench_trainers.checkpoint.state import State, clean, last_checkpoint, restore, save, write_model
-from tilbench_trainers.data.batches import Progress, text_batches
+from tilbench_trainers.data.batches import text_batches
 from tilbench_trainers.loop.checks import checked_recipe, chosen_device, remarks
 from tilbench_trainers.loop.forward import Forward
 from tilbench_trainers.loop.guard import Guard, check_ids
@@ -42,7 +44,7 @@ from tilbench_trainers.optim.schedule import learning_rate
 from tilbench_trainers.parallel import Whole
 from tilbench_trainers.reporting.board import TENSORBOARD, Board
 from tilbench_trainers.reporting.display import Display
-from tilbench_trainers.reporting.telemetry import LOG, Log, peak_memory_bytes
+from tilbench_trainers.reporting.telemetry import LOG, Log
 from tilbench_trainers.validation.validator import Validation, Validator
 from tilbench_trainers.validation.watch import Watch
 
@@ -164,7 +166,7 @@ class _Loop:
             "seconds": seconds,
             "tokens_per_second": tokens / seconds,
             "mfu": self._mfu(tokens / seconds),
-            "peak_memory_bytes": peak_memory_bytes(self.device),
+            "peak_memory_bytes": self._peak_memory(),
         }
         # An fp16 step whose scaled gradient overflowed is skipped by the scaler and has no norm.
         shown = norm if math.isfinite(norm) else None
@@ -175,6 +177,10 @@ class _Loop:
                     log.write(step=step, **found)
             self.ranks.wait()
         return stopped
+
+    def _peak_memory(self) -> int:
+        """Return the most memory this process has held, in bytes: reserved on a CUDA device, else resident."""
+        return torch.cuda.max_memory_reserved(self.device) if self.device.type == "cuda" else peak_memory()
 
     def _update(self, step: int, lr: float, stop: StopRequests) -> tuple[float, float, bool]:
         """Do one optimizer step.

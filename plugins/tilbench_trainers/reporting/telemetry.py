@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-import torch
-
 from tilbench.paths import atomic_path
 from tilbench.training.log import LOG
 
-__all__ = ["LOG", "Listener", "Log", "peak_memory_bytes"]
+__all__ = ["LOG", "Listener", "Log"]
 
 
 class Listener(Protocol):
@@ -86,18 +83,3 @@ def _parsed(text: str) -> dict[str, Any] | None:
         return line if isinstance(line["step"], int) else None
     except (ValueError, KeyError, TypeError):
         return None
-
-
-def peak_memory_bytes(device: torch.device) -> int | None:
-    """Return the most memory this process has held: reserved on a CUDA device, else resident in main memory.
-
-    None where the system does not say.
-    """
-    if device.type == "cuda":
-        return torch.cuda.max_memory_reserved(device)
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest if sys.platform == "darwin" else largest * 1024

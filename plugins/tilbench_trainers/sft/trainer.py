@@ -16,9 +16,9 @@ from tilbench.errors import ConfigError
 from tilbench.kinds.tokenizer import SpecialTokens, Tokenizer
 from tilbench.kinds.trainer import Source, Start, TrainingJob
 from tilbench.paths import atomic_path
+from tilbench.progress import Progress
 from tilbench.scoring.encode.prefix import Prefix
 from tilbench.text.chat import TEMPLATES
-from tilbench_trainers.data.batches import Progress
 from tilbench_trainers.data.rows import conversations_of
 from tilbench_trainers.loop.prefix import prefix_rule
 from tilbench_trainers.loop.pretrain import Pretrain

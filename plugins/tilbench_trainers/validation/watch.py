@@ -14,6 +14,7 @@ import torch
 from tilbench.config.model import Probe, Recipe, Sample
 from tilbench.kinds.requests import Answer, Decoding, Generated, Generation, NextWord, Ranked, Request, Unanswered
 from tilbench.kinds.trainer import TrainingJob
+from tilbench.progress import Progress
 from tilbench.scoring.encode.prefix import Prefix
 from tilbench.scoring.engine import TorchLanguageModel
 from tilbench_trainers.validation.live import live_model
@@ -48,7 +49,7 @@ class Watch:
         looks += [recipe.validate_every] if self._validation else []
         return any(self._due(step, every) for every in looks)
 
-    def look(self, step: int, progress: Callable[[str, int, int], None]) -> dict[str, Any]:
+    def look(self, step: int, progress: Progress) -> dict[str, Any]:
         """Return what the recipe wants to know after `step`, as fields of a log line; empty at most steps.
 
         validation: source → {bpb, loss}. probes: [{prompt, target, rank, probability}]. samples: [{prompt, text}].
