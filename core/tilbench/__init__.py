@@ -1,19 +1,41 @@
 """tilbench: which small language model is better at my language, by how much, and can I believe it?
 
 The core knows no language, model, metric or architecture by name: each is a plugin (see `hookspecs`).
+The functions below are the Python API (docs/python.md). They are imported on first use, so that `import tilbench` takes
+no time. No module of tilbench imports them from here, because `tilbench.api` stands above all others.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+import importlib
+from typing import TYPE_CHECKING
 
-import pluggy
+from tilbench.errors import TilbenchError
+from tilbench.hookspecs import hookimpl
 
-__all__ = ["__version__", "hookimpl"]
+if TYPE_CHECKING:
+    from tilbench.api import compare, load_plugins, open_model, read_records, run_suite, train
+    from tilbench.version import __version__ as __version__
 
-hookimpl = pluggy.HookimplMarker("tilbench")
+__all__ = [
+    "TilbenchError",
+    "compare",
+    "hookimpl",
+    "load_plugins",
+    "open_model",
+    "read_records",
+    "run_suite",
+    "train",
+]
 
-try:
-    __version__ = version("tilbench")
-except PackageNotFoundError:  # running from a source tree that was never installed
-    __version__ = "0+unknown"
+if not TYPE_CHECKING:  # a type checker would take every misspelled name for one of these
+
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            return importlib.import_module("tilbench.version").__version__
+        if name in __all__:
+            return getattr(importlib.import_module("tilbench.api"), name)
+        raise AttributeError(f"module 'tilbench' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -16,9 +16,11 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-__all__ = ["Register", "hookspec"]
+__all__ = ["Register", "hookimpl", "hookspec"]
 
 hookspec = pluggy.HookspecMarker("tilbench")
+hookimpl = pluggy.HookimplMarker("tilbench")
+"""Marks a plugin's hooks; plugins import it from `tilbench`."""
 
 
 class Register(Protocol):

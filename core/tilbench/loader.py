@@ -98,9 +98,9 @@ def _installed(entry_points: Iterable[tuple[EntryPoint, str]] | None) -> list[_C
     if entry_points is None:
         found: dict[tuple[str, str], tuple[EntryPoint, str]] = {}
         for distribution in distributions():
-            for point in distribution.entry_points:
-                if point.group == GROUP:
-                    name = distribution.metadata["Name"]
+            if points := [point for point in distribution.entry_points if point.group == GROUP]:
+                name = distribution.name  # parses the distribution's metadata, which takes a millisecond
+                for point in points:
                     found.setdefault((name, point.name), (point, name))
         entry_points = found.values()
     ordered = sorted(entry_points, key=lambda pair: (pair[1] != "tilbench", pair[1], pair[0].name))

@@ -18,6 +18,7 @@ from tilbench.errors import DataError, TilbenchError
 __all__ = [
     "atomic_folder",
     "atomic_path",
+    "data_folder",
     "file_digest",
     "no_room",
     "package_file",
@@ -33,6 +34,20 @@ def suites_folder() -> Path:
     """Return the folder of the shipped suites: the checkout's `suites/`, else the wheel's copy."""
     checkout = Path(__file__).parents[2] / "suites"
     return checkout if checkout.is_dir() else Path(str(resources.files("tilbench"))) / "suites"
+
+
+def data_folder(given: str | os.PathLike[str] | None) -> Path | None:
+    """Return the data directory: the one given, else that of TILBENCH_DATA, else None.
+
+    Raises DataError where it is no folder.
+    """
+    named = os.fspath(given) if given is not None else os.environ.get("TILBENCH_DATA")
+    if not named:
+        return None
+    path = Path(named).expanduser()
+    if not path.is_dir():
+        raise DataError(f"data directory {named!r} is not a folder; pass another with --data, or unset TILBENCH_DATA")
+    return path
 
 
 def package_file(package: str, relative: str) -> Path:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tilbench import hookimpl
 from tilbench.data.samples import sample_datasets
-from tilbench.hookspecs import Register
+from tilbench.hookspecs import Register, hookimpl
 
 __all__ = ["Hook", "language_plugin"]
 

@@ -21,7 +21,8 @@ from tilbench.checkpoints.folder import CheckpointInfo, write_info
 from tilbench.comparison import paired
 from tilbench.comparison.compare import Comparison, compare_models
 from tilbench.comparison.paired import Side, detectable, holm, mcnemar, pair, pool
-from tilbench.comparison.verdict import FEWEST_EFFECTIVE, caveats, comparison_data, verdict
+from tilbench.comparison.report import ComparisonReport
+from tilbench.comparison.verdict import FEWEST_EFFECTIVE, caveats, verdict
 from tilbench.config.model import ArchitectureRef
 from tilbench.errors import DataError, UnknownName
 from tilbench.resolve.recorded import recorded_model
@@ -382,7 +383,7 @@ def test_holms_p_and_not_the_plain_one_names_the_winner(tmp_path: Path) -> None:
     assert alone.tasks[0].winner == "a"
     assert verdict(found, found.tasks[0]).startswith("not distinguishable: A − B = 55.6 points [")
     assert "p = 0.062 (Holm)" in verdict(found, found.tasks[0])
-    assert comparison_data(found)["tasks"][0]["p_holm"] == pytest.approx(2 * plain)
+    assert ComparisonReport(found).tasks[0].p_holm == pytest.approx(2 * plain)
 
 
 def test_no_difference_of_more_than_a_hundred_points_is_asked_for(tmp_path: Path, tilbench: Tilbench) -> None:

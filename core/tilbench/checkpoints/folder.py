@@ -23,13 +23,13 @@ from typing import Any
 
 import pydantic
 
-from tilbench import __version__
 from tilbench.checkpoints.referenced import adapter_base, outside, weights_digest
 from tilbench.config.base import Schema
 from tilbench.config.model import ArchitectureRef
 from tilbench.config.references import split_step, without_step
 from tilbench.errors import CheckpointError
 from tilbench.paths import file_digest
+from tilbench.version import __version__
 
 __all__ = [
     "INFO",

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import click
 
-from tilbench import __version__
 from tilbench.cli.app import App
+from tilbench.version import __version__
 
 __all__ = ["cli"]
 

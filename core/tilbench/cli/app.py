@@ -14,6 +14,7 @@ import click
 
 from tilbench.errors import DataError
 from tilbench.loader import Host, load_plugins
+from tilbench.paths import data_folder
 from tilbench.ranks import rank
 
 if TYPE_CHECKING:
@@ -53,12 +54,7 @@ class App:
 
 
 def _folder(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
-    if value is None:
-        return None
-    path = Path(value).expanduser()
-    if not path.is_dir():
-        raise DataError(f"data directory {value!r} is not a folder; pass another with --data, or unset TILBENCH_DATA")
-    return path
+    return data_folder(value)
 
 
 def data_option(function: F) -> F:
@@ -67,7 +63,6 @@ def data_option(function: F) -> F:
         "--data",
         "data_dir",
         metavar="DIR",
-        envvar="TILBENCH_DATA",
         callback=_folder,
         help="Folder searched for datasets first, by their names. Also TILBENCH_DATA.",
     )(function)

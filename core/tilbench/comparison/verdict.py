@@ -1,10 +1,8 @@
-"""What a comparison says, in words and as plain data."""
+"""What a comparison says, in words."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from typing import Any
 
 from tilbench.comparison.compare import Comparison, PooledTasks, TaskComparison, Winner
 from tilbench.comparison.conditions import conditions
@@ -13,7 +11,7 @@ from tilbench.results.reading import reading_notes
 from tilbench.results.record import Score
 from tilbench.results.wording import FEWEST, format_interval, format_number, format_p, format_value
 
-__all__ = ["caveats", "comparison_data", "pooled_verdict", "scores_in_words", "verdict"]
+__all__ = ["caveats", "pooled_verdict", "scores_in_words", "verdict"]
 
 
 FEWEST_EFFECTIVE = 30
@@ -129,62 +127,3 @@ def _against_chance(score: Score) -> int | None:
         return None
     side = int(score.low > score.chance) - int(score.high < score.chance)
     return -side if score.direction == "lower" else side
-
-
-def comparison_data(found: Comparison) -> dict[str, Any]:
-    """Return a comparison as plain data."""
-
-    def figures(paired: Paired, p: float, winner: Winner) -> dict[str, Any]:
-        return {
-            "winner": winner,
-            "difference": paired.difference,
-            "low": paired.interval.low,
-            "high": paired.interval.high,
-            "stderr": paired.interval.stderr,
-            "p": paired.p,
-            "p_holm": p,
-            "test": paired.test,
-            "n": paired.n,
-            "clusters": paired.clusters,
-            "effective": paired.effective if math.isfinite(paired.effective) else None,
-            "detectable": paired.detectable,
-        }
-
-    return {
-        **{
-            side: {"name": model.name, "fingerprint": model.fingerprint}
-            for side, model in (("a", found.a), ("b", found.b))
-        },
-        "tasks": [
-            {
-                "suite": task.a.task.suite,
-                "task": task.a.task.name,
-                "headline": task.a.task.headline,
-                "unit": task.scores[0].unit,
-                "direction": task.scores[0].direction,
-                "a": task.scores[0].value,
-                "b": task.scores[1].value,
-                "chance": task.scores[0].chance,
-                **figures(task.paired, task.p, task.winner),
-                "only_a_right": task.paired.only_a,
-                "only_b_right": task.paired.only_b,
-                "left_out": task.left_out,
-                "verdict": verdict(found, task),
-                "caveats": caveats(found, task),
-            }
-            for task in found.tasks
-        ],
-        "pooled": [
-            {
-                "tasks": [f"{task.a.task.suite}/{task.a.task.name}" for task in each.tasks],
-                "headline": each.tasks[0].a.task.headline,
-                "unit": each.tasks[0].scores[0].unit,
-                **figures(each.paired, each.p, each.winner),
-                "a_ahead": each.ahead[0],
-                "b_ahead": each.ahead[1],
-                "verdict": pooled_verdict(found, each),
-            }
-            for each in found.pooled
-        ],
-        "not_compared": [{"suite": each.suite, "task": each.task, "reason": each.reason} for each in found.skipped],
-    }

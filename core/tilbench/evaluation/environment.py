@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tilbench import __version__
 from tilbench.results.record import Environment
+from tilbench.version import __version__
 
 __all__ = ["describe_environment", "machine_name", "thread_count"]
 

@@ -15,7 +15,7 @@ from tilbench.registry import Registry
 from tilbench.resolve.datasets import ReferenceText
 from tilbench.resolve.failures import Failure, findable, openable
 from tilbench.resolve.model_options import ModelOptions, open_options
-from tilbench.resolve.models import Train
+from tilbench.resolve.models import ModelSource, Train
 from tilbench.resolve.suites import expand_suite
 from tilbench.results.store import RecordStore
 
@@ -29,14 +29,14 @@ TrainSpec = Callable[[str, Path, Registry, Path | None], object]
 class RunConfig:
     """What a run of a suite is asked to do. Plain data: another process plans the same run from it.
 
-    models: references, as `tilbench run --models` takes them. out: folder of records. data_dir: searched for datasets
-    first. runs: folder of trainings. tasks: only these tasks of the suite; all if empty. limit: rows per task, a seeded
-    sample. train: trains a spec that has no checkpoint; None: such a spec raises `Untrained`. command: what records say
-    made them.
+    models: references, as `tilbench run --models` takes them, or models that were found before. out: folder of records.
+    data_dir: searched for datasets first. runs: folder of trainings. tasks: only these tasks of the suite; all if
+    empty. limit: rows per task, a seeded sample. train: trains a spec that has no checkpoint; None: such a spec raises
+    `Untrained`. command: what records say made them.
     """
 
     suite: Suite
-    models: Sequence[str]
+    models: Sequence[str | ModelSource]
     out: Path
     data_dir: Path | None = None
     runs: Path = Path("runs")

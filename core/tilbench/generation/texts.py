@@ -10,7 +10,7 @@ from typing import Any
 from tilbench.config.model import GenerationSettings
 from tilbench.data.files import read_rows
 from tilbench.errors import ConfigError, DataError, Unsupported
-from tilbench.kinds.language_model import LanguageModel, OpenOptions, WritingDefaults
+from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions, WritingDefaults
 from tilbench.kinds.requests import Decoding, Generated, Generation, RequestKind, Unanswered
 from tilbench.resolve.models import ModelSource
 from tilbench.scoring.decode.generate import Job, fit
@@ -28,7 +28,9 @@ __all__ = [
     "finish",
     "open_writing",
     "read_prompts",
+    "refuse_silent",
     "settings_for",
+    "writing_defaults",
 ]
 
 Show = Callable[[str], None]
@@ -94,12 +96,22 @@ def open_writing(source: ModelSource, options: OpenOptions) -> tuple[LanguageMod
 
     Raises Unsupported for one that does not, before any weight is loaded.
     """
-    card = source.card(options)
+    refuse_silent(source.card(options))
+    return source.open(options), writing_defaults(source)
+
+
+def refuse_silent(card: ModelCard) -> None:
+    """Raise Unsupported for a model that writes no text."""
     if RequestKind.GENERATION not in card.supports:
         answers = " and ".join(sorted(card.supports))
-        raise Unsupported(f"{source.name} writes no text: it answers {answers} requests only; name a decoder")
+        raise Unsupported(f"{card.name} writes no text: it answers {answers} requests only; name a decoder")
+
+
+def writing_defaults(source: ModelSource) -> WritingDefaults:
+    """Return the settings that a model comes with."""
     defaults = getattr(source.loader, "defaults", None)
-    return source.open(options), defaults(source.reference) if defaults else WritingDefaults()
+    found: WritingDefaults = defaults(source.reference) if defaults else WritingDefaults()
+    return found
 
 
 def read_prompts(given: Sequence[str], file: Path | None, lines: Iterable[str] = ()) -> list[str]:

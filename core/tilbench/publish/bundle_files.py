@@ -11,7 +11,7 @@ from typing import Any
 
 from tilbench.checkpoints.folder import RUN, read_info
 from tilbench.comparison.compare import Comparison
-from tilbench.comparison.verdict import comparison_data
+from tilbench.comparison.report import ComparisonReport
 from tilbench.paths import file_digest
 from tilbench.results.record import Record, Score
 from tilbench.training.log import LOG, read_lines
@@ -70,7 +70,7 @@ def write_evaluation(
     _json(out / "benchmark_source_losses.json", dict(_losses(done)))
     _json(
         out / "comparison.json",
-        {"against": against, "suites": {name: comparison_data(found) for name, found in comparisons.items()}},
+        {"against": against, "suites": {name: ComparisonReport(found).data() for name, found in comparisons.items()}},
     )
 
 

@@ -28,11 +28,17 @@ class Failure:
 
 
 def findable(
-    references: Sequence[str], registry: Registry, runs: Path, train: Train | None = None
+    references: Sequence[str | ModelSource], registry: Registry, runs: Path, train: Train | None = None
 ) -> tuple[list[ModelSource], list[Failure]]:
-    """Return the models that references are found to mean, and the references that mean none with the reason."""
+    """Return the models that references are found to mean, and the references that mean none with the reason.
+
+    A reference that was resolved before stays as it is.
+    """
     found, failures = [], []
     for reference in dict.fromkeys(references):
+        if isinstance(reference, ModelSource):
+            found.append(reference)
+            continue
         try:
             found.append(find_model(reference, registry, runs, train))
         except TilbenchError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike, fspath
 from pathlib import Path
 
 from tilbench.config.suite import Suite, load_suite
@@ -21,8 +22,9 @@ def suite_names(registry: Registry) -> list[str]:
     return sorted(shipped | set(registry.suites.names()))
 
 
-def find_suite(reference: str, registry: Registry, overrides: Sequence[str] = ()) -> Suite:
+def find_suite(reference: str | PathLike[str], registry: Registry, overrides: Sequence[str] = ()) -> Suite:
     """Read a suite by path or by name. Raises UnknownName, or ConfigError with file and line."""
+    reference = fspath(reference)
     path = Path(reference)
     if path.suffix not in (".yaml", ".yml"):
         shipped = suites_folder() / f"{reference}.yaml"

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tilbench import __version__
 from tilbench.checkpoints.folder import RUN, checkpoints
 from tilbench.config.model import ArchitectureRef, Recipe
 from tilbench.errors import CheckpointError
 from tilbench.kinds.trainer import Source, TrainingJob
 from tilbench.paths import atomic_path
+from tilbench.version import __version__
 from tilbench_trainers.data.rows import source_fingerprint
 
 __all__ = ["claim", "resolved_architecture", "run_record"]
