@@ -9,10 +9,10 @@ from typing import ClassVar
 from pydantic import Field
 
 from tilbench.config.base import Schema
-from tilbench.data.rows import Document, Row
-from tilbench.errors import DataError, PluginError, Refused
+from tilbench.data.rows import Document, Row, row_of
+from tilbench.errors import Refused
 from tilbench.kinds.metric import ItemScore, TaskContext, Value
-from tilbench.kinds.requests import Answer, Request, Timed, Timing
+from tilbench.kinds.requests import Answer, Request, Timed, Timing, one_answer
 from tilbench.results.statistics import Ratio, ratio_values
 
 __all__ = ["Efficiency", "EfficiencySettings"]
@@ -67,14 +67,20 @@ class Efficiency:
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask for one timing."""
         given = self._settings
-        return [Timing(_document(row).text, given.prompt_tokens, given.new_tokens, given.batch, given.repeats)]
+        return [
+            Timing(
+                row_of(row, Document, "efficiency").text,
+                given.prompt_tokens,
+                given.new_tokens,
+                given.batch,
+                given.repeats,
+            )
+        ]
 
     def score(self, row: Row, answers: Sequence[Answer]) -> ItemScore:
         """Return tokens and seconds; of a model that is too small for the lengths, only that nothing was timed."""
-        text = _document(row).text
-        if len(answers) != 1 or not isinstance(answers[0], Timed):
-            raise PluginError(f"document {row.id!r} was not answered by one Timed")
-        answer, given = answers[0], self._settings
+        text = row_of(row, Document, "efficiency").text
+        answer, given = one_answer(row.id, answers, Timed), self._settings
         if not answer.first:
             return ItemScore(row.id, row.cluster, {"rows": 0.0})
         new = given.batch * (given.new_tokens - 1)
@@ -101,9 +107,3 @@ class Efficiency:
                 "over, or than fits into memory"
             )
         return ratio_values(timed, _RATIOS)
-
-
-def _document(row: Row) -> Document:
-    if not isinstance(row, Document):
-        raise DataError(f"row {row.id!r}: efficiency times documents, not {row.kind}")
-    return row

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from tilbench.config.base import Schema
-from tilbench.data.rows import Document, Row
-from tilbench.errors import DataError, PluginError
+from tilbench.data.rows import Document, Row, row_of
 from tilbench.kinds.metric import ItemScore, TaskContext, Value
-from tilbench.kinds.requests import Answer, Request, TokenIds, Tokens
+from tilbench.kinds.requests import Answer, Request, TokenIds, Tokens, one_answer
 from tilbench.results.statistics import Ratio, ratio_values
 from tilbench.text.words import unicode_words, whitespace_words
 
@@ -51,14 +50,12 @@ class Fertility:
 
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask for the tokens of the document."""
-        return [Tokens(_text(row))]
+        return [Tokens(row_of(row, Document, "fertility").text)]
 
     def score(self, row: Row, answers: Sequence[Answer]) -> ItemScore:
         """Count tokens, words, bytes and characters."""
-        (answer,) = answers
-        if not isinstance(answer, TokenIds):
-            raise PluginError(f"a text's tokens were answered by {type(answer).__name__}, not by TokenIds")
-        text = _text(row)
+        answer = one_answer(row.id, answers, TokenIds)
+        text = row_of(row, Document, "fertility").text
         counts = {
             "tokens": len(answer.ids),
             "words": len(whitespace_words(text)),
@@ -78,9 +75,3 @@ class Fertility:
             failures = math.fsum(score.values["round_trip_failure"] for score in scores)
             values["round_trip_failures"] = Value(value=failures, n=len(scores), unit="documents", direction="lower")
         return values
-
-
-def _text(row: Row) -> str:
-    if not isinstance(row, Document):
-        raise DataError(f"row {row.id!r}: fertility counts documents, not {row.kind}")
-    return row.text

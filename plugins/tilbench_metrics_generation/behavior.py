@@ -9,11 +9,11 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from tilbench.config.base import Schema
-from tilbench.data.rows import Prompt, Row
-from tilbench.errors import DataError, PluginError, UnknownName
+from tilbench.data.rows import Prompt, Row, row_of
+from tilbench.errors import UnknownName
 from tilbench.kinds.language import Language
 from tilbench.kinds.metric import Direction, ItemScore, TaskContext, Value
-from tilbench.kinds.requests import Answer, Decoding, Generated, Generation, Request
+from tilbench.kinds.requests import Answer, Decoding, Generated, Generation, Request, one_answer
 from tilbench.results.values import mean_value, share_value
 from tilbench.text.scripts import letters_of
 from tilbench_metrics_generation.spoken import Spoken
@@ -118,14 +118,12 @@ class Behavior:
 
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask for one text."""
-        return [Generation(_prompt(row).prompt, self._decoding, self._stop, self._seed)]
+        return [Generation(row_of(row, Prompt, "behavior").prompt, self._decoding, self._stop, self._seed)]
 
     def score(self, row: Row, answers: Sequence[Answer]) -> ItemScore:
         """Measure the text; a measure that it is too short for is left out."""
-        _prompt(row)
-        if len(answers) != 1 or not isinstance(answers[0], Generated):
-            raise PluginError(f"prompt {row.id!r} was not answered by one Generated")
-        answer = answers[0]
+        row_of(row, Prompt, "behavior")
+        answer = one_answer(row.id, answers, Generated)
         text = answer.whole
         words = words_of(text, self._alphabet)
         values: dict[str, float | None] = {
@@ -173,9 +171,3 @@ def _named(tags: Sequence[str], context: TaskContext) -> Sequence[Language]:
         if tag not in known:
             raise UnknownName("language", tag, known)
     return [known[tag] for tag in tags if tag in known]
-
-
-def _prompt(row: Row) -> Prompt:
-    if not isinstance(row, Prompt):
-        raise DataError(f"row {row.id!r}: behavior scores prompts, not {row.kind}")
-    return row

@@ -6,21 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from pydantic import field_validator
-
-from tilbench.data.rows import Pair, Row
-from tilbench.errors import ConfigError, DataError, PluginError
-from tilbench.kinds.examples import ExamplePool
-from tilbench.kinds.generation import GenerativeSettings, check_template, few_shot
-from tilbench.kinds.metric import ItemScore, TaskContext, Value
-from tilbench.kinds.requests import Answer, Generated, Request
+from tilbench.data.rows import Pair
+from tilbench.kinds.metric import ItemScore, Value
+from tilbench.kinds.requests import Generated
 from tilbench.results.statistics import Ratio, ratio_values
 from tilbench.results.values import share_value
 from tilbench_metrics_generation.edits import distance, edits, plain, tokens
+from tilbench_metrics_generation.prompted import Prompted, TemplateSettings
 
 __all__ = ["Correction", "CorrectionSettings"]
 
-_FIELDS = ("source", "passage_cue", "answer_cue")
 _BETA2 = 0.5**2  # precision counts twice as much as recall
 
 _RATIOS = {
@@ -32,19 +27,17 @@ _RATIOS = {
 }
 
 
-class CorrectionSettings(GenerativeSettings):
+class CorrectionSettings(TemplateSettings):
     """How corrections are asked for; part of the task's fingerprint."""
+
+    known = ("source", "passage_cue", "answer_cue")
+    needed = ("source",)
 
     template: str = "{passage_cue}: {source}\n{answer_cue}:"
     """The prompt of one text. Say in the language's own words that a correction is wanted, or show examples."""
 
-    @field_validator("template")
-    @classmethod
-    def _template_is_whole(cls, template: str) -> str:
-        return check_template(template, _FIELDS, ["source"])
 
-
-class Correction:
+class Correction(Prompted[Pair]):
     """F0.5 of edits, and character error rate, on pairs of a faulty text (source) and its correction (target).
 
     An edit replaces, deletes or inserts one token (`edits`). right_edits are those of the model's text that the
@@ -61,36 +54,25 @@ class Correction:
     Intervals: docs/statistics.md.
     """
 
+    name = "correction"
+    row_type = Pair
     rows: ClassVar[frozenset[str]] = frozenset({"pairs"})
     headline = "f05"
     version: ClassVar[int] = 2
     Settings: ClassVar[type[CorrectionSettings]] = CorrectionSettings
 
-    def __init__(self, settings: CorrectionSettings, context: TaskContext) -> None:
-        if context.language is None:
-            raise ConfigError(
-                "a correction task needs a language for the words of its prompt; set 'language' in the task or in its "
-                "dataset"
-            )
-        self._settings, self._context = settings, context
-        cues = context.language.cues
-        self._cues = {"passage_cue": cues.passage, "answer_cue": cues.answer}
-        self._pool = ExamplePool([_pair(example) for example in context.examples], context.seed)
+    def fields(self, row: Pair) -> Mapping[str, str]:
+        """Return the faulty text and the cue words."""
+        cues = self.language.cues
+        return {"source": row.source.strip(), "passage_cue": cues.passage, "answer_cue": cues.answer}
 
-    def requests(self, row: Row) -> Sequence[Request]:
-        """Ask for the corrected text."""
-        pair, settings = _pair(row), self._settings
-        solved = self._pool.pick(pair, self._context.shots)
-        blocks = [(self._block(example), example.target.strip()) for example in solved]
-        prompt = few_shot(settings.instruction, blocks, self._block(pair))
-        return [settings.ask(prompt, row, self._context.seed)]
+    def solution(self, row: Pair) -> str:
+        """Return the correction."""
+        return row.target
 
-    def score(self, row: Row, answers: Sequence[Answer]) -> ItemScore:
+    def compare(self, row: Pair, answer: Generated) -> Mapping[str, float]:
         """Compare the text with the source and the target."""
-        pair = _pair(row)
-        if len(answers) != 1 or not isinstance(answers[0], Generated):
-            raise PluginError(f"pair {row.id!r} was not answered by one Generated")
-        source, target, text = map(plain, (pair.source, pair.target, answers[0].whole))
+        source, target, text = map(plain, (row.source, row.target, answer.whole))
         wanted = edits(tokens(source), tokens(target))
         made = edits(tokens(source), tokens(text), wanted)
         right = (made & wanted).total()
@@ -106,9 +88,9 @@ class Correction:
             "exact": text == target,
             "faultless": source == target,
             "over_corrected": source == target != text,
-            "complete": answers[0].complete,
+            "complete": answer.complete,
         }
-        return ItemScore(row.id, row.cluster, {name: float(value) for name, value in values.items()})
+        return {name: float(value) for name, value in values.items()}
 
     def aggregate(self, scores: Sequence[ItemScore]) -> Mapping[str, Value]:
         """Return corpus ratios and shares."""
@@ -121,12 +103,3 @@ class Correction:
             values["over_correction_rate"] = replace(rate, of=("over_corrected", "faultless"))
         values["completion_rate"] = share_value(scores, "complete", "higher")
         return values
-
-    def _block(self, pair: Pair) -> str:
-        return self._settings.template.format(source=pair.source.strip(), **self._cues)
-
-
-def _pair(row: Row) -> Pair:
-    if not isinstance(row, Pair):
-        raise DataError(f"row {row.id!r}: correction scores pairs, not {row.kind}")
-    return row

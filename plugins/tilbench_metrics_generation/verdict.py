@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from tilbench.config.base import Schema
-from tilbench.data.rows import Prompt, Row
-from tilbench.errors import DataError, PluginError
+from tilbench.data.rows import Prompt, Row, row_of
+from tilbench.errors import PluginError
 from tilbench.kinds.metric import Direction, ItemScore, TaskContext, Value
 from tilbench.kinds.requests import Answer, Decoding, Generated, Generation, Request
 from tilbench.results.statistics import estimate, proportion_interval
@@ -100,12 +100,12 @@ class Verdict:
 
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask for one text at each temperature."""
-        prompt = _prompt(row)
+        prompt = row_of(row, Prompt, "verdict").prompt
         return [Generation(prompt, decoding, (), self._seed) for decoding in self._decodings]
 
     def score(self, row: Row, answers: Sequence[Answer]) -> ItemScore:
         """Return the number of each text's label, and how many texts have each label."""
-        prompt = _prompt(row)
+        prompt = row_of(row, Prompt, "verdict").prompt
         texts = [answer for answer in answers if isinstance(answer, Generated)]
         if not len(texts) == len(answers) == len(self._decodings):
             raise PluginError(f"prompt {row.id!r} was not answered by {len(self._decodings)} Generated")
@@ -130,12 +130,6 @@ class Verdict:
                 for label, count in counts.items()
             },
         }
-
-
-def _prompt(row: Row) -> str:
-    if not isinstance(row, Prompt):
-        raise DataError(f"row {row.id!r}: verdict scores prompts, not {row.kind}")
-    return row.prompt
 
 
 def _rate(scores: Sequence[ItemScore], label: Label) -> Value:

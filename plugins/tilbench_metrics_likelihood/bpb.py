@@ -9,10 +9,9 @@ from typing import ClassVar
 from pydantic import Field, model_validator
 
 from tilbench.config.base import Schema
-from tilbench.data.rows import Document, Row
-from tilbench.errors import DataError, PluginError
+from tilbench.data.rows import Document, Row, row_of
 from tilbench.kinds.metric import ItemScore, TaskContext, Value
-from tilbench.kinds.requests import Answer, Likelihood, Request
+from tilbench.kinds.requests import Answer, Likelihood, Request, one_answer
 from tilbench.kinds.requests import Document as DocumentRequest
 from tilbench.results.statistics import Ratio, ratio_values
 from tilbench.results.values import power_value
@@ -73,14 +72,12 @@ class BitsPerByte:
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask for the whole document."""
         how = self._settings
-        return [DocumentRequest(_text(row), how.window, how.overlap, how.prefix_each_window)]
+        return [DocumentRequest(row_of(row, Document, "bpb").text, how.window, how.overlap, how.prefix_each_window)]
 
     def score(self, row: Row, answers: Sequence[Answer]) -> ItemScore:
         """Return the bits of the document and what they can be divided by."""
-        (answer,) = answers
-        if not isinstance(answer, Likelihood):
-            raise PluginError(f"a document was answered by {type(answer).__name__}, not by Likelihood")
-        text = _text(row)
+        answer = one_answer(row.id, answers, Likelihood)
+        text = row_of(row, Document, "bpb").text
         values = {
             "bits": -answer.logprob / math.log(2),
             "bytes": float(len(text.encode())),
@@ -98,9 +95,3 @@ class BitsPerByte:
             name: power_value(value, 2.0, value.unit) if value.unit.startswith("perplexity") else value
             for name, value in values.items()
         }
-
-
-def _text(row: Row) -> str:
-    if not isinstance(row, Document):
-        raise DataError(f"row {row.id!r}: bpb scores documents, not {row.kind}")
-    return row.text

@@ -11,8 +11,8 @@ from typing import ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from tilbench.config.base import Schema
-from tilbench.data.rows import Question, Row
-from tilbench.errors import ConfigError, DataError
+from tilbench.data.rows import Question, Row, row_of
+from tilbench.errors import ConfigError
 from tilbench.kinds.examples import ExamplePool
 from tilbench.kinds.generation import check_template
 from tilbench.kinds.language import Cues
@@ -133,13 +133,13 @@ class Choice:
         self._prompts = Prompts(
             settings.form, cues, settings.instruction, settings.option_mark, settings.template, settings.option_space
         )
-        pool = [_question(example) for example in context.examples]
+        pool = [row_of(example, Question, "choice") for example in context.examples]
         self._pool = ExamplePool(pool, f"tilbench examples {context.seed}")
         self._shots, self._same_subject = context.shots, settings.same_subject
 
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask for the likelihood of every choice."""
-        question = _question(row)
+        question = row_of(row, Question, "choice")
         subject = question.subject if self._same_subject else ""
         examples = self._pool.pick(
             question, self._shots, prefer=(lambda example: example.subject == subject) if subject else None
@@ -150,7 +150,7 @@ class Choice:
 
     def score(self, row: Row, answers: Sequence[Answer]) -> ItemScore:
         """Pick a choice under every normalisation."""
-        question = _question(row)
+        question = row_of(row, Question, "choice")
         texts = [choice.strip() for choice in question.choices]
         given = likelihoods(row.id, texts, answers)
         gold = self._prompts.continuations(question)[question.answer]
@@ -206,9 +206,3 @@ class Choice:
 
 def _chance(scores: Sequence[ItemScore]) -> float:
     return math.fsum(1 / score.values["options"] for score in scores) / len(scores)
-
-
-def _question(row: Row) -> Question:
-    if not isinstance(row, Question):
-        raise DataError(f"row {row.id!r}: choice scores questions, not {row.kind}")
-    return row

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator
 
 from tilbench.config.base import Schema
-from tilbench.data.rows import Labelled, Row
+from tilbench.data.rows import Labelled, Row, row_of
 from tilbench.errors import ConfigError, DataError
 from tilbench.kinds.examples import ExamplePool
 from tilbench.kinds.generation import check_template
@@ -81,11 +81,13 @@ class Classification:
         self._words = [word.strip() for word in settings.labels.values()]
         cues = context.language.cues
         self._cues = {"passage_cue": cues.passage, "answer_cue": cues.answer, "labels": ", ".join(self._words)}
-        self._pool = ExamplePool([_labelled(example) for example in context.examples], context.seed)
+        self._pool = ExamplePool(
+            [row_of(example, Labelled, "classification") for example in context.examples], context.seed
+        )
 
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask for the likelihood of every label's word."""
-        text = _labelled(row)
+        text = row_of(row, Labelled, "classification")
         self._place(text)
         solved = [
             f"{self._block(example)} {self._words[self._place(example)]}"
@@ -97,7 +99,7 @@ class Classification:
 
     def score(self, row: Row, answers: Sequence[Answer]) -> ItemScore:
         """Choose a label; several that tie share the choice."""
-        gold = self._place(_labelled(row))
+        gold = self._place(row_of(row, Labelled, "classification"))
         given = likelihoods(row.id, self._words, answers)
         scores = normalised(_DIVIDED[self._settings.normalise], self._words, given)
         assert scores is not None  # only tokens can be missing
@@ -127,9 +129,3 @@ class Classification:
             known = ", ".join(map(repr, self._labels))
             raise DataError(f"row {row.id!r} has the label {row.label!r}; settings.labels has {known}")
         return self._labels.index(row.label)
-
-
-def _labelled(row: Row) -> Labelled:
-    if not isinstance(row, Labelled):
-        raise DataError(f"row {row.id!r}: classification scores labelled texts, not {row.kind}")
-    return row

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import ClassVar, Literal
 
 from tilbench.config.base import Schema
-from tilbench.data.rows import Conversation, Row
+from tilbench.data.rows import Conversation, Row, row_of
 from tilbench.errors import DataError, PluginError
 from tilbench.kinds.metric import ItemScore, TaskContext, Value
 from tilbench.kinds.requests import Answer, Continuation, Exchange, Likelihood, Request
@@ -95,13 +95,12 @@ class Instruction:
 
     def _answers(self, row: Row) -> Sequence[tuple[int, str, str]]:
         """Return the number of each assistant turn, what stands before it, and the answer."""
-        if not isinstance(row, Conversation):
-            raise DataError(f"row {row.id!r}: instruction scores conversations, not {row.kind}")
+        conversation = row_of(row, Conversation, "instruction")
         try:
-            found = self._template.answers(row.messages)
+            found = self._template.answers(conversation.messages)
         except DataError as error:
             raise DataError(f"row {row.id!r}: {error}") from None
-        places = [place for place, (role, _) in enumerate(row.messages) if role == "assistant"]
+        places = [place for place, (role, _) in enumerate(conversation.messages) if role == "assistant"]
         return [(place, *each) for place, each in zip(places, found, strict=True)]
 
 

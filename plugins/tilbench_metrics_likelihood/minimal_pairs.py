@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from tilbench.config.base import Schema
-from tilbench.data.rows import Pair, Row
-from tilbench.errors import DataError
+from tilbench.data.rows import Pair, Row, row_of
 from tilbench.kinds.metric import ItemScore, TaskContext, Value
 from tilbench.kinds.requests import Answer, Document, Request
 from tilbench_metrics_likelihood.scores import (
@@ -75,6 +74,5 @@ class MinimalPairs:
 
 
 def _sentences(row: Row) -> tuple[str, str]:
-    if not isinstance(row, Pair):
-        raise DataError(f"row {row.id!r}: minimal_pairs scores pairs, not {row.kind}")
-    return row.source, row.target
+    pair = row_of(row, Pair, "minimal_pairs")
+    return pair.source, pair.target

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from tilbench.config.base import Schema
-from tilbench.data.rows import Probe, Row
-from tilbench.errors import DataError, PluginError
+from tilbench.data.rows import Probe, Row, row_of
+from tilbench.errors import PluginError
 from tilbench.kinds.metric import ItemScore, TaskContext, Value
-from tilbench.kinds.requests import Answer, NextWord, Ranked, Request
+from tilbench.kinds.requests import Answer, NextWord, Ranked, Request, one_answer
 from tilbench.results.statistics import Ratio, ratio_values
 from tilbench.results.values import power_value, share_value
 
@@ -57,15 +57,13 @@ class ProbeMetric:
 
     def requests(self, row: Row) -> Sequence[Request]:
         """Ask where the target stands after the prompt."""
-        probe = _probe(row)
+        probe = row_of(row, Probe, "probe")
         return [NextWord(probe.prompt, probe.target)]
 
     def score(self, row: Row, answers: Sequence[Answer]) -> ItemScore:
         """Return the target's rank, log-probability, probability and perplexity."""
-        _probe(row)
-        if len(answers) != 1 or not isinstance(answers[0], Ranked):
-            raise PluginError(f"probe {row.id!r} was not answered by one Ranked")
-        answer = answers[0]
+        row_of(row, Probe, "probe")
+        answer = one_answer(row.id, answers, Ranked)
         if answer.rank < 1 or answer.tokens < 1:
             raise PluginError(f"probe {row.id!r}: rank {answer.rank} of {answer.tokens} tokens; both start at 1")
         places = range(answer.rank, answer.rank + answer.tied + 1)
@@ -97,9 +95,3 @@ class ProbeMetric:
 def _exp(nats: float) -> float:
     """Return e^nats, infinite where that is more than a float can hold."""
     return math.exp(nats) if nats < 709 else math.inf
-
-
-def _probe(row: Row) -> Probe:
-    if not isinstance(row, Probe):
-        raise DataError(f"row {row.id!r}: probe scores probes, not {row.kind}")
-    return row

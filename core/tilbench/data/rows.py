@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from tilbench.errors import DataError
 
@@ -24,6 +24,7 @@ __all__ = [
     "Row",
     "kind_of",
     "parse_row",
+    "row_of",
     "rows_fingerprint",
 ]
 
@@ -178,6 +179,7 @@ class Item:
 
 
 Row = Document | Question | Pair | Conversation | Prompt | Probe | Reading | Labelled | Item
+R = TypeVar("R", bound=Row)
 KINDS: dict[str, type[Row]] = {
     row.kind: row for row in (Document, Question, Pair, Conversation, Prompt, Probe, Reading, Labelled)
 }
@@ -202,6 +204,13 @@ def kind_of(columns: Mapping[str, Any]) -> str:
             return kind
     needs = "; ".join(f"{kind}: {', '.join(row.required)}" for kind, row in KINDS.items())
     raise DataError(f"columns {', '.join(columns)} fit no kind of dataset ({needs}); name them with 'columns:'")
+
+
+def row_of(row: Row, wanted: type[R], metric: str) -> R:
+    """Return `row`, which `metric` scores only if it is a `wanted`. Raises DataError where it is of another kind."""
+    if not isinstance(row, wanted):
+        raise DataError(f"row {row.id!r}: {metric} scores {wanted.kind}, not {row.kind}")
+    return row
 
 
 def parse_row(kind: str, raw: Mapping[str, Any], place: str) -> Row:

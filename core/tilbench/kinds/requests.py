@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
+
+from tilbench.errors import PluginError
 
 __all__ = [
     "Answer",
@@ -34,6 +37,7 @@ __all__ = [
     "Unanswered",
     "answer_from_json",
     "answer_to_json",
+    "one_answer",
     "request_key",
     "split_text",
 ]
@@ -287,6 +291,7 @@ class Unanswered:
 
 
 Answer = Likelihood | Generated | Ranked | Timed | TokenIds | Unanswered
+A = TypeVar("A", bound=Answer)
 
 _ANSWERS: dict[str, type[Any]] = {
     kind.__name__: kind for kind in (Likelihood, Generated, Ranked, Timed, TokenIds, Unanswered)
@@ -318,6 +323,14 @@ def request_key(request: Request) -> str:
     """Return a digest that two requests share only if they ask the same."""
     content = json.dumps([request.kind, asdict(request)], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def one_answer(row: str, answers: Sequence[Answer], wanted: type[A]) -> A:
+    """Return the only answer about a row, of the kind `wanted`. Raises PluginError where a model gave another."""
+    if len(answers) != 1 or not isinstance(answers[0], wanted):
+        got = ", ".join(type(each).__name__ for each in answers) or "nothing"
+        raise PluginError(f"row {row!r} was not answered by one {wanted.__name__}, but by {got}")
+    return answers[0]
 
 
 def answer_to_json(answer: Answer) -> str:

@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import field_validator
-
-from tilbench.data.rows import Pair, Row
-from tilbench.errors import ConfigError, DataError, PluginError
-from tilbench.kinds.examples import ExamplePool
-from tilbench.kinds.generation import GenerativeSettings, check_template, few_shot
+from tilbench.data.rows import Pair
 from tilbench.kinds.metric import Direction, ItemScore, TaskContext, Value
-from tilbench.kinds.requests import Answer, Generated, Request
+from tilbench.kinds.requests import Generated
 from tilbench.results.values import share_value
+from tilbench_metrics_generation.prompted import Prompted, TemplateSettings
 from tilbench_metrics_generation.translation.corpus import corpus_values, scorers
 from tilbench_metrics_generation.translation.refusals import Limits, Traps
 
 __all__ = ["Translation", "TranslationSettings"]
 
-_FIELDS = ("source", "passage_cue", "language")
 _SHARES: Mapping[str, tuple[str, Direction]] = {
     "equal_rate": ("equal", "none"),
     "empty_rate": ("empty", "lower"),
@@ -28,8 +23,11 @@ _SHARES: Mapping[str, tuple[str, Direction]] = {
 }
 
 
-class TranslationSettings(GenerativeSettings):
+class TranslationSettings(TemplateSettings):
     """How translations are asked for and scored; part of the task's fingerprint."""
+
+    known = ("source", "passage_cue", "language")
+    needed = ("source",)
 
     template: str = "{passage_cue}: {source}\n{language}:"
     """The prompt of one pair. {source} is its text, {passage_cue} the language's word for a text, {language} its own
@@ -43,13 +41,8 @@ class TranslationSettings(GenerativeSettings):
     refuse_above: Limits = Limits()
     """Shares of odd hypotheses above which nothing is scored."""
 
-    @field_validator("template")
-    @classmethod
-    def _template_is_whole(cls, template: str) -> str:
-        return check_template(template, _FIELDS, ["source"])
 
-
-class Translation:
+class Translation(Prompted[Pair]):
     """Corpus chrF++ and BLEU, and TER if asked, equal to sacreBLEU's on the same texts.
 
     One text a pair is asked for; white space around it is left off. Item scores hold sacreBLEU's counts of each segment
@@ -60,22 +53,17 @@ class Translation:
     signatures are in the record's notes.
     """
 
+    name = "translation"
+    row_type = Pair
     rows: ClassVar[frozenset[str]] = frozenset({"pairs"})
     headline = "chrfpp"
     version: ClassVar[int] = 2
     Settings: ClassVar[type[TranslationSettings]] = TranslationSettings
 
     def __init__(self, settings: TranslationSettings, context: TaskContext) -> None:
-        if context.language is None:
-            raise ConfigError(
-                "a translation task needs the language that is translated into; set 'language' in the task or in its "
-                "dataset"
-            )
-        self._settings, self._context = settings, context
-        self._cues = {"passage_cue": context.language.cues.passage, "language": context.language.native_name}
-        self._pool = ExamplePool([_pair(example) for example in context.examples], context.seed)
+        super().__init__(settings, context)
         self._scorers = scorers(settings.tokenize, lowercase=settings.lowercase, ter=settings.ter)
-        self._traps = Traps(context.language, settings.refuse_above)
+        self._traps = Traps(self.language, settings.refuse_above)
 
     @property
     def notes(self) -> Sequence[str]:
@@ -87,24 +75,22 @@ class Translation:
         """What the values depend on besides settings, rows and answers."""
         return {"language_id": self._traps.deciding}
 
-    def requests(self, row: Row) -> Sequence[Request]:
-        """Ask for the translation."""
-        pair, settings = _pair(row), self._settings
-        solved = self._pool.pick(pair, self._context.shots)
-        blocks = [(self._block(example), example.target.strip()) for example in solved]
-        prompt = few_shot(settings.instruction, blocks, self._block(pair))
-        return [settings.ask(prompt, row, self._context.seed)]
+    def fields(self, row: Pair) -> Mapping[str, str]:
+        """Return the text, its cue word, and what the language calls itself."""
+        cue, name = self.language.cues.passage, self.language.native_name
+        return {"source": row.source.strip(), "passage_cue": cue, "language": name}
 
-    def score(self, row: Row, answers: Sequence[Answer]) -> ItemScore:
+    def solution(self, row: Pair) -> str:
+        """Return the reference."""
+        return row.target
+
+    def compare(self, row: Pair, answer: Generated) -> Mapping[str, float]:
         """Count what the text and the reference share, and mark what is odd about it."""
-        pair = _pair(row)
-        if len(answers) != 1 or not isinstance(answers[0], Generated):
-            raise PluginError(f"pair {row.id!r} was not answered by one Generated")
-        hypothesis = answers[0].whole.strip()
-        values = {"complete": float(answers[0].complete), **self._traps.mark(hypothesis, [pair.target])}
+        hypothesis = answer.whole.strip()
+        values = {"complete": float(answer.complete), **self._traps.mark(hypothesis, [row.target])}
         for scorer in self._scorers:
-            values.update(scorer.count(hypothesis, [pair.target]))
-        return ItemScore(row.id, row.cluster, values)
+            values.update(scorer.count(hypothesis, [row.target]))
+        return values
 
     def aggregate(self, scores: Sequence[ItemScore]) -> Mapping[str, Value]:
         """Return corpus scores and shares. Raises Refused where the hypotheses cannot be a model's translations."""
@@ -117,12 +103,3 @@ class Translation:
             if all(name in score.values for score in scores)
         }
         return {**corpus_values(scores, self._scorers), **shares}
-
-    def _block(self, pair: Pair) -> str:
-        return self._settings.template.format(source=pair.source.strip(), **self._cues)
-
-
-def _pair(row: Row) -> Pair:
-    if not isinstance(row, Pair):
-        raise DataError(f"row {row.id!r}: translation scores pairs, not {row.kind}")
-    return row
