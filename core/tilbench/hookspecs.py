@@ -9,12 +9,9 @@ kind's schema.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import pluggy
-
-if TYPE_CHECKING:
-    import click
 
 __all__ = ["Register", "hookimpl", "hookspec"]
 
@@ -91,5 +88,5 @@ def register_suites(register: Register) -> None:
 
 
 @hookspec
-def register_commands(cli: click.Group) -> None:
-    """Add subcommands to the `tilbench` command."""
+def register_commands(register: Register) -> None:
+    """Subcommands of `tilbench`: `click.Command`, or `"package.module:command"`, imported when it is called."""

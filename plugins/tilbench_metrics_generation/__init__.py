@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tilbench import hookimpl
 from tilbench.data.dataset import Dataset
 from tilbench.hookspecs import Register
-
-if TYPE_CHECKING:
-    import click
 
 
 @hookimpl
@@ -64,8 +59,10 @@ def register_datasets(register: Register) -> None:
 
 
 @hookimpl
-def register_commands(cli: click.Group) -> None:
-    """Add `tilbench score-translation`."""
-    from tilbench_metrics_generation.translation.command import score_translation
-
-    cli.add_command(score_translation)
+def register_commands(register: Register) -> None:
+    """Register `tilbench score-translation`."""
+    register(
+        "score-translation",
+        "tilbench_metrics_generation.translation.command:score_translation",
+        summary="Score translations in a file against references.",
+    )

@@ -8,7 +8,9 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from tilbench.cli import cli
 from tilbench.errors import PluginError, UnknownName
 from tilbench.loader import Host, load_plugins
 from tilbench.registry import KINDS
@@ -129,3 +131,39 @@ def test_languages_are_listed_as_their_files_say(host: Host) -> None:
     for entry in host.registry.languages.entries():
         language = host.registry.languages.get(entry.name)
         assert (entry.name, entry.summary) == (language.tag, language.name)
+
+
+COMMAND = """
+import click
+from tilbench import hookimpl
+
+@hookimpl
+def register_commands(register):
+    @click.command()
+    def greet():
+        click.echo("hello")
+    register("greet", greet, summary="Say hello.")
+    register("broken", "nowhere_at_all:command", summary="Imported when it is called.")
+"""
+
+
+def test_a_plugin_adds_commands(tmp_path: Path) -> None:
+    file = plugin(tmp_path, "greeter", COMMAND)
+    runner = CliRunner()
+    assert runner.invoke(cli, ["--plugin", file, "greet"]).output == "hello\n"
+    helped = runner.invoke(cli, ["--plugin", file, "--help"]).output
+    assert "Say hello." in helped
+    assert "Imported when it is called." in helped
+    done = runner.invoke(cli, ["--plugin", file, "broken"])
+    assert isinstance(done.exception, PluginError)
+    assert "command 'broken' cannot be imported from 'nowhere_at_all:command': ModuleNotFoundError" in str(
+        done.exception
+    )
+
+
+@pytest.mark.parametrize("name", ["run", "score-translation"])
+def test_a_command_has_one_meaning(tmp_path: Path, name: str) -> None:
+    file = plugin(tmp_path, "taker", COMMAND.replace('"greet", greet', f'"{name}", greet'))
+    done = CliRunner().invoke(cli, ["--plugin", file, "--help"])
+    assert isinstance(done.exception, PluginError)
+    assert f"plugin taker registers the command '{name}'" in str(done.exception)

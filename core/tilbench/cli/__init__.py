@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 
 from tilbench.cli.app import App
+from tilbench.errors import PluginError, UnknownName
 from tilbench.version import __version__
 
 __all__ = ["cli"]
@@ -41,38 +42,55 @@ _COMMANDS = {
 
 
 class _LazyGroup(click.Group):
-    """A group whose commands are imported when they are called; plugins add theirs."""
+    """A group whose commands are imported when they are called. Those of plugins come after the core's."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*_COMMANDS, *sorted(self._plugin_commands(ctx))]
+        return [*_COMMANDS, *sorted(_plugin_commands(ctx))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in _COMMANDS:
-            module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
-            command: click.Command = getattr(importlib.import_module(module), attribute)
-            return command
-        return self._plugin_commands(ctx).get(cmd_name)
+        if found := _COMMANDS.get(cmd_name):
+            return _command(found[0])
+        if added := _plugin_commands(ctx).get(cmd_name):
+            try:
+                return _command(added[0])
+            except Exception as error:
+                why = f"cannot be imported from {added[0]!r}: {type(error).__name__}: {error}"
+                raise PluginError(f"command {cmd_name!r} {why}; see 'tilbench plugins'") from error
+        return None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            from tilbench.errors import UnknownName
-
             raise UnknownName("command", args[0], self.list_commands(ctx))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = [(name, summary) for name, (_, summary) in _COMMANDS.items()]
-        rows += [(name, command.get_short_help_str()) for name, command in sorted(self._plugin_commands(ctx).items())]
+        commands = {**_COMMANDS, **dict(sorted(_plugin_commands(ctx).items()))}
         with formatter.section("Commands"):
-            formatter.write_dl(rows)
+            formatter.write_dl([(name, summary) for name, (_, summary) in commands.items()])
 
-    def _plugin_commands(self, ctx: click.Context) -> dict[str, click.Command]:
-        app = ctx.ensure_object(App)
-        group = click.Group()
-        app.host.manager.hook.register_commands(cli=group)
-        return {name: command for name, command in group.commands.items() if name not in _COMMANDS}
+
+def _command(target: str | click.Command) -> click.Command:
+    if isinstance(target, click.Command):
+        return target
+    module, _, attribute = target.partition(":")
+    command: click.Command = getattr(importlib.import_module(module), attribute)
+    return command
+
+
+def _plugin_commands(ctx: click.Context) -> dict[str, tuple[str | click.Command, str]]:
+    """Return the commands of plugins: name → target and summary. Raises PluginError for a name that is taken."""
+    found: dict[str, tuple[str | click.Command, str]] = {}
+    for hook in ctx.ensure_object(App).host.manager.hook.register_commands.get_hookimpls():
+
+        def register(name: str, target: str | click.Command, *, summary: str = "", by: str = hook.plugin_name) -> None:
+            if name in _COMMANDS or name in found:
+                raise PluginError(f"plugin {by} registers the command {name!r}, which is there already; rename it")
+            found[name] = (target, summary)
+
+        hook.function(register)
+    return found
 
 
 def _plugin_files(ctx: click.Context, param: click.Parameter, value: Sequence[str]) -> Sequence[str]:
