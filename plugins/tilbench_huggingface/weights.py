@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from tilbench.checkpoints.folder import read_json
-from tilbench.checkpoints.foreign.words import unsupported
 from tilbench.checkpoints.optional import load_optional
+from tilbench.checkpoints.unsupported import unsupported
 from tilbench.checkpoints.weights import refuse_not_finite
 from tilbench.errors import CheckpointError, Unsupported
 from tilbench_huggingface.examine import examine_weights

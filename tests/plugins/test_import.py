@@ -20,16 +20,16 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tilbench.checkpoints.foreign.match import Options, match
-from tilbench.checkpoints.foreign.templates import templates
-from tilbench.checkpoints.foreign.words import Guess
 from tilbench.config.references import parse_spec
 from tilbench.errors import CheckpointError, Unsupported
-from tilbench.importing.check import try_rotary
-from tilbench.importing.plan import Asked, plan_import, write_import
-from tilbench.importing.state import native_shapes
 from tilbench.loader import Host
 from tilbench.resolve.specs import load_spec
+from tilbench_import.check import try_rotary
+from tilbench_import.match import Options, match
+from tilbench_import.plan import Asked, plan_import, write_import
+from tilbench_import.state import native_shapes
+from tilbench_import.templates import templates
+from tilbench_import.words import Guess
 
 V, T, D, H, K, INNER, LAYERS = 259, 32, 32, 4, 2, 40, 3
 """Sizes of everything here; 259 is the byte tokenizer's."""

@@ -19,7 +19,6 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from tilbench.checkpoints.folder import read_info
 from tilbench.config.references import parse_spec
 from tilbench.errors import CheckpointError, ConfigError, TilbenchError, Unsupported
-from tilbench.importing.plan import Asked, plan_import, write_import
 from tilbench.kinds.language_model import OpenOptions
 from tilbench.kinds.requests import Continuation, Document
 from tilbench.loader import Host
@@ -27,6 +26,7 @@ from tilbench.resolve.checkpoint_loader import CheckpointLoader
 from tilbench.resolve.specs import load_spec
 from tilbench.resolve.tokenizers import load_tokenizer
 from tilbench.training.base import base_origin
+from tilbench_import.plan import Asked, plan_import, write_import
 
 TEXTS = ["Bugün hava çok güzel.", "Kitap masanın üstünde duruyor.", "The train leaves at nine o'clock."]
 SHARED = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48}

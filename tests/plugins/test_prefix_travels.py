@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from tilbench.checkpoints.folder import checkpoints, read_info
-from tilbench.importing.plan import Asked, plan_import, write_import
 from tilbench.kinds.requests import Likelihood
 from tilbench.publish.export import export
 from tilbench.publish.merge import merge
 from tilbench.training.branch import resolve_branch
 from tilbench.training.fit import train
 from tilbench.training.resolve import resolve_training
+from tilbench_import.plan import Asked, plan_import, write_import
 
 from .bases import REGISTRY, answers, published, tuned
 

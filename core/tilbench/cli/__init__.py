@@ -18,7 +18,6 @@ _COMMANDS = {
     "train": ("tilbench.cli.train:train", "Train a model spec."),
     "branch": ("tilbench.cli.branch:branch", "Decay from a stable checkpoint of a training."),
     "select": ("tilbench.cli.select:select", "Choose a checkpoint by a value of a suite."),
-    "import": ("tilbench.cli.import_:import_", "Turn published weights into a checkpoint."),
     "merge": ("tilbench.cli.merge:merge", "Add an adapter into the weights under it."),
     "export": ("tilbench.cli.export:export", "Write a checkpoint in a format that other tools read."),
     "release": ("tilbench.cli.release:release", "Write all that publishing a checkpoint needs."),

@@ -6,9 +6,9 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tilbench.checkpoints.foreign.templates import Shape, Template
+from tilbench_import.templates import Shape, Template
 
-__all__ = ["Guess", "gelu_convention", "guesses", "is_buffer", "leaf", "rotary_convention", "unsupported"]
+__all__ = ["Guess", "gelu_convention", "guesses", "is_buffer", "leaf", "rotary_convention"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +92,6 @@ def gelu_convention(names: Collection[str], transposed: bool) -> tuple[str, str]
     return (
         "gelu",
         "GELU is exact (architecture.config.activation=gelu), as in nanoGPT, whose names and layout these are",
-    )
-
-
-_NANOCHAT = ("ve_gate", "value_embeds", "resid_lambdas", "x0_lambdas")
-
-
-def unsupported(names: Collection[str]) -> str:
-    """Say why weights with these names cannot be computed here; empty where nothing speaks against it."""
-    found = [part for part in _NANOCHAT if any(part in name.split(".") for name in names)]
-    if not found:
-        return ""
-    return (
-        f"nanochat is not supported, because its layers have parts that nothing here computes ({', '.join(found)}): "
-        "value embeddings with a gate, and the first embedding mixed in again"
     )
 
 

@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from tilbench.errors import DataError
-from tilbench.importing.plan import Asked, Import, plan_import, write_import
 from tilbench.kinds.language_model import OpenOptions
 from tilbench.kinds.requests import Document, Likelihood
 from tilbench.registry import Registry
 from tilbench.resolve.checkpoint_loader import CheckpointLoader
 from tilbench.resolve.tokenizers import load_tokenizer
+from tilbench_import.plan import Asked, Import, plan_import, write_import
 
 __all__ = ["Tried", "loss_on", "try_rotary"]
 

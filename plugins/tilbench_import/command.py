@@ -13,7 +13,7 @@ from tilbench.cli.app import App, console, json_option, new_folder, print_json, 
 from tilbench.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tilbench.importing.plan import Import
+    from tilbench_import.plan import Import
 
 __all__ = ["import_"]
 
@@ -77,10 +77,10 @@ def import_(
         raise ConfigError("name the folder of the checkpoint with --out, or look first with --dry-run")
     if out is not None and not dry_run:
         new_folder(out)
-    from tilbench.checkpoints.foreign.match import Options
-    from tilbench.importing.check import loss_on, try_rotary
-    from tilbench.importing.plan import Asked, write_import
-    from tilbench.importing.state import parse_roles
+    from tilbench_import.check import loss_on, try_rotary
+    from tilbench_import.match import Options
+    from tilbench_import.plan import Asked, write_import
+    from tilbench_import.state import parse_roles
 
     options = Options(dict(map(parse_roles, mapping)), None if rotary is None else rotary == "interleaved", transposed)
     asked = Asked(model, tuple(overrides), tokenizer, prefix or "", step, options)

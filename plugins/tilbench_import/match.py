@@ -7,10 +7,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tilbench.checkpoints.foreign.templates import Shape, Template
-from tilbench.checkpoints.foreign.words import Guess, guesses, leaf, rotary_convention
 from tilbench.errors import CheckpointError
 from tilbench.kinds.parts import Part, Slot
+from tilbench_import.templates import Shape, Template
+from tilbench_import.words import Guess, guesses, leaf, rotary_convention
 
 __all__ = ["Match", "Options", "match"]
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from tilbench.checkpoints.foreign.match import Match
-from tilbench.checkpoints.foreign.templates import Template
-from tilbench.checkpoints.foreign.words import Guess
 from tilbench.errors import CheckpointError
 from tilbench.kinds.parts import Part, Slot
+from tilbench_import.match import Match
+from tilbench_import.templates import Template
+from tilbench_import.words import Guess
 
 __all__ = ["assemble"]
 

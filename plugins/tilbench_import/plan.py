@@ -20,20 +20,20 @@ import torch
 from torch import Tensor
 
 from tilbench.checkpoints.folder import INFO, CheckpointInfo, is_checkpoint, is_run, write_info
-from tilbench.checkpoints.foreign.match import Options
 from tilbench.checkpoints.generation import GENERATION
 from tilbench.checkpoints.stored import SUFFIXES, StoredWeights
 from tilbench.config.base import first_fault
 from tilbench.config.model import ArchitectureRef, TokenizerRef
 from tilbench.config.references import parse_spec
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
-from tilbench.importing.state import Row, StateMap, left_over, map_state, native_shapes
 from tilbench.kinds.language_model import OpenOptions, Published
 from tilbench.kinds.tokenizer import Tokenizer, ids_beyond
 from tilbench.paths import atomic_folder, file_digest
 from tilbench.registry import Registry
 from tilbench.resolve.specs import load_spec
 from tilbench.resolve.tokenizers import load_tokenizer
+from tilbench_import.match import Options
+from tilbench_import.state import Row, StateMap, left_over, map_state, native_shapes
 
 __all__ = ["Asked", "Import", "plan_import", "write_import"]
 

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tilbench.checkpoints.foreign.assemble import assemble
-from tilbench.checkpoints.foreign.match import Match, Options, match
-from tilbench.checkpoints.foreign.templates import templates
-from tilbench.checkpoints.foreign.words import Guess, gelu_convention, is_buffer, unsupported
 from tilbench.checkpoints.stored import StoredWeights
+from tilbench.checkpoints.unsupported import unsupported
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
 from tilbench.kinds.parts import Slot
+from tilbench_import.assemble import assemble
+from tilbench_import.match import Match, Options, match
+from tilbench_import.templates import templates
+from tilbench_import.words import Guess, gelu_convention, is_buffer
 
 __all__ = ["Row", "StateMap", "left_over", "map_state", "native_shapes", "parse_roles"]
 

@@ -1,1 +1,0 @@
-"""Checkpoints of other implementations: which of their tensors is which part of ours, by name and by shape."""

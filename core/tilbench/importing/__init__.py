@@ -1,1 +1,0 @@
-"""Foreign weights, matched to an architecture by name and shape, and checked on text."""
