@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Most of what is installed is never imported, and compiling it all takes minutes.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo board test test-long test-fast check lint format clean
+.PHONY: demo board test test-long test-fast check lint format schemas clean
 
 demo: $(VENV)/demo.stamp  ## train the tiny models, score them on suites/quickstart.yaml, print the table
 	$(BIN)/tilbench run suites/quickstart.yaml --out demo/records --runs demo/runs
@@ -35,6 +35,9 @@ check: lint test test-long  ## everything a reviewer runs
 format: $(VENV)/dev.stamp  ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+schemas: $(VENV)/dev.stamp  ## rewrite the JSON Schemas of suites, model specs and languages from the code
+	for kind in suite model language; do $(BIN)/tilbench schema $$kind --out schemas/$$kind.json || exit; done
 
 clean:  ## remove what the demo and the tools wrote; the environment stays
 	rm -rf demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
+from jsonschema import Draft202012Validator
 
 from tilbench.cli import cli
 from tilbench.cli.new import SCRIPTS, identifier, letters_of, placeholder_rows, read_tag
@@ -93,6 +95,26 @@ def test_a_language_installs_and_passes(tmp_path: Path, monkeypatch: pytest.Monk
     assert "off_target_rate" not in translated(language, [kazakh] * 3)
 
 
+def test_the_suite_of_a_new_language_runs_and_editors_know_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, site = tmp_path / "mine", tmp_path / "site"
+    new("language", "qab-Cyrl", "--name", "Zzyzx Tongue", "--out", str(folder))
+    install(folder, site, monkeypatch)
+    for path in (folder / "suite.yaml", folder / "src" / "tilbench_zzyzx_tongue" / "language.yaml"):
+        first, _, text = path.read_text(encoding="utf-8").partition("\n")
+        schema = path.parent / first.removeprefix("# yaml-language-server: $schema=")
+        validator = Draft202012Validator(json.loads(schema.read_text(encoding="utf-8")))
+        assert not list(validator.iter_errors(yaml.safe_load(text)))
+        assert list(validator.iter_errors({**yaml.safe_load(text), "nme": "x"}))
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    command = [sys.executable, "-m", "tilbench", "run", "suite.yaml", "--models", "uniform-bytes", "--dry-run"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for task in ("bpb", "tokens", "questions-letter", "questions-cloze"):
+        assert task in done.stdout
+
+
 def test_the_sample_text_of_a_new_language_is_its_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The text is Turkish with every letter another one: no library knows the language."""
     cipher = str.maketrans("abcçdefgğhıijklmnoöprsştuüvyz", "ojzkvıghxwequfbñpraćldśmiáytn")
@@ -148,6 +170,7 @@ def test_names_of_files(tmp_path: Path) -> None:
     data = ("text/train", "text/heldout", "questions/dev", "questions/test", "probes", "prompts")
     assert written == {
         *("README.md", "pyproject.toml", "tests/test_language.py"),
+        *("suite.yaml", "suite.schema.json", "language.schema.json"),
         *("src/tilbench_zzyzx_old/__init__.py", "src/tilbench_zzyzx_old/language.yaml"),
         *(f"src/tilbench_zzyzx_old/data/{name}.jsonl" for name in data),
     }

@@ -36,6 +36,7 @@ _COMMANDS = {
     "plugins": ("tilbench.cli.catalogue:plugins", "List plugins and what is wrong with them."),
     "doctor": ("tilbench.cli.doctor:doctor", "Check this installation."),
     "check": ("tilbench.cli.check:check", "Run the conformance tests of something registered."),
+    "schema": ("tilbench.cli.schema:schema", "Write the JSON Schema of a suite, model spec or language."),
     "new": ("tilbench.cli.new:new", "Write the folder of a new plugin."),
 }
 

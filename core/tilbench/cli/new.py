@@ -15,6 +15,7 @@ import regex
 from tilbench.cli.app import App
 from tilbench.errors import ConfigError, DataError, near
 from tilbench.paths import atomic_folder
+from tilbench.resolve.schemas import schema_text
 from tilbench.testing.language import PLACEHOLDER, scripts_of
 
 __all__ = ["SCRIPTS", "identifier", "letters_of", "new", "placeholder_rows", "read_tag", "write_folder"]
@@ -102,7 +103,10 @@ def language(app: App, tag: str, name: str, native_name: str, alphabet: str, out
         "alphabet_yaml": _quoted(letters),
         "arguments": f'__name__, "{tag}", {_quoted(name)}' + (f', samples="{tag}"' if shared else ""),
         "text_name": f"text/{samples}/train",
+        "heldout_name": f"text/{samples}/heldout",
         "questions_name": f"questions/{samples}/test",
+        "dev_name": f"questions/{samples}/dev",
+        **{f"{kind}_schema": schema_text(kind, registry) for kind in ("language", "suite")},
     }
     _write("language", out, values, dict(placeholder_rows(letters)))
 

@@ -137,7 +137,7 @@ class Suite(Schema):
         """Entries and folders of other harnesses, by the metric of their tasks, which the field is called like."""
         return {"lm_eval": (self.lm_eval, self.lm_eval_include)}
 
-    @field_validator("lm_eval", mode="before")
+    @field_validator("lm_eval", mode="before", json_schema_input_type=list[str | HarnessEntry])
     @classmethod
     def _a_name_will_do(cls, entries: Any) -> Any:
         return [{"task": each} if isinstance(each, str) else each for each in entries or []]
