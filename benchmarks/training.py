@@ -105,11 +105,11 @@ def ours(sizes: dict[str, Any], turns: Turns, compiled: bool, precision: str) ->
     import torch
 
     from tilbench.config.model import ModelSpec
-    from tilbench.data.batch import Batch
     from tilbench.kinds.trainer import TrainingJob
     from tilbench.loader import load_plugins
     from tilbench.testing.toys import ToyTokenizer
     from tilbench_decoders.llama import Llama
+    from tilbench_trainers.data.batch import Batch
     from tilbench_trainers.loop.pretrain import Pretrain
 
     with tempfile.TemporaryDirectory() as folder:

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 
 from tilbench.config.references import parse_spec
-from tilbench.data.batch import Batch
 from tilbench.kinds.architecture import Decoder
 from tilbench.loader import load_plugins
 from tilbench.resolve.specs import load_spec
+from tilbench_trainers.data.batch import Batch
 from tilbench_trainers.loop.forward import Forward
 from tilbench_trainers.optim.optimizer import clip, make_optimizer, trainable
 

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from tilbench.checkpoints.folder import read_info
 from tilbench.cli import cli
 from tilbench.config.model import Adapter, Chat
-from tilbench.data.batch import IGNORED
 from tilbench.data.rows import Conversation
 from tilbench.errors import CheckpointError, ConfigError, DataError, TilbenchError, Unsupported
 from tilbench.kinds.tokenizer import SpecialTokens
@@ -31,6 +30,7 @@ from tilbench.training.fit import preview, train
 from tilbench.training.resolve import resolve_training
 from tilbench_huggingface.architecture import HuggingFaceArchitecture, HuggingFaceConfig
 from tilbench_huggingface.weights import adapter_shapes
+from tilbench_trainers.data.batch import IGNORED
 from tilbench_trainers.sft.batches import ChatBatches, bins
 from tilbench_trainers.sft.examples import Encoder, Example
 from tilbench_trainers.sft.preview import checked, shown

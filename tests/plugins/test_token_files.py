@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 
 from tilbench.config.model import Data
 from tilbench.data.dataset import Dataset
-from tilbench.data.packing import Stream
 from tilbench.data.resolve import load_rows
 from tilbench.data.rows import Conversation, Document
 from tilbench.errors import DataError
@@ -28,6 +27,7 @@ from tilbench.training.fit import train
 from tilbench.training.resolve import resolve_training
 from tilbench.training.rows import is_held_out, paragraphs, select
 from tilbench_trainers.data import parts
+from tilbench_trainers.data.packing import Stream
 from tilbench_trainers.data.tokens import Encoding, token_file
 
 EOS = 256

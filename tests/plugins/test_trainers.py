@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from tilbench.checkpoints.folder import checkpoints, read_info
 from tilbench.checkpoints.weights import load_weights, save_weights
 from tilbench.config.model import ModelSpec, Optimizer, Schedule
-from tilbench.data.packing import Stream
 from tilbench.data.rows import Document
 from tilbench.errors import CheckpointError, ConfigError, DataError, TilbenchError, Unsupported
 from tilbench.kinds.hardware import HardwareProfile
@@ -29,6 +28,7 @@ from tilbench.kinds.trainer import Source, Trainer, TrainingJob
 from tilbench.memory import peak_memory
 from tilbench.ranks import Ranks
 from tilbench.scoring.encode.prefix import Prefix
+from tilbench_trainers.data.packing import Stream
 from tilbench_trainers.data.rows import documents_of
 from tilbench_trainers.data.tokens import Encoding, token_file, token_path
 from tilbench_trainers.loop.checks import slower_precision

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from tilbench.checkpoints.folder import checkpoints, find_checkpoint, read_info
 from tilbench.checkpoints.weights import load_weights
 from tilbench.config.model import ModelSpec, Optimizer, Recipe, Schedule
-from tilbench.data.batch import IGNORED, Batch
 from tilbench.data.rows import Document
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
 from tilbench.kinds.hardware import HardwareProfile
@@ -32,6 +31,7 @@ from tilbench.kinds.trainer import Source, TrainingJob
 from tilbench.loader import load_plugins
 from tilbench.testing.toys import ToyTokenizer, toy_texts
 from tilbench_decoders.llama import Llama
+from tilbench_trainers.data.batch import IGNORED, Batch
 from tilbench_trainers.loop.forward import Forward
 from tilbench_trainers.loop.pretrain import Pretrain
 from tilbench_trainers.optim.average import Average

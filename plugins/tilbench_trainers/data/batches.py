@@ -7,10 +7,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from tilbench.data.packing import Stream
 from tilbench.errors import ConfigError
 from tilbench.kinds.trainer import TrainingJob
 from tilbench.progress import Progress
+from tilbench_trainers.data.packing import Stream
 from tilbench_trainers.data.rows import documents_of, source_fingerprint
 from tilbench_trainers.data.tokens import Encoding, token_file, token_path
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import torch
 
 from tilbench.config.model import Recipe
-from tilbench.data.batch import rank_rows
 from tilbench.errors import ConfigError, Unsupported
 from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.tokenizer import ids_beyond
 from tilbench.kinds.trainer import TrainingJob
+from tilbench_trainers.data.batch import rank_rows
 from tilbench_trainers.loop.forward import check_compiler
 from tilbench_trainers.parallel import check_sharding, sharded
 

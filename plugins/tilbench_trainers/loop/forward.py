@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tilbench.config.model import Recipe
-from tilbench.data.batch import IGNORED, Batch
 from tilbench.errors import Unsupported
 from tilbench.kinds.architecture import Decoder
 from tilbench.kinds.hardware import HardwareProfile
 from tilbench.ranks import ALONE, Ranks
 from tilbench.scoring.forward.chunked import cross_entropy
+from tilbench_trainers.data.batch import IGNORED, Batch
 from tilbench_trainers.parallel import blocks, in_step, sharded, shared
 
 __all__ = ["Forward", "check_compiler", "keep_freed_memory", "recompute_activations"]

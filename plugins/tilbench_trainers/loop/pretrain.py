@@ -1,6 +1,6 @@
 """The pretraining loop: documents in, checkpoints out, on one device or on one for each process of torchrun.
 
-Everything that decides the weights is a function of the job and the step: the rows (`tilbench.data.packing`), the
+Everything that decides the weights is a function of the job and the step: the rows (`tilbench_trainers.data.packing`), the
 learning rate (`schedule`), the seed of dropout. So a run that is stopped in any way and started again gives the same
 bits as one that was not, in fp32 on the CPU of one machine with one number of threads, and as many processes.
 """
@@ -20,8 +20,6 @@ from typing import Any, cast
 import torch
 
 from tilbench.config.model import Recipe
-from tilbench.data.batch import Batches, rank_rows
-from tilbench.data.packing import key_of
 from tilbench.kinds.architecture import Decoder
 from tilbench.kinds.parts import Slot
 from tilbench.kinds.tokenizer import SpecialTokens
@@ -32,7 +30,9 @@ from tilbench.scoring.encode.prefix import Prefix
 from tilbench_trainers.checkpoint.best import Best
 from tilbench_trainers.checkpoint.record import claim, resolved_architecture, run_record
 from tilbench_trainers.checkpoint.state import State, clean, last_checkpoint, restore, save, write_model
+from tilbench_trainers.data.batch import Batches, rank_rows
 from tilbench_trainers.data.batches import text_batches
+from tilbench_trainers.data.packing import key_of
 from tilbench_trainers.loop.checks import checked_recipe, chosen_device, remarks
 from tilbench_trainers.loop.forward import Forward
 from tilbench_trainers.loop.guard import Guard, check_ids

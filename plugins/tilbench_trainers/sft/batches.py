@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from tilbench.data.batch import IGNORED, Batch, rank_rows, restarted
-from tilbench.data.packing import Mixture, key_of, keyed, permuted
 from tilbench.errors import DataError
+from tilbench_trainers.data.batch import IGNORED, Batch, rank_rows, restarted
+from tilbench_trainers.data.packing import Mixture, key_of, keyed, permuted
 from tilbench_trainers.sft.examples import Example
 
 __all__ = ["ChatBatches", "bins"]
@@ -34,7 +34,7 @@ def bins(sizes: Sequence[int], capacity: int) -> list[list[int]]:
 
 
 class ChatBatches:
-    """Rows of examples from a mix of sources (`tilbench.data.batch.Batches`).
+    """Rows of examples from a mix of sources (`tilbench_trainers.data.batch.Batches`).
 
     What shares a row is decided once; an epoch of a source is a shuffle of its rows. In a packed row each example is
     a segment of its own. Row r of a run is found in constant time.

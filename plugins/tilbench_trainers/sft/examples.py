@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilbench.config.model import Chat
-from tilbench.data.batch import IGNORED
 from tilbench.data.rows import Conversation
 from tilbench.errors import DataError
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.scoring.encode.chat import ChatEncoder, Piece
 from tilbench.text.chat import Segment, Template, template
+from tilbench_trainers.data.batch import IGNORED
 
 __all__ = ["Encoder", "Example", "Examples"]
 

@@ -10,7 +10,6 @@ from typing import ClassVar
 import torch
 
 from tilbench.config.model import Chat, ModelSpec, Recipe
-from tilbench.data.batch import Batches
 from tilbench.data.rows import Conversation
 from tilbench.errors import ConfigError
 from tilbench.kinds.tokenizer import SpecialTokens, Tokenizer
@@ -19,6 +18,7 @@ from tilbench.paths import atomic_path
 from tilbench.progress import Progress
 from tilbench.scoring.encode.prefix import Prefix
 from tilbench.text.chat import TEMPLATES
+from tilbench_trainers.data.batch import Batches
 from tilbench_trainers.data.rows import conversations_of
 from tilbench_trainers.loop.prefix import prefix_rule
 from tilbench_trainers.loop.pretrain import Pretrain

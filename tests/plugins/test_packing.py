@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilbench.data.packing import Stream, block_shares, permuted
 from tilbench.errors import ConfigError, DataError
 from tilbench.loader import load_plugins
+from tilbench_trainers.data.packing import Stream, block_shares, permuted
 
 MIXINGS = ("weighted", "source_balanced", "interleaved")
 

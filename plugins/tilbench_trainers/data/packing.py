@@ -24,8 +24,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tilbench.data.batch import Batch, rank_rows, restarted
 from tilbench.errors import ConfigError, DataError
+from tilbench_trainers.data.batch import Batch, rank_rows, restarted
 
 __all__ = ["Mixture", "Place", "Stream", "block_shares", "key_of", "keyed", "permuted"]
 
