@@ -10,6 +10,7 @@ from typing import Any
 from tokenizers import Tokenizer as RustTokenizer
 
 from tilbench.errors import Unsupported
+from tilbench.kinds.capabilities.tokenizer import RunsInTransformers
 from tilbench.kinds.exporter import ExportJob
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench_exporters.chat_files import answer_end, chat_jinja
@@ -48,7 +49,7 @@ def write_tokenizer(job: ExportJob, out: Path) -> None:
 
     Raises Unsupported for a tokenizer without such a form, or whose form has other ids on some text.
     """
-    if not hasattr(job.tokenizer, "to_transformers"):
+    if not isinstance(job.tokenizer, RunsInTransformers):
         raise Unsupported(_refusal(job, "has no form for Transformers"))
     content = {**job.tokenizer.to_transformers(), "truncation": None, "padding": None, "post_processor": None}
     _compare(job, content)

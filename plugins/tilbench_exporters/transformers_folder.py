@@ -13,6 +13,7 @@ from torch import nn
 from tilbench.config.decoding import Preset
 from tilbench.errors import Unsupported
 from tilbench.generation.sweep_report import generation_config
+from tilbench.kinds.capabilities.architecture import BringsCode, SavesTransformers, WritesTransformers
 from tilbench.kinds.exporter import ExportJob
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.publish.card import loading, model_card
@@ -48,12 +49,12 @@ class TransformersExporter:
 def _code(job: ExportJob) -> Mapping[str, str]:
     """Return the Python that the model is loaded with, by file name. Raises Unsupported where it was not allowed."""
     name, architecture = job.info.architecture.name, job.architecture
-    if not hasattr(architecture, "to_transformers") and not hasattr(architecture, "save_transformers"):
+    if not isinstance(architecture, WritesTransformers | SavesTransformers):
         raise Unsupported(
             f"architecture {name!r} says nothing of an equal model in Transformers; export with --to safetensors, pt "
             "or onnx"
         )
-    code: Mapping[str, str] = architecture.transformers_code() if hasattr(architecture, "transformers_code") else {}
+    code = architecture.transformers_code() if isinstance(architecture, BringsCode) else {}
     if code and not job.allow_code:
         raise Unsupported(
             f"Transformers has no class for architecture {name!r}: {', '.join(code)} would be written beside the "
@@ -64,12 +65,13 @@ def _code(job: ExportJob) -> Mapping[str, str]:
 
 def _write_model(job: ExportJob, module: nn.Module, out: Path) -> None:
     """Write weights and config.json."""
-    if hasattr(job.architecture, "save_transformers"):
+    if isinstance(job.architecture, SavesTransformers):
         job.architecture.save_transformers(module, out)
-        return
-    weights = job.architecture.to_transformers(job.config, module.state_dict())
-    save_file({name: each.contiguous() for name, each in weights.items()}, out / "model.safetensors", {"format": "pt"})
-    write_json(out / "config.json", {**job.architecture.transformers_config(job.config), "torch_dtype": job.dtype})
+    elif isinstance(job.architecture, WritesTransformers):
+        found = job.architecture.to_transformers(job.config, module.state_dict())
+        weights = {name: each.contiguous() for name, each in found.items()}
+        save_file(weights, out / "model.safetensors", {"format": "pt"})
+        write_json(out / "config.json", {**job.architecture.transformers_config(job.config), "torch_dtype": job.dtype})
 
 
 def _write_settings(job: ExportJob, out: Path) -> None:

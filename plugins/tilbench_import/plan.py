@@ -26,6 +26,9 @@ from tilbench.config.base import first_fault
 from tilbench.config.model import ArchitectureRef, TokenizerRef
 from tilbench.config.references import parse_spec
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
+from tilbench.kinds.architecture import Architecture, DecoderConfig
+from tilbench.kinds.capabilities.architecture import ReadsTransformers
+from tilbench.kinds.capabilities.loader import ReadsPublished
 from tilbench.kinds.language_model import OpenOptions, Published
 from tilbench.kinds.tokenizer import Tokenizer, ids_beyond
 from tilbench.paths import atomic_folder, file_digest
@@ -65,8 +68,8 @@ class Import:
     """
 
     info: CheckpointInfo
-    architecture: Any
-    config: Any
+    architecture: Architecture
+    config: DecoderConfig
     tokenizer: Tokenizer
     weights: Callable[[], dict[str, Tensor]]
     rows: Sequence[Row]
@@ -90,7 +93,7 @@ def plan_import(source: str, registry: Registry, asked: Asked) -> Import:
         raise CheckpointError(f"{source} is a checkpoint of ours already; name it as it is")
     options = OpenOptions(prefix=asked.prefix, load_tokenizer=partial(load_tokenizer, registry=registry))
     for _, loader in registry.loaders.all():
-        if hasattr(loader, "published") and loader.recognises(source):
+        if isinstance(loader, ReadsPublished) and loader.recognises(source):
             return _published(source, loader.published(source, options), registry, asked)
     if not path.exists():
         raise CheckpointError(f"{source}: no such file or folder; the Hub's models are hf:org/name")
@@ -128,11 +131,13 @@ def _published(source: str, found: Published, registry: Registry, asked: Asked) 
             "--transposed are for files of weights alone"
         )
     kind = found.fields.get("model_type")
-    known: dict[str, tuple[str, Any]] = {
-        getattr(each, "transformers_type", ""): (name, each) for name, each in registry.architectures.all()
+    known = {
+        each.transformers_type: (name, each)
+        for name, each in registry.architectures.all()
+        if isinstance(each, ReadsTransformers)
     }
-    if kind not in known or not kind:
-        there = ", ".join(sorted(filter(None, known)))
+    if kind not in known:
+        there = ", ".join(sorted(known))
         raise Unsupported(
             f"{source}: no architecture of ours reads model_type {kind!r} (known: {there}); every command takes the "
             "folder as it is, so leave out the import"

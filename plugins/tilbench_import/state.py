@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +11,8 @@ from torch import Tensor
 from tilbench.checkpoints.stored import StoredWeights
 from tilbench.checkpoints.unsupported import unsupported
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
+from tilbench.kinds.architecture import Architecture, DecoderConfig
+from tilbench.kinds.capabilities.architecture import StatesParts
 from tilbench.kinds.parts import Slot
 from tilbench_import.assemble import assemble
 from tilbench_import.match import Match, Options, match
@@ -68,7 +69,7 @@ class StateMap:
         return assemble(self._slots, self._match, self._stored, self._layers)
 
 
-def map_state(stored: StoredWeights, architecture: Any, config: Any, options: Options) -> StateMap:
+def map_state(stored: StoredWeights, architecture: Architecture, config: DecoderConfig, options: Options) -> StateMap:
     """Return how the tensors of a file become the weights of a model of this config, without reading them.
 
     Raises CheckpointError where they do not, or not in one way only; Unsupported for foreign names where the
@@ -79,7 +80,7 @@ def map_state(stored: StoredWeights, architecture: Any, config: Any, options: Op
     native = native_shapes(architecture, config)
     if native.keys() <= stored.keys():
         return _by_our_names(stored, native)
-    if not hasattr(architecture, "parts"):
+    if not isinstance(architecture, StatesParts):
         raise Unsupported(
             f"{stored.path}: its names are not those of {type(architecture).__name__}, which does not say what its "
             "weights are made of (parts), so that no other names can be understood"
@@ -105,7 +106,7 @@ def map_state(stored: StoredWeights, architecture: Any, config: Any, options: Op
     return StateMap(rows, tuple(sorted(aside)), found.notes, stored, slots, found, layers)
 
 
-def native_shapes(architecture: Any, config: Any) -> dict[str, tuple[int, ...]]:
+def native_shapes(architecture: Architecture, config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a model's weights by their names in our state dict."""
     with torch.device("meta"):
         return {name: tuple(each.shape) for name, each in architecture.build(config).state_dict().items()}

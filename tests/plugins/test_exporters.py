@@ -561,10 +561,11 @@ def test_mistakes_are_one_line_and_leave_nothing(
 
 
 def test_an_architecture_without_a_class_is_refused(host: Host, llama: Path, tmp_path: Path) -> None:
+    bare: Any = object()
     with export_job(str(llama), host.registry) as job:
         exporter = host.registry.exporters.get("transformers")
         with pytest.raises(Unsupported, match="says nothing of an equal model in Transformers"):
-            exporter.export(replace(job, architecture=object()), tmp_path)
+            exporter.export(replace(job, architecture=bare), tmp_path)
 
 
 # The checks of exporters

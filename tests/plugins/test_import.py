@@ -731,12 +731,12 @@ def test_the_activation_of_a_file_can_be_said(host: Host, tmp_path: Path) -> Non
     path = save(model, tmp_path / "w.pt", prefix="transformer.")
     assert any("exact" in note for note in plan_import(str(path), host.registry, asked("gpt2")).notes)
     old = asked("gpt2", "activation=gelu_new")
-    assert plan_import(str(path), host.registry, old).config.activation == "gelu_new"
+    assert plan_import(str(path), host.registry, old).config.model_dump()["activation"] == "gelu_new"
     with torch.no_grad():
         apart = (model(some_ids()) - import_it(host, path, old, tmp_path / "out")(some_ids())).abs().max()
     assert 1e-5 < float(apart) < 1e-1
     openai = save(random_model("gpt2 of OpenAI"), tmp_path / "openai.pt")
-    assert plan_import(str(openai), host.registry, asked("gpt2")).config.activation == "gelu_new"
+    assert plan_import(str(openai), host.registry, asked("gpt2")).config.model_dump()["activation"] == "gelu_new"
 
 
 @pytest.mark.parametrize("names", ["transformer.h.1.attn.ve_gate.weight", "value_embeds.1.weight", "x0_lambdas"])

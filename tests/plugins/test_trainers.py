@@ -182,12 +182,13 @@ def make_job(
             "recipe": defaults | recipe,
         }
     )
+    architecture = architecture or Toy()
     if module is None:
         torch.manual_seed(seed)
         module = ToyDecoder(ToyConfig(vocab_size=257))
     return TrainingJob(
         spec=spec,
-        architecture=architecture or Toy(),
+        architecture=architecture,
         module=module,
         tokenizer=ToyTokenizer(),
         sources=[

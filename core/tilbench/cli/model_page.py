@@ -29,7 +29,7 @@ def print_model(about: Data, console: Console) -> None:
 
 def _head(about: Data, console: Console) -> None:
     console.print(f"{about['name']}: {about['title']}" if about.get("title") else about["name"], style="bold")
-    for field in ("summary", "document", "licence", "base", "adapter", "hardware"):
+    for field in ("summary", "document", "licence", "base", "adapter", "hardware", "registered"):
         if about.get(field):
             console.print(f"{field}: {about[field]}", soft_wrap=True)
     if about.get("languages"):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from tilbench.errors import CheckpointError, MissingDataset, TilbenchError
 from tilbench.evaluation.plan import PlannedTask
 from tilbench.evaluation.score import TaskScore, score_task
+from tilbench.kinds.capabilities.metric import HasNotes
 from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions
 from tilbench.kinds.metric import ItemScore, Value
 from tilbench.kinds.requests import Answer, Generated, Likelihood, Ranked, Request, Timed, TokenIds, Unanswered
@@ -183,7 +184,7 @@ def _reason(scored: TaskScore, card: ModelCard) -> str:
 def _notes(task: PlannedTask) -> list[str]:
     count = len(task.used.dataset.equal_options)
     equal = [f"{count} questions have two options of equal text, as published"] if count else []
-    return [*equal, *getattr(task.metric, "notes", ())]
+    return [*equal, *(task.metric.notes if isinstance(task.metric, HasNotes) else ())]
 
 
 def _blank(task: PlannedTask, card: ModelCard, environment: Environment, unopened: str, command: str) -> Record | None:

@@ -18,6 +18,7 @@ from tilbench.data.resolve import Rows
 from tilbench.data.rows import Row
 from tilbench.errors import ConfigError, DataError, MissingDataset, MissingDependency, Unsupported
 from tilbench.evaluation.metric_errors import metric_faults
+from tilbench.kinds.capabilities.metric import StatesDeciding
 from tilbench.kinds.harness import Bound
 from tilbench.kinds.language import Language
 from tilbench.kinds.metric import Metric, TaskContext
@@ -179,8 +180,7 @@ def _plan_borrowed(
 
 def deciding_of(metric: Metric) -> Mapping[str, Any]:
     """Return what the metric states that its values depend on besides what every task has."""
-    stated: Mapping[str, Any] = getattr(metric, "deciding", {})
-    return stated
+    return metric.deciding if isinstance(metric, StatesDeciding) else {}
 
 
 def _shareable(rows: Rows, data_dir: Path | None) -> Rows:

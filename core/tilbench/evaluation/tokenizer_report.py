@@ -17,6 +17,7 @@ from tilbench.config.references import parse_spec
 from tilbench.data.rows import Pair
 from tilbench.errors import DataError
 from tilbench.kinds.architecture import Architecture
+from tilbench.kinds.capabilities.tokenizer import StatesSplitting
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.registry import Registry
 from tilbench.resolve.datasets import documents, rows_of
@@ -103,7 +104,7 @@ def report_on(tokenizer: Tokenizer, texts: Iterable[str]) -> TokenizerReport:
     return TokenizerReport(
         fingerprint=tokenizer.fingerprint,
         size=tokenizer.size,
-        pre_tokenizer=getattr(tokenizer, "pre_tokenizer", "not stated"),
+        pre_tokenizer=tokenizer.pre_tokenizer if isinstance(tokenizer, StatesSplitting) else "not stated",
         documents=len(tokens_of),
         bytes=size_bytes,
         characters=characters,

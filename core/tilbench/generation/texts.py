@@ -10,6 +10,7 @@ from typing import Any
 from tilbench.config.model import GenerationSettings
 from tilbench.data.files import read_rows
 from tilbench.errors import ConfigError, DataError, Unsupported
+from tilbench.kinds.capabilities.loader import HasWritingDefaults
 from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions, WritingDefaults
 from tilbench.kinds.requests import Decoding, Generated, Generation, RequestKind, Unanswered
 from tilbench.resolve.models import ModelSource
@@ -109,9 +110,8 @@ def refuse_silent(card: ModelCard) -> None:
 
 def writing_defaults(source: ModelSource) -> WritingDefaults:
     """Return the settings that a model comes with."""
-    defaults = getattr(source.loader, "defaults", None)
-    found: WritingDefaults = defaults(source.reference) if defaults else WritingDefaults()
-    return found
+    loader = source.loader
+    return loader.defaults(source.reference) if isinstance(loader, HasWritingDefaults) else WritingDefaults()
 
 
 def read_prompts(given: Sequence[str], file: Path | None, lines: Iterable[str] = ()) -> list[str]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-__all__ = ["Architecture", "Cache", "Decoder", "Part"]
+__all__ = ["Architecture", "Cache", "Decoder", "DecoderConfig", "Part"]
 
 
 class Cache(Protocol):
@@ -40,15 +40,27 @@ class Cache(Protocol):
         """
 
 
+class DecoderConfig(Protocol):
+    """The validated config of an architecture: what every one has."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embedding."""
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that the decoder can attend over."""
+
+    def model_dump(self) -> dict[str, Any]:
+        """Return the fields as plain data."""
+
+
 @runtime_checkable
 class Decoder(Protocol):
     """The interface of a built module (an `nn.Module`). B rows, T tokens, D wide, V vocabulary.
 
-    max_length: tokens it can attend over (its learned positions or trained context). A module whose `project` is
-    nothing but the product with a matrix [V, D] may offer it as `output_weight`: training is faster with it. One whose
-    states depend on the longest row of a forward pass, from a number of tokens on, has that number as `alone_above`:
-    longer texts are then computed one a pass, without padding. One that holds several matrices in one weight may have
-    `parts() -> list[Slot]` (`tilbench.kinds.parts`), where its architecture cannot say so from its config.
+    max_length: tokens it can attend over (its learned positions or trained context).
+    `tilbench.kinds.capabilities.decoder` has what one may offer besides.
     """
 
     vocab_size: int
@@ -72,7 +84,7 @@ class Decoder(Protocol):
     def project(self, hidden: Tensor) -> Tensor:
         """Return the logits [..., V] of states [..., D]."""
 
-    def new_cache(self, batch: int, length: int) -> Any:
+    def new_cache(self, batch: int, length: int) -> Cache:
         """Return an empty cache for `batch` rows of at most `length` tokens."""
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -96,11 +108,8 @@ class Part:
 class Architecture(Protocol):
     """A family of decoders.
 
-    Config: a pydantic model that forbids unknown fields; it has `vocab_size` and `max_length`.
-    For `tilbench import` one may have `parts(config) -> list[Slot]` (`tilbench.kinds.parts`), and with
-    `transformers_type`, the `model_type` that it reads, `read_transformers(fields, state) -> (config, state dict)`. One
-    that can say where its parameters are has `budget(config) -> Mapping[str, Part]`, which sum to `parameters(config)`
-    (`tilbench.checkpoints.budget` makes one of a module).
+    Config: a pydantic model that forbids unknown fields, and a `DecoderConfig`. Every `config` below is one of this
+    class, which no type can say here. `tilbench.kinds.capabilities.architecture` has what one may offer besides.
     """
 
     Config: ClassVar[type[Any]]

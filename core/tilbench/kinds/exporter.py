@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from tilbench.config.model import DType, GenerationSettings
+from tilbench.kinds.architecture import Architecture, DecoderConfig
 from tilbench.kinds.tokenizer import Tokenizer
 
 __all__ = ["ExportJob", "Exporter"]
@@ -23,17 +24,13 @@ class ExportJob:
     template that it was tuned with, if any. dtype: of the written weights. allow_code: Python may be written beside
     them.
 
-    An architecture whose models Transformers can load says so: it has `to_transformers(config, state)`, the weights by
-    Transformers' names, `transformers_config(config)`, the fields of its config.json, and, where Transformers has no
-    such class, `transformers_code()`, the text of each Python file by its name; or it has
-    `save_transformers(module, folder)`, which writes such a folder itself. A tokenizer that Transformers can run has
-    `to_transformers()`, the content of its tokenizer.json.
+    An architecture or tokenizer that Transformers can run says so (`tilbench.kinds.capabilities`).
     """
 
     folder: Path
     info: Any
-    architecture: Any
-    config: Any
+    architecture: Architecture
+    config: DecoderConfig
     tokenizer: Tokenizer
     generation: GenerationSettings | None = None
     chat: str = ""

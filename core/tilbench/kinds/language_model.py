@@ -106,10 +106,8 @@ class WritingDefaults:
 class Loader(Protocol):
     """Opens one kind of model reference.
 
-    One that reads files of weights may have `published(reference, options) -> Published`, for `tilbench import`.
-    A loader whose models come with settings to write with has `defaults(reference) -> WritingDefaults` too. One whose
-    models read tokens has `reader(reference, options) -> tilbench.scoring.encode.reader.Reader`. A reader loads no
-    weights and says in a dry run what of a prompt does not fit.
+    `tilbench.kinds.capabilities.loader` has what a loader may offer besides. One whose models read tokens is also a
+    `tilbench.scoring.encode.reader.ReadsTokens`.
     """
 
     def recognises(self, reference: str) -> bool:

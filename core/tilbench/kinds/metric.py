@@ -74,10 +74,7 @@ class Metric(Protocol):
 
     rows: kinds of rows it can score. headline: the value shown first. version: raised when a prompt or a
     definition changes, so that old and new records do not mix. Settings: a pydantic model of the task's
-    `settings`, which forbids unknown fields. A metric may also have `notes`, a sequence of texts that belong beside its
-    values in the record, such as the signature of the tool behind them; and `deciding`, plain data on whatever else its
-    values depend on besides rows, answers, settings, examples and the task's language, such as the version of a library
-    or the digest of a file that it reads. It is part of the task's fingerprint.
+    `settings`, which forbids unknown fields. `tilbench.kinds.capabilities.metric` has what a metric may state besides.
     """
 
     rows: ClassVar[frozenset[str]]

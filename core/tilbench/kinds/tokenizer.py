@@ -30,9 +30,8 @@ class SpecialTokens:
 class Tokenizer(Protocol):
     """Turns text into token ids and back. It never adds special tokens, pads or truncates.
 
-    A special token spelled out in a text (`</s>`) is encoded as the ordinary characters it is. One that Transformers
-    can run as well has `to_transformers()`, which returns the content of a tokenizer.json with the same ids. One that
-    may not be able to decode has `undecodable`, the reason, or an empty text.
+    A special token spelled out in a text (`</s>`) is encoded as the ordinary characters it is.
+    `tilbench.kinds.capabilities.tokenizer` has what a tokenizer may offer besides.
     """
 
     family: str
@@ -65,8 +64,7 @@ class Tokenizer(Protocol):
 class TokenizerFamily(Protocol):
     """A way to make tokenizers: train one from text, or load one from a reference.
 
-    A family that loses more than what it counts as unknown says so to the conformance tests: `lossless = False`, or
-    `drops`, the characters that it takes as instructions and leaves out.
+    One that loses more than what it counts as unknown says so (`tilbench.kinds.capabilities.tokenizer`).
     """
 
     trainable: ClassVar[bool]

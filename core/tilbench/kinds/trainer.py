@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from tilbench.data.rows import Conversation, Document
+from tilbench.kinds.architecture import Architecture
 from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.language_model import LanguageModel
 from tilbench.kinds.tokenizer import Tokenizer
@@ -83,7 +84,7 @@ class TrainingJob:
     """
 
     spec: ModelSpec
-    architecture: Any
+    architecture: Architecture
     module: nn.Module
     tokenizer: Tokenizer
     sources: Sequence[Source]
@@ -98,11 +99,7 @@ class TrainingJob:
 
 @runtime_checkable
 class Trainer(Protocol):
-    """Runs a recipe.
-
-    A trainer that learns from other rows than documents says so: `rows`, a set of kinds. One that can show what it
-    would learn has `preview(spec, tokenizer, sources, start)`, which yields lines.
-    """
+    """Runs a recipe. `tilbench.kinds.capabilities.trainer` has what a trainer may offer besides."""
 
     def fit(self, job: TrainingJob) -> Path:
         """Train, or go on from the last checkpoint in `job.out`; return the last checkpoint's folder.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pydantic
 
@@ -20,6 +19,8 @@ from tilbench.config.base import first_fault
 from tilbench.config.model import DType, ModelSpec
 from tilbench.config.references import split_folder
 from tilbench.errors import CheckpointError, Unsupported
+from tilbench.kinds.architecture import Architecture, DecoderConfig
+from tilbench.kinds.capabilities.architecture import Mergeable
 from tilbench.kinds.tokenizer import SpecialTokens, Tokenizer
 from tilbench.kinds.trainer import Start
 from tilbench.registry import Registry
@@ -53,15 +54,16 @@ class Checkpoint:
         return cls.open(find_checkpoint(*split_folder(reference)), registry)
 
     @cached_property
-    def architecture(self) -> Any:
+    def architecture(self) -> Architecture:
         """The registered architecture. Raises UnknownName for one that nobody registered."""
         return self._registry.architectures.get(self.info.architecture.name)
 
     @cached_property
-    def config(self) -> Any:
+    def config(self) -> DecoderConfig:
         """The architecture's validated config. Raises CheckpointError for sizes that the architecture does not have."""
         try:
-            return self.architecture.Config.model_validate(self.info.architecture.config)
+            config: DecoderConfig = self.architecture.Config.model_validate(self.info.architecture.config)
+            return config
         except pydantic.ValidationError as error:
             where = f"{self.folder}: architecture {self.info.architecture.name}"
             raise CheckpointError(f"{where}: {first_fault(error)}") from None
@@ -115,6 +117,6 @@ class Checkpoint:
 
         if why := changed_base(self.folder):
             raise CheckpointError(why)
-        if not hasattr(self.architecture, "merge"):
+        if not isinstance(self.architecture, Mergeable):
             raise Unsupported(f"{self.folder}: architecture {self.info.architecture.name!r} cannot merge an adapter")
         self.architecture.merge(self.config, self.folder, out, dtype=getattr(torch, dtype))

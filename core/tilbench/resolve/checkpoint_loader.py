@@ -11,9 +11,12 @@ from tilbench.checkpoints.folder import INFO, RUN, changed_base, checkpoint_fing
 from tilbench.checkpoints.generation import end_tokens, generation_config
 from tilbench.config.model import ModelSpec
 from tilbench.config.references import parse_spec
-from tilbench.errors import CheckpointError, TilbenchError
+from tilbench.errors import CheckpointError, PluginError, TilbenchError
+from tilbench.kinds.architecture import Decoder
+from tilbench.kinds.capabilities.tokenizer import MayNotDecode
 from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions, WritingDefaults
 from tilbench.kinds.requests import RequestKind
+from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.registry import Registry
 from tilbench.resolve.checkpoint import Checkpoint
 from tilbench.resolve.specs import load_spec
@@ -50,6 +53,9 @@ class CheckpointLoader:
             warnings.warn(why, stacklevel=2)
         dtype = getattr(torch, options.dtype)
         module = checkpoint.architecture.load(checkpoint.config, checkpoint.folder, dtype=dtype)
+        if not isinstance(module, Decoder):
+            made = f"architecture {checkpoint.info.architecture.name!r} makes a {type(module).__name__}"
+            raise PluginError(f"{made}, which is no decoder (tilbench.kinds.architecture.Decoder)")
         module.to(options.device).eval()
         ends = end_tokens(checkpoint.folder)
         prefix = _prefix(checkpoint, options)
@@ -111,7 +117,7 @@ def _card(checkpoint: Checkpoint, options: OpenOptions) -> ModelCard:
             "architecture": info.architecture.name,
             "trained_tokens": info.tokens,
             **({"base": why} if (why := changed_base(folder)) else {}),
-            **({"decoder": why} if (why := getattr(checkpoint.tokenizer, "undecodable", "")) else {}),
+            **({"decoder": why} if (why := _undecodable(checkpoint.tokenizer)) else {}),
         },
     )
 
@@ -129,3 +135,7 @@ def _prefix(checkpoint: Checkpoint, options: OpenOptions) -> Prefix:
         raise CheckpointError(f"{info.model} at step {info.step}: the tokenizer has no {options.prefix} token")
     contexts = token is not None and (info.prefix_contexts or bool(options.prefix))
     return Prefix(token, contexts=contexts, label="none" if token is None else f"id {token}")
+
+
+def _undecodable(tokenizer: Tokenizer) -> str:
+    return tokenizer.undecodable if isinstance(tokenizer, MayNotDecode) else ""

@@ -52,7 +52,9 @@ def describe(name: str, registry: Registry, kind: str | None = None, data_dir: P
     kind: where one name stands for things of several kinds. Raises what `kind_of` and reading the thing raise.
     """
     found = kind_of(name, registry, kind, data_dir)
-    return {"kind": found, "name": name, **_details(registry, found, name, data_dir)}
+    base, names = name.partition(":")[0] if found == "models" else name, registry.kind(found)
+    registered = {"registered": str(names.origin(base))} if base in names else {}
+    return {"kind": found, "name": name, **registered, **_details(registry, found, name, data_dir)}
 
 
 def _details(registry: Registry, kind: str, name: str, data_dir: Path | None) -> dict[str, Any]:

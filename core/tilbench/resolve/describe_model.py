@@ -15,6 +15,8 @@ from tilbench.config.base import first_fault
 from tilbench.config.model import ArchitectureRef, ModelSpec, Recipe, Reported
 from tilbench.config.references import SpecReference, parse_spec
 from tilbench.errors import ConfigError, TilbenchError
+from tilbench.kinds.architecture import Architecture, Decoder, DecoderConfig
+from tilbench.kinds.capabilities.architecture import StatesBudget
 from tilbench.registry import Registry
 from tilbench.resolve.checkpoint import Checkpoint
 from tilbench.resolve.specs import load_spec, variants
@@ -70,12 +72,12 @@ def _architecture(chosen: ArchitectureRef, registry: Registry) -> dict[str, Any]
     """Return the parameter count, where the parameters are, and what the cache takes a token."""
     architecture = registry.architectures.get(chosen.name)
     try:
-        config = architecture.Config(**chosen.config)
+        config: DecoderConfig = architecture.Config(**chosen.config)
     except pydantic.ValidationError as error:
         raise ConfigError(f"architecture {chosen.name}: {first_fault(error)}") from None
     total = architecture.parameters(config)
     described: dict[str, Any] = {"parameters": total}
-    if hasattr(architecture, "budget"):
+    if isinstance(architecture, StatesBudget):
         described["budget"] = {
             name: {"parameters": part.parameters, "share": part.parameters / total, "per_layer": part.per_layer}
             for name, part in architecture.budget(config).items()
@@ -83,7 +85,7 @@ def _architecture(chosen: ArchitectureRef, registry: Registry) -> dict[str, Any]
     return {**described, "max_length": config.max_length, "cache_bytes_per_token": _cache(architecture, config)}
 
 
-def _cache(architecture: Any, config: Any) -> dict[str, int] | None:
+def _cache(architecture: Architecture, config: DecoderConfig) -> dict[str, int] | None:
     """Return the bytes that the cache keeps of each token, by precision, as a decoder on `meta` allocates it.
 
     None for one that remembers otherwise. What does not grow with the text, such as the state of a Mamba, is not in it.
@@ -94,6 +96,8 @@ def _cache(architecture: Any, config: Any) -> dict[str, int] | None:
     try:
         with torch.device("meta"), torch.no_grad():
             module = architecture.build(config).eval()
+            if not isinstance(module, Decoder):
+                return None
             for slots in (_SLOTS, 2 * _SLOTS):
                 cache = module.new_cache(1, slots)
                 module.hidden(torch.zeros(1, slots, dtype=torch.int64), cache=cache)

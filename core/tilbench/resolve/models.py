@@ -57,9 +57,9 @@ class ModelSource:
 
     def reader(self, options: OpenOptions) -> Reader | None:
         """Return how the model reads text, without its weights; None where it reads no tokens."""
-        make = getattr(self.loader, "reader", None)
-        reader: Reader | None = make(self.reference, options) if make else None
-        return reader
+        from tilbench.scoring.encode.reader import ReadsTokens
+
+        return self.loader.reader(self.reference, options) if isinstance(self.loader, ReadsTokens) else None
 
     def check(self, options: OpenOptions) -> None:
         """Raise now what describing the model would raise later; one that is still to be trained is left alone."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tilbench.errors import CheckpointError, TilbenchError
 from tilbench.kinds.architecture import Architecture, Decoder
+from tilbench.kinds.capabilities.architecture import StatesBudget
 from tilbench.testing.base import NotApplicable, require
 from tilbench.testing.memory import MemoryChecks
 from tilbench.testing.modules import Lookups, delta, require_equal, token_ids, variations
@@ -58,7 +59,7 @@ class ArchitectureConformance(MemoryChecks):
             require(all(p.is_meta for p in module.parameters()), "build allocates under torch.device('meta')")
             built, formula = sum(p.numel() for p in module.parameters()), self.subject.parameters(config)
             require(built == formula, f"{what}: the formula gives {formula:,} parameters, {built:,} are built")
-            if hasattr(self.subject, "budget"):
+            if isinstance(self.subject, StatesBudget):
                 parts = sum(part.parameters for part in self.subject.budget(config).values())
                 require(parts == built, f"{what}: the parts of the budget sum to {parts:,}, {built:,} are built")
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from tilbench.errors import ConfigError, TilbenchError
+from tilbench.kinds.architecture import Architecture
+from tilbench.kinds.capabilities.architecture import HasExample
 from tilbench.testing.base import require
 
 __all__ = ["Lookups", "delta", "example_config", "lively", "require_equal", "token_ids", "variations"]
@@ -33,15 +35,16 @@ _COMMON: Mapping[str, Any] = {
 """Sizes of a tiny decoder, by the names that configs commonly use."""
 
 
-def example_config(architecture: Any, config: Any = None) -> Any:
+def example_config(architecture: Architecture, config: Any = None) -> Any:
     """Return a tiny config: `config`'s fields over the architecture's own `example`, else over common names.
 
     Raises ConfigError that says which fields to give where they do not make a config.
     """
     if config is not None and not isinstance(config, Mapping):
         return config
-    example = getattr(architecture, "example", None)
-    if example is None:
+    if isinstance(architecture, HasExample):
+        example = architecture.example
+    else:
         known = architecture.Config.model_fields
         example = {name: size for name, size in _COMMON.items() if name in known}
     try:
@@ -58,7 +61,7 @@ def example_config(architecture: Any, config: Any = None) -> Any:
         ) from None
 
 
-def variations(architecture: Any, config: Any) -> Iterator[tuple[str, Any]]:
+def variations(architecture: Architecture, config: Any) -> Iterator[tuple[str, Any]]:
     """Yield configs in which one size is doubled or one switch is turned, where the config allows it."""
     yield "the config as given", config
     for name in type(config).model_fields:

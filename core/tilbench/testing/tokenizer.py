@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import regex
 
 from tilbench.errors import ConfigError, TilbenchError
-from tilbench.kinds.tokenizer import Tokenizer
+from tilbench.kinds.capabilities.tokenizer import DropsCharacters, LosesText
+from tilbench.kinds.tokenizer import Tokenizer, TokenizerFamily
 from tilbench.testing.base import Conformance, NotApplicable, require
 from tilbench.testing.toys import toy_texts
 
@@ -33,26 +34,26 @@ class TokenizerConformance(Conformance):
     """
 
     settable: ClassVar[tuple[str, ...]] = ("reference", "options", "lossless", "drops")
-    subject: Any
+    subject: TokenizerFamily
     reference: str = ""
     options: Mapping[str, Any] = {"vocab_size": 400}
     lossless: bool | None = None
     drops: str | None = None
-    _tokenizer: Any = None
+    _tokenizer: Tokenizer | None = None
 
     def ready(self) -> None:
         """Raise ConfigError where there is nothing to load."""
         if not self.reference and not self.subject.trainable:
             raise ConfigError("this family only loads tokenizers: name one with --set reference=…")
 
-    def make(self) -> Any:
+    def make(self) -> Tokenizer:
         """Train or load a tokenizer. Raises ConfigError where there is nothing to load."""
         self.ready()
         if self.reference:
             return self.subject.load(self.reference)
         return self.subject.train(toy_texts(40), self.options)
 
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> Tokenizer:
         """Return the tokenizer under test, made at the first call."""
         if self._tokenizer is None:
             self._tokenizer = self.make()
@@ -60,7 +61,7 @@ class TokenizerConformance(Conformance):
 
     def texts(self) -> list[str]:
         """Return texts of every byte, every script's oddities, and of special tokens spelled out."""
-        dropped = self._claims("drops", self.drops, "")
+        dropped = self.drops if self.drops is not None else self._stated_drops()
         # U+0000 is refused when rows are read
         alphabet = "".join(map(chr, range(1, 0x180))) + "".join(map(chr, range(0x400, 0x530)))
         odd = ["", " ", "\n", "  two  spaces ", "\ttab\r\nline", "a" * 300, "1234567890", *_SPELLED, "\ufeffmark"]
@@ -99,7 +100,8 @@ class TokenizerConformance(Conformance):
     def test_lossless(self) -> None:
         """A text without unknown tokens decodes to itself, character by character."""
         tokenizer = self.tokenizer()
-        if not self._claims("lossless", self.lossless, True):
+        stated = self.subject.lossless if isinstance(self.subject, LosesText) else True
+        if not (stated if self.lossless is None else self.lossless):
             raise NotApplicable("it does not claim to be lossless")
         for text in self.texts():
             ids = tokenizer.encode(text)
@@ -183,11 +185,11 @@ class TokenizerConformance(Conformance):
             return
         require(False, "a training option that does not exist is accepted, or is no ConfigError")
 
-    def _claims(self, name: str, chosen: Any, default: Any) -> Any:
-        return getattr(self.subject, name, default) if chosen is None else chosen
+    def _stated_drops(self) -> str:
+        return self.subject.drops if isinstance(self.subject, DropsCharacters) else ""
 
 
-def _special_ids(tokenizer: Any) -> set[int]:
+def _special_ids(tokenizer: Tokenizer) -> set[int]:
     """Return the ids that no text may become; the unknown token is one that a text may become."""
     return {getattr(tokenizer.special, role) for role in ("bos", "eos", "pad")} - {None, tokenizer.special.unk}
 

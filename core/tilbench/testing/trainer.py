@@ -15,6 +15,7 @@ from torch import nn
 from tilbench.checkpoints.folder import checkpoints, read_info
 from tilbench.config.model import ArchitectureRef, Data, ModelSpec, Recipe, TokenizerRef
 from tilbench.data.rows import Conversation, Document
+from tilbench.kinds.capabilities.trainer import LearnsFromRows
 from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.trainer import Source, Trainer, TrainingJob
 from tilbench.testing.base import Conformance, require
@@ -76,7 +77,7 @@ class TrainerConformance(Conformance):
     def _kind(self) -> tuple[Mapping[str, Any], Sequence[Document] | Sequence[Conversation]]:
         """Return what the recipe needs for the rows that the trainer learns from, and thirty of these."""
         texts = toy_texts(30)
-        if "conversations" in getattr(self.subject, "rows", ()):
+        if isinstance(self.subject, LearnsFromRows) and "conversations" in self.subject.rows:
             talks = [(("user", "?"), ("assistant", text[:8])) for text in texts]
             recipe = {"sequence_length": 32, "chat": {"template": "plain"}}
             return recipe, [Conversation(f"toy-{index}", turns) for index, turns in enumerate(talks)]

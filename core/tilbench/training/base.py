@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tilbench.checkpoints.folder import find_checkpoint, model_folder
 from tilbench.config.model import ModelSpec
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
+from tilbench.kinds.architecture import Architecture, DecoderConfig
+from tilbench.kinds.capabilities.architecture import Adaptable, StartsElsewhere
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.kinds.trainer import Start
 from tilbench.registry import Registry
@@ -48,7 +50,7 @@ def base_tokenizer(spec: ModelSpec, registry: Registry) -> Tokenizer | None:
     return None
 
 
-def base_origin(spec: ModelSpec, architecture: Any, registry: Registry) -> Start | None:
+def base_origin(spec: ModelSpec, architecture: Architecture, registry: Registry) -> Start | None:
     """Return what the base says of itself, without reading weights; None where there is no base.
 
     Raises CheckpointError where it is of another architecture, Unsupported where nothing can start from it.
@@ -59,16 +61,21 @@ def base_origin(spec: ModelSpec, architecture: Any, registry: Registry) -> Start
         if (own := base.info.architecture.name) != spec.architecture.name:
             raise CheckpointError(f"{spec.base} is of architecture {own}, and the spec has {spec.architecture.name}")
         return base.start(spec.base)
-    if not hasattr(architecture, "origin"):
+    return _starting(spec, architecture).origin(spec.base)
+
+
+def _starting(spec: ModelSpec, architecture: Architecture) -> StartsElsewhere:
+    if not isinstance(architecture, StartsElsewhere):
         raise Unsupported(
             f"architecture {spec.architecture.name!r} starts from a checkpoint of ours only, and {spec.base!r} is "
             "none; name a run's folder as base"
         )
-    origin: Start = architecture.origin(spec.base)
-    return origin
+    return architecture
 
 
-def started(spec: ModelSpec, architecture: Any, config: Any, origin: Start | None, registry: Registry) -> nn.Module:
+def started(
+    spec: ModelSpec, architecture: Architecture, config: DecoderConfig, origin: Start | None, registry: Registry
+) -> nn.Module:
     """Return the module that training begins with, its adapter not yet on it. origin: what `base_origin` returned.
 
     Raises CheckpointError where `base` is another model, Unsupported where it cannot be started from.
@@ -76,24 +83,20 @@ def started(spec: ModelSpec, architecture: Any, config: Any, origin: Start | Non
     import torch
 
     if origin is None:
-        built: nn.Module = architecture.build(config)
-        return built
+        return architecture.build(config)
     if base := base_checkpoint(spec, registry):
-        loaded: nn.Module = architecture.load(config, base.folder, dtype=torch.float32)
-        return loaded
+        return architecture.load(config, base.folder, dtype=torch.float32)
     adapter, precision = (spec.recipe.adapter, spec.recipe.precision) if spec.recipe else (None, "fp32")
     # What is trained stays in fp32; frozen weights are held in what they are computed with.
     dtype = torch.bfloat16 if adapter is not None and precision == "bf16" else torch.float32
     quantization = adapter.quantization if adapter is not None else "none"
-    module: nn.Module = architecture.start(config, spec.base, dtype=dtype, quantization=quantization)
-    return module
+    return _starting(spec, architecture).start(config, spec.base, dtype=dtype, quantization=quantization)
 
 
-def adapted(spec: ModelSpec, architecture: Any, module: nn.Module) -> nn.Module:
+def adapted(spec: ModelSpec, architecture: Architecture, module: nn.Module) -> nn.Module:
     """Return the module with the recipe's adapter, if any. Raises Unsupported for an architecture that has none."""
     if spec.recipe is None or spec.recipe.adapter is None:
         return module
-    if not hasattr(architecture, "adapt"):
+    if not isinstance(architecture, Adaptable):
         raise Unsupported(f"architecture {spec.architecture.name!r} takes no adapter; remove recipe.adapter")
-    wrapped: nn.Module = architecture.adapt(module, spec.recipe.adapter)
-    return wrapped
+    return architecture.adapt(module, spec.recipe.adapter)

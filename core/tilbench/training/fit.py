@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tilbench.checkpoints.folder import is_run
 from tilbench.errors import DataError, Unsupported
+from tilbench.kinds.capabilities.trainer import Previews
 from tilbench.kinds.trainer import TrainingJob
 from tilbench.ranks import Ranks, joined
 from tilbench.registry import Registry
@@ -62,7 +63,7 @@ def preview(training: Training, registry: Registry, out: Path) -> Iterator[str]:
     out: the run's folder; where it has a tokenizer, that is used. Raises Unsupported for a trainer without a preview.
     """
     trainer = registry.trainers.get(training.recipe.trainer)
-    if not hasattr(trainer, "preview"):
+    if not isinstance(trainer, Previews):
         raise Unsupported(f"trainer {training.recipe.trainer!r} has no preview; --dry-run shows what it would train")
     architecture = registry.architectures.get(training.spec.architecture.name)
     with tempfile.TemporaryDirectory() as aside:

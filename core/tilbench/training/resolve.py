@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pydantic
 
@@ -15,6 +14,8 @@ from tilbench.config.references import parse_spec
 from tilbench.data.resolve import Rows
 from tilbench.data.rows import Conversation, Document, rows_fingerprint
 from tilbench.errors import ConfigError, DataError, Unsupported
+from tilbench.kinds.architecture import Architecture, DecoderConfig
+from tilbench.kinds.capabilities.trainer import LearnsFromRows
 from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.trainer import Source, Start
 from tilbench.registry import Registry
@@ -35,7 +36,7 @@ class Training:
     recipe: Recipe
     sources: Sequence[Source]
     hardware: HardwareProfile
-    config: Any
+    config: DecoderConfig
     """The architecture's validated config."""
     evaluation: SuiteEvaluation | None = None
     """What the recipe's `evaluate` asks for, planned."""
@@ -90,7 +91,8 @@ def resolve_spec(
     profile = registry.hardware.get(hardware or spec.hardware or "cpu")
     wanted = spec.recipe.evaluate
     sources = [_source(data, registry, data_dir) for data in spec.data]
-    _learnable(sources, spec.recipe.trainer, getattr(trainer, "rows", frozenset({Document.kind})))
+    rows = trainer.rows if isinstance(trainer, LearnsFromRows) else frozenset({Document.kind})
+    _learnable(sources, spec.recipe.trainer, rows)
     return Training(
         reference=label,
         spec=spec,
@@ -103,9 +105,10 @@ def resolve_spec(
     )
 
 
-def _config(architecture: Any, spec: ModelSpec) -> Any:
+def _config(architecture: Architecture, spec: ModelSpec) -> DecoderConfig:
     try:
-        return architecture.Config(**spec.architecture.config)
+        config: DecoderConfig = architecture.Config(**spec.architecture.config)
+        return config
     except pydantic.ValidationError as error:
         raise ConfigError(f"{spec.name}: architecture.config.{first_fault(error)}") from None
 

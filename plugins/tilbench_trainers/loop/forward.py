@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from tilbench.config.model import Recipe
 from tilbench.errors import Unsupported
 from tilbench.kinds.architecture import Decoder
+from tilbench.kinds.capabilities.decoder import HasOutputWeight
 from tilbench.kinds.hardware import HardwareProfile
 from tilbench.ranks import ALONE, Ranks
 from tilbench.scoring.forward.chunked import cross_entropy
@@ -105,7 +106,7 @@ class _Loss(nn.Module):
         run = self._hidden if compiled else decoder.hidden
         with torch.autocast(self._device.type, dtype=self._dtype, enabled=self._dtype != torch.float32):
             hidden = run(part.ids, positions=part.positions, mask=part.mask)  # [B, T, D]
-            weight = getattr(decoder, "output_weight", None)
+            weight = decoder.output_weight if isinstance(decoder, HasOutputWeight) else None
             total = cross_entropy(
                 decoder.project if weight is None else weight,
                 hidden.flatten(0, 1),

@@ -21,6 +21,8 @@ import torch
 
 from tilbench.config.model import Recipe
 from tilbench.kinds.architecture import Decoder
+from tilbench.kinds.capabilities.architecture import StatesParts
+from tilbench.kinds.capabilities.decoder import StatesOwnParts
 from tilbench.kinds.parts import Slot
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.kinds.trainer import Stopped, TrainingJob
@@ -233,12 +235,8 @@ def _slots(job: TrainingJob) -> Sequence[Slot]:
     """Return what the module's weights are made of, where the module or its architecture says so."""
     if job.spec.recipe is None or job.spec.recipe.optimizer.name == "adamw":  # it treats every number alike
         return ()
-    if hasattr(job.module, "parts"):
-        module: Any = job.module
-        return cast("Sequence[Slot]", module.parts())
-    if not hasattr(job.architecture, "parts"):
+    if isinstance(job.module, StatesOwnParts):
+        return job.module.parts()
+    if not isinstance(job.architecture, StatesParts):
         return ()
-    slots: Sequence[Slot] = job.architecture.parts(
-        job.architecture.Config.model_validate(resolved_architecture(job).config)
-    )
-    return slots
+    return job.architecture.parts(job.architecture.Config.model_validate(resolved_architecture(job).config))

@@ -9,7 +9,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Protocol, runtime_checkable
 
+from tilbench.kinds.language_model import OpenOptions
 from tilbench.kinds.requests import Continuation, Document, Generation, Request, RequestKind, Unanswered
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.scoring.decode.generate import Job, least, shorten
@@ -18,7 +20,7 @@ from tilbench.scoring.encode.prefix import Prefix
 from tilbench.scoring.encode.split import Ids, Question, Split, encoded, split_conversations, split_texts, without
 from tilbench.scoring.encode.windows import windows
 
-__all__ = ["Read", "Reader", "beyond"]
+__all__ = ["Read", "Reader", "ReadsTokens", "beyond"]
 
 _TEXTS = 256
 """Requests whose texts are encoded at a time."""
@@ -224,6 +226,14 @@ class Reader:
             )
         lost = lost_bytes(self.tokenizer, text, ids)
         return Job(request, head + ids, kept=len(head) + instruction, dropped=dropped, lost=lost)
+
+
+@runtime_checkable
+class ReadsTokens(Protocol):
+    """What a loader is besides (`tilbench.kinds.language_model.Loader`) whose models read tokens."""
+
+    def reader(self, reference: str, options: OpenOptions) -> Reader:
+        """Return how the model reads text, without loading weights. A dry run says by it what does not fit."""
 
 
 def beyond(ids: Sequence[int], rows: int) -> str:

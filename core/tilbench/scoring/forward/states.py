@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tilbench.errors import TilbenchError
 from tilbench.kinds.architecture import Decoder
+from tilbench.kinds.capabilities.decoder import DependsOnLength
 from tilbench.scoring.forward.trie import Ids, Trie
 
 __all__ = ["Budget", "alone_above", "must_be_alone", "row_states", "tree_states"]
@@ -30,8 +31,7 @@ processor busy. Measured on CPU cores with 20M parameters: 256 to 512 are within
 
 def alone_above(decoder: Decoder) -> int | None:
     """Return the length of the longest text that may be computed beside others; None where every text may."""
-    longest: int | None = getattr(decoder, "alone_above", None)
-    return longest
+    return decoder.alone_above if isinstance(decoder, DependsOnLength) else None
 
 
 def must_be_alone(decoder: Decoder, tokens: int) -> bool:
