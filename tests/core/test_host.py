@@ -66,8 +66,31 @@ def test_a_file_named_twice_is_loaded_once(tmp_path: Path) -> None:
 
 
 def test_a_name_clash_names_both_plugins(tmp_path: Path) -> None:
-    with pytest.raises(PluginError, match=r"'good' is registered twice: by one .* and by two"):
+    with pytest.raises(PluginError, match=r"'good' is registered twice: by one .*/one.py:4 and by two .*/two.py:4; "):
         load(plugin(tmp_path, "one", GOOD), plugin(tmp_path, "two", GOOD))
+
+
+def test_the_origin_is_the_line_of_the_hook_whatever_it_calls(tmp_path: Path) -> None:
+    text = "def both(register):\n    for name in 'ab':\n        register(name, object)\n\n"
+    text += HEAD + "def register_metrics(register):\n    'Two.'\n    both(register)\n"
+    host = load(path := plugin(tmp_path, "helped", text))
+    assert [str(host.registry.metrics.origin(name)) for name in "ab"] == [f"{path}:9"] * 2
+    with pytest.raises(UnknownName):
+        host.registry.metrics.origin("c")
+
+
+def test_a_plugin_that_registers_after_its_hook_is_refused_with_the_place(tmp_path: Path) -> None:
+    text = "kept = []\n" + HEAD + "def register_metrics(register):\n    kept.append(register)\n"
+    path = plugin(tmp_path, "late", text)
+    host = load(path)
+    (module,) = host.manager.get_plugins()
+    with pytest.raises(PluginError, match=r"metric 'x' of plugin late .* is registered too late, at .*/late.py:"):
+        module.kept[0]("x", object)
+
+
+def test_a_metric_that_lacks_a_part_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match=r"metric 'good' .* is no tilbench.kinds.metric:MetricClass: got type"):
+        load(plugin(tmp_path, "bare", GOOD)).registry.metrics.get("good")
 
 
 def test_two_distributions_with_one_plugin_name_clash(tmp_path: Path) -> None:
