@@ -1,7 +1,7 @@
 """The pretraining loop: documents in, checkpoints out, on one device or on one for each process of torchrun.
 
-Everything that decides the weights is a function of the job and the step: the rows
-(`tilbench_trainers.data.packing`), the learning rate (`schedule`), the seed of dropout. So a run that is stopped in any way and started again gives the same
+Everything that decides the weights is a function of the job and the step: the rows (`data.packing`), the learning rate
+(`optim.schedule`), the seed of dropout. So a run that is stopped in any way and started again gives the same
 bits as one that was not, in fp32 on the CPU of one machine with one number of threads, and as many processes.
 """
 
