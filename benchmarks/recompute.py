@@ -16,11 +16,12 @@ from pathlib import Path
 
 from tilbench.errors import DataError, TilbenchError
 from tilbench.evaluation.verify import recomputed
+from tilbench.kinds.metric import Value
 from tilbench.loader import load_plugins
 from tilbench.paths import atomic_path
 from tilbench.registry import Registry
 from tilbench.results.macro import MACRO, macro_items
-from tilbench.results.record import Record, Score
+from tilbench.results.record import Contamination, Record
 from tilbench.results.store import Items, RecordStore
 
 _CLEAN = "clean "
@@ -50,8 +51,8 @@ def _rewrite(store: RecordStore, path: Path, record: Record, registry: Registry)
     if contamination is not None:
         clean = {name.removeprefix(_CLEAN): score for name, score in found.items() if name.startswith(_CLEAN)}
         _check(contamination.clean, clean)
-        contamination = contamination.model_copy(update={"clean": clean})
-    new = record.model_copy(update={"values": values, "contamination": contamination})
+        contamination = Contamination(**{**dict(contamination), "clean": clean})
+    new = Record(**{**dict(record), "values": values, "contamination": contamination})
     if macro:
         store.write(new, items)
     elif new != record:
@@ -77,7 +78,7 @@ def _parts(store: RecordStore, record: Record) -> Items:
     return macro_items([found[name] for name in tasks], record.task.headline)
 
 
-def _check(stated: dict[str, Score], found: dict[str, Score]) -> None:
+def _check(stated: dict[str, Value], found: dict[str, Value]) -> None:
     """Raise DataError where a value itself would change."""
     for name in stated.keys() | found.keys():
         old, new = stated.get(name), found.get(name)

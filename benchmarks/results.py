@@ -13,8 +13,9 @@ from pathlib import Path
 
 from tilbench.comparison.compare import compare_models
 from tilbench.comparison.verdict import verdict
+from tilbench.kinds.metric import Value
 from tilbench.results.markdown import table
-from tilbench.results.record import Record, Score
+from tilbench.results.record import Record
 from tilbench.results.store import RecordStore
 from tilbench.results.wording import format_interval, format_number
 
@@ -91,13 +92,13 @@ class Results:
         """Return a record, if there is one."""
         return self._records.get((*task, model))
 
-    def score(self, task: tuple[str, str], model: str, value: str = "") -> Score | None:
+    def score(self, task: tuple[str, str], model: str, value: str = "") -> Value | None:
         """Return a value of a record (the headline, if none is named)."""
         record = self.record(task, model)
         return None if record is None else record.values.get(value or record.task.headline)
 
 
-def shown(score: Score | None, *, interval: bool = True) -> str:
+def shown(score: Value | None, *, interval: bool = True) -> str:
     """Return a score with its interval; a dash where there is none."""
     if score is None:
         return "–"

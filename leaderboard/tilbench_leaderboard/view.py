@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -69,7 +69,7 @@ def majority_text(cell: Cell) -> str:
     """Return what the commonest answer would score, and whether the value is not above it."""
     if cell.score is None or cell.majority is None:
         return ""
-    level = format_number(cell.score.model_copy(update={"value": cell.majority}))
+    level = format_number(replace(cell.score, value=cell.majority))
     return f"{level} · not above" if clears(cell.score, cell.majority) is False else level
 
 

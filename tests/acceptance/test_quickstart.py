@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from tilbench.config.references import parse_spec
+from tilbench.kinds.metric import Value
 from tilbench.loader import Host
 from tilbench.resolve.specs import load_spec
 from tilbench.resolve.suites import find_suite
-from tilbench.results.record import Score
 from tilbench.results.store import RecordStore
 
 pytestmark = pytest.mark.long
@@ -47,7 +47,7 @@ def test_every_tiny_model_learns_its_languages_and_a_second_run_is_free(
     assert second.out == first.out
 
 
-def bounds(score: Score | None) -> tuple[float, float]:
+def bounds(score: Value | None) -> tuple[float, float]:
     assert score is not None
     assert score.low is not None
     assert score.high is not None

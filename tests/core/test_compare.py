@@ -25,9 +25,9 @@ from tilbench.comparison.report import ComparisonReport
 from tilbench.comparison.verdict import FEWEST_EFFECTIVE, caveats, verdict
 from tilbench.config.model import ArchitectureRef
 from tilbench.errors import DataError, UnknownName
+from tilbench.kinds.metric import Value
 from tilbench.resolve.recorded import recorded_model
 from tilbench.results import labels
-from tilbench.results.record import Score
 from tilbench.results.store import RecordStore
 from tilbench.testing.records import record
 
@@ -61,7 +61,7 @@ def save_answers(store: RecordStore, model: str, task: str, right: Sequence[int]
     """Record right and wrong answers as the metric `choice` does."""
     value = sum(right) / len(right)
     half = 1.96 * math.sqrt(value * (1 - value) / len(right))
-    score = Score(
+    score = Value(
         value=value, n=len(right), unit="fraction", direction="higher", chance=0.25, of=("acc", ""),
         low=value - half, high=value + half,
     )  # fmt: skip
@@ -73,7 +73,7 @@ def save_answers(store: RecordStore, model: str, task: str, right: Sequence[int]
 
 def save_bits(store: RecordStore, model: str, bits: Sequence[float], task: str = "news", **fields: Any) -> Path:
     """Record documents of 100 bytes as the metric `bpb` does."""
-    score = Score(
+    score = Value(
         value=math.fsum(bits) / (100 * len(bits)), n=len(bits), unit="bits/byte", direction="lower",
         of=("bits", "bytes"),
     )  # fmt: skip
@@ -479,7 +479,7 @@ def test_what_cannot_be_compared_is_said_with_its_reason(tmp_path: Path) -> None
         save_bits(store, model, [1.0, 2.0])
         save_bits(store, model, [1.0], "one-document")
         save_bits(store, model, [1.0 + (model == "beta"), math.inf], "infinite")
-        plain = record(model, "undeclared", Score(value=1, n=2, unit="", direction="none"))
+        plain = record(model, "undeclared", Value(value=1, n=2, unit="", direction="none"))
         store.write(plain, [("x", "x", {"bits": 1.0})])
     save_bits(store, "alpha", [1.0, 2.0], "only-alpha")
     store.write(record("beta", "blank", status="n/a", reason="no such requests"), [])
@@ -572,7 +572,7 @@ def test_a_run_is_its_last_checkpoint_as_it_is_for_run(
 
 def test_one_task_that_cannot_be_compared_leaves_the_others(tmp_path: Path, tilbench: Tilbench) -> None:
     store = RecordStore(tmp_path)
-    score = Score(value=0.5, n=8, unit="1/rank", direction="higher", of=("reciprocal_rank", "probes"))
+    score = Value(value=0.5, n=8, unit="1/rank", direction="higher", of=("reciprocal_rank", "probes"))
     for model, more in (("alpha", 0.0), ("beta", 9.0)):
         save_bits(store, model, [100.0 + place + more for place in range(8)])
         made = record(model, "probes", score, headline="bpb", rows=8)

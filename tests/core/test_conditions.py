@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tilbench.cli.table import render
 from tilbench.comparison.conditions import conditions
-from tilbench.results.record import Reading, Record, Score
+from tilbench.kinds.metric import Value
+from tilbench.results.record import Reading, Record
 from tilbench.results.table import make_board
 from tilbench.testing.records import entries
 from tilbench.testing.records import record as made
 
-BPB = Score(value=2.0, n=9, unit="bits/byte", direction="lower")
+BPB = Value(value=2.0, n=9, unit="bits/byte", direction="lower")
 BOS, OTHER, DOCUMENTS, NONE = "<s> (1)", "</s> (2)", "<s> (1), before whole documents only", "none"
 
 
 def record(model: str, *, windowed: int = 0, settings: dict[str, Any] | None = None, **used: Any) -> Record:
     whole = made(model, "task", BPB, settings=settings or {})
     reading = Reading(scored_bytes=90, windowed_rows=windowed)
-    return whole.model_copy(update={"model": whole.model.model_copy(update=used), "reading": reading})
+    return whole.model_copy(update={"model": replace(whole.model, **used), "reading": reading})
 
 
 @pytest.mark.parametrize(

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import scipy.stats
 
+from tilbench.kinds.metric import Value
 from tilbench.results.macro import macro_items, macro_score
-from tilbench.results.record import Score
 from tilbench.results.statistics import mean_interval, proportion_interval
 from tilbench.results.store import Items
 from tilbench.testing.records import record
 
 
-def parts(*scores: Score) -> Items:
+def parts(*scores: Value) -> Items:
     return macro_items(
         [record(task=f"t{place}", rows=200 + place, value=score) for place, score in enumerate(scores)], "bpb"
     )
 
 
-def mean_of(values: list[float], unit: str = "bits/byte") -> Score:
+def mean_of(values: list[float], unit: str = "bits/byte") -> Value:
     names = [str(place) for place in range(len(values))]
     interval = (proportion_interval if unit == "fraction" else mean_interval)(values, names)
     assert interval is not None
     mean = sum(values) / len(values)
-    return Score(
+    return Value(
         value=mean,
         n=len(values),
         unit=unit,
@@ -61,7 +62,7 @@ def test_tasks_on_the_same_rows_are_no_more_evidence_than_one() -> None:
 
 
 def test_the_chance_level_is_the_mean_of_the_tasks() -> None:
-    scores = [mean_of(ONE).model_copy(update={"chance": chance}) for chance in (0.25, 0.5)]
+    scores = [replace(mean_of(ONE), chance=chance) for chance in (0.25, 0.5)]
     assert macro_score(parts(*scores), "bits/byte", "lower").chance == 0.375
     assert macro_score(parts(scores[0], mean_of(TWO)), "bits/byte", "lower").chance is None
 
@@ -88,7 +89,7 @@ def test_a_task_with_every_answer_right_still_adds_doubt() -> None:
     right, half = mean_of([1.0] * 20, "fraction"), mean_of([1.0, 0.0] * 10, "fraction")
     assert right.stderr == 0
     found = macro_score(parts(right, half), "fraction", "higher")
-    certain = macro_score(parts(right.model_copy(update={"low": 1.0}), half), "fraction", "higher")
+    certain = macro_score(parts(replace(right, low=1.0), half), "fraction", "higher")
     assert found.low is not None
     assert found.high is not None
     assert certain.low is not None
@@ -98,7 +99,7 @@ def test_a_task_with_every_answer_right_still_adds_doubt() -> None:
 
 def test_no_interval_where_a_task_has_none() -> None:
     found = macro_score(
-        parts(mean_of(ONE), Score(value=2, n=1, unit="bits/byte", direction="lower")), "bits/byte", "lower"
+        parts(mean_of(ONE), Value(value=2, n=1, unit="bits/byte", direction="lower")), "bits/byte", "lower"
     )
     assert (found.stderr, found.low, found.high) == (None, None, None)
     assert found.value == pytest.approx((1.4 + 2) / 2)

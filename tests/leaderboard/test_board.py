@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tilbench.results.record import Record, Score
+from tilbench.kinds.metric import Value
+from tilbench.results.record import Record
 from tilbench.results.table import Board, Cell, differences, format_value, make_board, unrun
 from tilbench.testing.records import accuracy, entries, record, score, showcase
 
@@ -51,7 +53,7 @@ def test_no_records_make_an_empty_board() -> None:
         (score(0, None, direction="none"), ["three", "two", "one", "none"]),
     ],
 )
-def test_sorting_puts_the_best_first_and_the_missing_last(value: Score, order: list[str]) -> None:
+def test_sorting_puts_the_best_first_and_the_missing_last(value: Value, order: list[str]) -> None:
     values = {"two": 2.0, "none": float("nan"), "three": 3.0, "one": 1.0}
     made = [record(name, value=score(number, None, direction=value.direction)) for name, number in values.items()]
     board = make_board(entries(*made))
@@ -166,7 +168,7 @@ def test_above_chance_asks_for_the_whole_interval() -> None:
     assert found == [True, False, False, None, True, None]
 
 
-def commonest(name: str, value: Score, majority: Score) -> Record:
+def commonest(name: str, value: Value, majority: Value) -> Record:
     made = record(name, "exam", value, headline="acc")
     return made.model_copy(update={"values": {"acc": value, "majority": majority}})
 
@@ -178,8 +180,8 @@ def test_above_chance_asks_for_more_than_the_commonest_answer() -> None:
             commonest("above", accuracy(0.45, 0.05), share),
             commonest("above chance alone", accuracy(0.40, 0.05), share),
             commonest("below the chance", accuracy(0.45, 0.05, chance=0.5), share),
-            commonest("another unit", accuracy(0.40, 0.05), share.model_copy(update={"unit": "questions"})),
-            commonest("no chance", accuracy(0.40, 0.05).model_copy(update={"chance": None}), share),
+            commonest("another unit", accuracy(0.40, 0.05), replace(share, unit="questions")),
+            commonest("no chance", replace(accuracy(0.40, 0.05), chance=None), share),
         )
     )
     assert [cell(board, name).above_chance for name in names(board)] == [True, False, False, True, False]
@@ -187,14 +189,14 @@ def test_above_chance_asks_for_more_than_the_commonest_answer() -> None:
 
 
 def test_a_value_outside_its_interval_is_never_the_best() -> None:
-    edited = score(1.0).model_copy(update={"value": 0.2})
-    rounded = score(1.3).model_copy(update={"value": 1.3, "low": 1.3 + 1e-15, "high": 1.3 + 1e-15})
+    edited = replace(score(1.0), value=0.2)
+    rounded = replace(score(1.3), value=1.3, low=1.3 + 1e-15, high=1.3 + 1e-15)
     board = make_board(
         entries(
             record("edited", value=edited),
             record("a", value=score(1.0)),
             record("rounded", value=rounded),
-            record("below", value=score(1.01).model_copy(update={"value": 5.0})),
+            record("below", value=replace(score(1.01), value=5.0)),
         )
     )
     found = [cell(board, name) for name in names(board)]
@@ -314,7 +316,7 @@ def test_labels_are_short_whatever_the_fingerprint_and_longer_only_while_ambiguo
         (score(1.0, 2e-6), "1.000000 [0.999998, 1.000002]"),
     ],
 )
-def test_values_read_well(value: Score, text: str) -> None:
+def test_values_read_well(value: Value, text: str) -> None:
     assert format_value(value) == text
 
 

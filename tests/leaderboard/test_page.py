@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def test_the_commonest_answer_and_numbers_that_do_not_hold(tmp_path: Path) -> No
     value = accuracy(0.40, 0.05)
     share = score(0.382, None, unit="fraction", direction="none")
     made = record("a", "exam", value, headline="acc").model_copy(update={"values": {"acc": value, "majority": share}})
-    save(tmp_path, [made, record("a", value=score(1.0).model_copy(update={"value": 0.2}))])
+    save(tmp_path, [made, record("a", value=replace(score(1.0), value=0.2))])
     app = page(tmp_path)
     table = app.dataframe[0].value
     assert list(table["exam"].columns) == ["acc ↑", "95% interval", "chance", "commonest answer"]
@@ -217,7 +218,7 @@ def test_text_of_records_is_never_markup(tmp_path: Path) -> None:
     made = []
     for name in HOSTILE:
         evil = record(name, value=score(1.0), settings={name: name}, notes=[name], citation=name)
-        model = evil.model.model_copy(update={"tokenizer": name, "prefix": name, "lineage": [name]})
+        model = replace(evil.model, tokenizer=name, prefix=name, lineage=(name,))
         data = evil.task.dataset.model_copy(update={"name": name, "equal_options": [name]})
         task = evil.task.model_copy(update={"dataset": data})
         made.append(evil.model_copy(update={"model": model, "task": task}))

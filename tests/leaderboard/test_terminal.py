@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def test_tasks_that_no_model_ran_are_one_line() -> None:
 
 
 def test_an_edited_number_does_not_hold() -> None:
-    edited = score(1.0).model_copy(update={"value": 0.2})
+    edited = replace(score(1.0), value=0.2)
     text = shown(make_board(entries(record("edited", value=edited), record("b", value=score(1.0)))))
     assert "does not hold" in text
     assert "edited on news-bpb – does not hold: the value lies outside its own 95% interval" in text
@@ -141,9 +142,9 @@ def test_names_are_shown_as_they_are() -> None:
 
 
 def test_an_end_of_an_interval_that_is_not_0_is_not_written_as_0() -> None:
-    value = score(0.034).model_copy(update={"low": 0.0021, "high": 0.066})
+    value = replace(score(0.034), low=0.0021, high=0.066)
     assert format_interval(value) == "[0.002, 0.07]"
-    assert format_interval(value.model_copy(update={"low": 0.0})) == "[0.00, 0.07]"
+    assert format_interval(replace(value, low=0.0)) == "[0.00, 0.07]"
 
 
 def test_a_note_names_every_model_and_its_task_once() -> None:

@@ -1,7 +1,7 @@
 """Which of two models is better, task by task and over all: their records paired item by item.
 
 Only records whose task fingerprints agree are compared, and only on values that say what they are the ratio of
-(`Score.of`). A reported figure has no items, and so is never compared with anything.
+(`Value.of`). A reported figure has no items, and so is never compared with anything.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Literal
 
 from tilbench.comparison.paired import ALPHA, Paired, Side, holm, pair, pool
 from tilbench.errors import DataError, UnknownName
+from tilbench.kinds.metric import Value
 from tilbench.paths import file_digest
 from tilbench.results.cells import Entry, finished
 from tilbench.results.labels import model_labels, names_model
 from tilbench.results.reading import metric_scores
-from tilbench.results.record import Record, Score
+from tilbench.results.record import Record
 from tilbench.results.store import RecordStore
 from tilbench.results.wording import differences
 
@@ -50,7 +51,7 @@ class TaskComparison:
 
     a: Record
     b: Record
-    scores: tuple[Score, Score]
+    scores: tuple[Value, Value]
     paired: Paired
     left_out: int = 0
     p: float = math.nan
@@ -296,7 +297,7 @@ def _compare(store: RecordStore, left: Entry, right: Entry) -> TaskComparison | 
 
 
 def _side(
-    store: RecordStore, entry: Entry, of: tuple[str, str], score: Score
+    store: RecordStore, entry: Entry, of: tuple[str, str], score: Value
 ) -> tuple[dict[str, tuple[float, float]], dict[str, str]]:
     """Return of each answered item its part of the ratio, and of every item its cluster.
 

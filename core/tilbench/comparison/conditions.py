@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from tilbench.kinds.language_model import ModelCard
 from tilbench.results.cells import Column, Row
-from tilbench.results.record import ModelUsed, Record
+from tilbench.results.record import Record
 
 __all__ = ["conditions", "conditions_of_board"]
 
@@ -44,13 +45,13 @@ def _prefixes(records: Sequence[tuple[str, Record]]) -> list[str]:
     return [f"the prefix before a text differs: {_grouped((model.prefix, label) for label, model in reading)}"]
 
 
-def _token(model: ModelUsed) -> str:
+def _token(model: ModelCard) -> str:
     """Return the id of the prefix token: a loader shows it as `id 1`, another one as `<s> (1)`."""
     found = _ID.search(model.prefix)
     return model.prefix if found is None else found[1] or found[2]
 
 
-def _kind(model: ModelUsed) -> str:
+def _kind(model: ModelCard) -> str:
     if model.prefix.startswith("none"):
         return "none"
     return "documents" if model.prefix.endswith("before whole documents only") else "texts"

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from tilbench.comparison.compare import Comparison, PooledTasks, TaskComparison, Winner
 from tilbench.comparison.conditions import conditions
 from tilbench.comparison.paired import Paired, smallest_p
+from tilbench.kinds.metric import Value
 from tilbench.results.reading import reading_notes
-from tilbench.results.record import Score
 from tilbench.results.wording import FEWEST, format_interval, format_number, format_p, format_value
 
 __all__ = ["caveats", "pooled_verdict", "scores_in_words", "verdict"]
@@ -76,7 +76,7 @@ def pooled_verdict(found: Comparison, pooled: PooledTasks) -> str:
     return f"{text}; {found.a.label} is {best} on {a}, {found.b.label} on {b} of {len(pooled.tasks)}"
 
 
-def _words(found: Comparison, winner: Winner, paired: Paired, p: float, score: Score, adjusted: str) -> str:
+def _words(found: Comparison, winner: Winner, paired: Paired, p: float, score: Value, adjusted: str) -> str:
     """Return a verdict as a sentence. Amounts are those by which the better model is better."""
     if winner == "identical":
         return "identical, row by row"
@@ -103,7 +103,7 @@ def _words(found: Comparison, winner: Winner, paired: Paired, p: float, score: S
 def _amount(value: float, unit: str, bounds: tuple[float, float] | None = None) -> str:
     """Return a difference with its unit and interval: "1.6 points [0.2, 3.0]" for fractions."""
     low, high = bounds or (None, None)
-    score = Score(value=value, n=1, unit=unit, direction="none", low=low, high=high)
+    score = Value(value=value, n=1, unit=unit, direction="none", low=low, high=high)
     number = format_number(score).removesuffix("%")
     return f"{number} {'points' if unit == 'fraction' else unit} {format_interval(score)}".rstrip()
 
@@ -121,7 +121,7 @@ def _beside_chance(found: Comparison, task: TaskComparison) -> Iterator[str]:
         yield f"{' and '.join(dict.fromkeys(below))} {are} below chance, which points at a broken prompt"
 
 
-def _against_chance(score: Score) -> int | None:
+def _against_chance(score: Value) -> int | None:
     """Return 1 or −1 where the whole interval is better or worse than chance, 0 between, None where unknown."""
     if score.chance is None or score.low is None or score.high is None:
         return None

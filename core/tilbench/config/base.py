@@ -8,7 +8,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tilbench.config.source import Source
 
-__all__ = ["Schema", "first_fault"]
+__all__ = ["RECORDED", "Schema", "first_fault"]
+
+
+RECORDED = ConfigDict(extra="forbid", revalidate_instances="always", ser_json_inf_nan="strings")
+"""How a dataclass that is part of a record is read and written: strict about names, numbers as their types say."""
 
 
 class Schema(BaseModel):

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from tilbench.contamination.items import parts
 from tilbench.contamination.overlap import RULE, Item, ItemOverlap, Overlap, OverlapIndex
 from tilbench.errors import Refused
-from tilbench.evaluation.execute import as_score
 from tilbench.evaluation.plan import PlannedTask
 from tilbench.evaluation.training_text import stream_text
 from tilbench.kinds.metric import Metric, Value
@@ -33,8 +33,8 @@ class ContaminationCheck:
         """Return what was found of each row of a task, by its id."""
         return {row.id: self.overlap.items[_key(task, row.id)] for row in task.rows}
 
-    def summary(self, task: PlannedTask) -> Contamination:
-        """Return what a record says of it, without the values of the clean rows."""
+    def summary(self, task: PlannedTask, clean: Mapping[str, Value] = MappingProxyType({})) -> Contamination:
+        """Return what a record says of it. clean: the values of the clean rows, where they are known."""
         found = self.of(task)
         return Contamination(
             against=self.against,
@@ -45,6 +45,7 @@ class ContaminationCheck:
             n=len(found),
             flagged=sum(item.covered > 0 for item in found.values()),
             too_short=sum(item.short for item in found.values()),
+            clean=dict(clean),
             parts=dict(sorted(Counter(part for item in found.values() for part in item.parts).items())),
         )
 
@@ -92,8 +93,7 @@ def with_contamination(record: Record, task: PlannedTask, check: ContaminationCh
         (item, cluster, {**values, CONTAMINATED: found[item].covered}) for item, cluster, values in store.items(place)
     ]
     texts = store.texts(place)
-    clean = {name: as_score(value) for name, value in clean_values(task.metric, items, texts).items()}
-    contamination = check.summary(task).model_copy(update={"clean": clean})
+    contamination = check.summary(task, clean_values(task.metric, items, texts))
     checked = record.model_copy(update={"contamination": contamination})
     store.write(checked, items, texts)
     return store.read(store.place(checked))

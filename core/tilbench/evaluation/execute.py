@@ -12,16 +12,16 @@ from tilbench.evaluation.plan import PlannedTask
 from tilbench.evaluation.score import TaskScore, score_task
 from tilbench.kinds.capabilities.metric import HasNotes
 from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions
-from tilbench.kinds.metric import ItemScore, Value
+from tilbench.kinds.metric import ItemScore
 from tilbench.kinds.requests import Answer, Generated, Likelihood, Ranked, Request, Timed, TokenIds, Unanswered
 from tilbench.memory import peak_memory
 from tilbench.progress import Progress
 from tilbench.resolve.models import ModelSource
-from tilbench.results.record import Environment, Measured, ModelUsed, Record, Score
+from tilbench.results.record import Environment, Measured, Record
 from tilbench.results.store import RecordStore
 from tilbench.scoring.journal import ENGINE_VERSION, Journal
 
-__all__ = ["Share", "as_score", "run_model"]
+__all__ = ["Share", "run_model"]
 
 
 @dataclass(slots=True)
@@ -164,8 +164,8 @@ def _score(
         status="n/a" if scored.refusal else "done",
         reason=_reason(scored, card),
         task=task.used,
-        model=_model(card),
-        values={name: as_score(value) for name, value in scored.values.items()},
+        model=card,
+        values=dict(scored.values),
         environment=environment,
         measured=measured,
         notes=_notes(task),
@@ -197,38 +197,9 @@ def _blank(task: PlannedTask, card: ModelCard, environment: Environment, unopene
         status="not run" if missing else "n/a",
         reason=missing or f"{card.name} cannot answer {' and '.join(lacking)} requests",
         task=task.used,
-        model=_model(card),
+        model=card,
         environment=environment,
         measured=_measured(command),
-    )
-
-
-def as_score(value: Value) -> Score:
-    """Return a metric's value as a record keeps it."""
-    return Score(
-        value=value.value,
-        n=value.n,
-        unit=value.unit,
-        direction=value.direction,
-        stderr=value.stderr,
-        low=value.low,
-        high=value.high,
-        chance=value.chance,
-        of=value.of,
-    )
-
-
-def _model(card: ModelCard) -> ModelUsed:
-    return ModelUsed(
-        name=card.name,
-        fingerprint=card.fingerprint,
-        parameters=card.parameters,
-        step=card.step,
-        prefix=card.prefix,
-        tokenizer=card.tokenizer,
-        max_length=card.max_length,
-        lineage=list(card.lineage),
-        details=dict(card.details),
     )
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 from tilbench.config.model import ModelSpec, Reported
 from tilbench.config.references import parse_spec
 from tilbench.errors import ConfigError
+from tilbench.kinds.language_model import ModelCard
+from tilbench.kinds.metric import Value
 from tilbench.registry import Registry
 from tilbench.resolve.specs import load_spec
-from tilbench.results.record import DatasetUsed, Environment, Measured, ModelUsed, Record, Score, TaskUsed
+from tilbench.results.record import DatasetUsed, Environment, Measured, Record, TaskUsed
 from tilbench.results.store import RecordStore
 
 __all__ = ["reported_records", "write_reported"]
@@ -59,7 +61,7 @@ def reported_records(spec: ModelSpec) -> list[Record]:
 
 def _record(spec: ModelSpec, figure: Reported, position: int) -> Record:
     margin = None if figure.stderr is None else _INTERVAL * figure.stderr
-    score = Score(
+    score = Value(
         value=figure.value,
         n=figure.n or 0,
         unit=figure.unit,
@@ -100,11 +102,11 @@ def _task(spec: ModelSpec, figure: Reported, position: int) -> TaskUsed:
     )
 
 
-def _model(spec: ModelSpec, figure: Reported) -> ModelUsed:
+def _model(spec: ModelSpec, figure: Reported) -> ModelCard:
     """Return whose figure it is; a count of parameters is known of the spec's own model and its stages alone."""
     name = figure.model or spec.name
     own = name.partition(":")[0] == spec.name
-    return ModelUsed(
+    return ModelCard(
         name=name if figure.step is None else f"{name}@{figure.step}",
         fingerprint=_digest("model", spec.name, name, str(figure.step)),
         parameters=(spec.parameters or 0) if own else 0,

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tilbench.errors import DataError, TilbenchError
 from tilbench.evaluation.contamination import clean_values
-from tilbench.evaluation.execute import as_score
 from tilbench.evaluation.score import reduced
 from tilbench.evaluation.verify_task import InstalledRows, count_faults, metric_of, stated_faults
-from tilbench.kinds.metric import ItemScore
+from tilbench.kinds.metric import ItemScore, Value
 from tilbench.paths import file_digest
 from tilbench.registry import Registry
 from tilbench.results.macro import MACRO, macro_score
 from tilbench.results.reading import metric_scores, reading_of
-from tilbench.results.record import Reading, Record, Score
+from tilbench.results.record import Reading, Record
 from tilbench.results.store import Items, RecordStore
 
 __all__ = ["Verdict", "recomputed", "verify_records"]
@@ -101,7 +100,7 @@ def _shown(reading: Reading | None) -> str:
     return "nothing" if reading is None else reading.model_dump_json(exclude_defaults=True)
 
 
-def _recorded(record: Record) -> Mapping[str, Score]:
+def _recorded(record: Record) -> Mapping[str, Value]:
     """Return the record's values, and those of its clean rows under names of their own."""
     clean = record.contamination.clean if record.contamination else {}
     return {**record.values, **{f"clean {name}": score for name, score in clean.items()}}
@@ -109,7 +108,7 @@ def _recorded(record: Record) -> Mapping[str, Score]:
 
 def recomputed(
     record: Record, items: Items, texts: Sequence[Mapping[str, str]], registry: Registry
-) -> Mapping[str, Score]:
+) -> Mapping[str, Value]:
     """Return the values that the items of a record give with the installed metric, those of clean rows as "clean NAME".
 
     Raises DataError where another version of the metric made the record.
@@ -120,15 +119,15 @@ def recomputed(
         weight = record.task.settings.get("weight", "task")
         return {name: macro_score(items, stated.unit, stated.direction, weight)}
     metric = metric_of(record.task, registry)
-    computed = {name: as_score(value) for name, value in metric.aggregate(metric_scores(items, texts)).items()}
+    computed = metric.aggregate(metric_scores(items, texts))
     if record.contamination is None:
         return computed
     clean = clean_values(metric, items, texts)
-    return {**computed, **{f"clean {name}": as_score(value) for name, value in clean.items()}}
+    return {**computed, **{f"clean {name}": value for name, value in clean.items()}}
 
 
-def _differences(stated: Score, found: Score) -> Iterator[tuple[str, object, object]]:
-    for field in Score.model_fields:
+def _differences(stated: Value, found: Value) -> Iterator[tuple[str, object, object]]:
+    for field in [each.name for each in fields(Value)]:
         one, two = getattr(stated, field), getattr(found, field)
         same = math.isclose(one, two, rel_tol=1e-9, abs_tol=1e-12) if _numbers(one, two) else one == two
         if not same:

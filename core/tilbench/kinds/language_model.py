@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 
+from pydantic import ConfigDict, Field
+
+from tilbench.config.base import RECORDED
 from tilbench.config.model import DType, GenerationSettings
 from tilbench.kinds.requests import Answer, Request, RequestKind
 from tilbench.kinds.tokenizer import Tokenizer
@@ -16,16 +19,18 @@ __all__ = ["LanguageModel", "Loader", "ModelCard", "OpenOptions", "Published", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
-    """What a record says of a model, known before any weight is loaded.
+    """What a record says of a model; known before any weight is loaded.
 
     name: how people call it. fingerprint: digest of everything that decides its answers (weights, config,
     tokenizer, prefix policy, precision). prefix: the token a document starts with, as shown to people.
-    lineage: fingerprints or names of what it was trained from. supports: the questions it can answer.
+    lineage: fingerprints or names of what it was trained from. supports: the questions it can answer, which a record
+    does not keep.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = RECORDED
     name: str
     fingerprint: str
-    supports: frozenset[RequestKind]
+    supports: Annotated[frozenset[RequestKind], Field(exclude=True)] = field(default=frozenset(), compare=False)
     parameters: int = 0
     step: int | None = None
     prefix: str = ""

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
+from pydantic import ConfigDict
+
+from tilbench.config.base import RECORDED
 from tilbench.data.rows import Row
 from tilbench.kinds.language import Language
 from tilbench.kinds.requests import Answer, Request
@@ -42,6 +45,7 @@ class Value:
     means the number of items. Only values that say so can be compared pair by pair.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = RECORDED
     value: float
     n: int
     unit: str

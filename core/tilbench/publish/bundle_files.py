@@ -12,8 +12,9 @@ from typing import Any
 from tilbench.checkpoints.folder import RUN, read_info
 from tilbench.comparison.compare import Comparison
 from tilbench.comparison.report import ComparisonReport
+from tilbench.kinds.metric import Value
 from tilbench.paths import file_digest
-from tilbench.results.record import Record, Score
+from tilbench.results.record import Record
 from tilbench.training.log import LOG, read_lines
 
 __all__ = ["CHECKSUMS", "write_checksums", "write_evaluation", "write_telemetry"]
@@ -82,13 +83,13 @@ def _place(record: Record) -> dict[str, Any]:
 
 
 def _values(record: Record) -> dict[str, Any]:
-    return {name: score.model_dump(mode="json", exclude_none=True) for name, score in record.values.items()}
+    values: dict[str, Any] = record.model_dump(mode="json", include={"values"}, exclude_none=True)["values"]
+    return values
 
 
 def _headline(record: Record) -> dict[str, Any]:
-    score = record.headline
-    shown = {} if score is None else score.model_dump(mode="json", exclude_none=True)
-    return _place(record) | {"headline": record.task.headline, **shown}
+    headline = record.task.headline
+    return _place(record) | {"headline": headline, **_values(record).get(headline, {})}
 
 
 def _losses(records: Iterable[Record]) -> Iterable[tuple[str, dict[str, float]]]:
@@ -100,7 +101,7 @@ def _losses(records: Iterable[Record]) -> Iterable[tuple[str, dict[str, float]]]
             yield f"{record.task.suite}/{record.task.name}", {"loss": loss, "bpb": bits.value, "documents": bits.n}
 
 
-def _positive(score: Score | None) -> bool:
+def _positive(score: Value | None) -> bool:
     return score is not None and math.isfinite(score.value) and score.value > 0
 
 

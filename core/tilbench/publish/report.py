@@ -11,10 +11,11 @@ from tilbench.config.model import ModelSpec
 from tilbench.generation.sweep import Outcome, SweepPlan
 from tilbench.kinds.exporter import ExportJob
 from tilbench.kinds.language import CardWords, Language
+from tilbench.kinds.metric import Value
 from tilbench.publish.card import loading, model_card
 from tilbench.results.cells import clears
 from tilbench.results.markdown import escape, table
-from tilbench.results.record import DatasetUsed, Record, Score
+from tilbench.results.record import DatasetUsed, Record
 from tilbench.results.wording import format_interval, format_number
 
 __all__ = ["Released", "benchmark_report", "release_card", "release_note"]
@@ -74,7 +75,7 @@ def _results(records: Sequence[Record]) -> str:
     )
 
 
-def _result(record: Record, score: Score) -> tuple[str, ...]:
+def _result(record: Record, score: Value) -> tuple[str, ...]:
     """Return the cells of a record's headline."""
     task = record.task
     unit = "" if score.unit == "fraction" else f" {escape(score.unit)}"
@@ -89,7 +90,7 @@ def _result(record: Record, score: Score) -> tuple[str, ...]:
     )
 
 
-def _rows(used: DatasetUsed, score: Score) -> str:
+def _rows(used: DatasetUsed, score: Value) -> str:
     """Return how many rows were scored, and of how many where they are a sample."""
     rows = used.rows or score.n
     return f"{rows} of {used.total}" if rows < used.total else str(rows)
@@ -116,7 +117,7 @@ def benchmark_report(reference: str, records: Sequence[Record]) -> str:
     return "\n".join(lines)
 
 
-def _value(name: str, score: Score) -> tuple[str, ...]:
+def _value(name: str, score: Value) -> tuple[str, ...]:
     shown = (format_number(score), format_interval(score), _chance(score), str(score.n))
     return (f"{escape(name)} ({escape(score.unit)})", *shown)
 
@@ -178,7 +179,7 @@ def _limits(records: Sequence[Record]) -> str:
     return "\n".join(lines)
 
 
-def _chance(score: Score) -> str:
+def _chance(score: Value) -> str:
     return "" if score.chance is None else format_number(score, chance=True)
 
 

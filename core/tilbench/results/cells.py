@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from tilbench.results.record import Record, Score, TaskUsed
+from tilbench.kinds.metric import Value
+from tilbench.results.record import Record, TaskUsed
 from tilbench.results.wording import FEWEST
 
 __all__ = [
@@ -87,7 +88,7 @@ class Cell:
     record: Record
     status: Literal["done", "not run", "n/a", "does not hold"]
     reason: str = ""
-    score: Score | None = None
+    score: Value | None = None
     mark: Mark = ""
     above_chance: bool | None = None
     older: tuple[Path, ...] = ()
@@ -134,7 +135,7 @@ def tied_mark(record: Record) -> list[str]:
     return [f"{score.value:.0f} of {score.n} tied"] if score and score.value > 0 else []
 
 
-def clears(score: Score, level: float | None) -> bool | None:
+def clears(score: Value, level: float | None) -> bool | None:
     """Return whether the whole interval is better than a level; None where one of them is missing."""
     if level is None or score.low is None or score.high is None:
         return None
@@ -179,7 +180,7 @@ def mark_column(column: Column, rows: Collection[dict[str, Cell]]) -> None:
             row[column.key] = replace(cell, mark="overlaps")
 
 
-def _holds(score: Score) -> bool:
+def _holds(score: Value) -> bool:
     """Return whether a value lies in its own interval, but for the rounding of a sum."""
     if score.low is None or score.high is None or not math.isfinite(score.value):
         return True
@@ -187,7 +188,7 @@ def _holds(score: Score) -> bool:
     return score.low - slack <= score.value <= score.high + slack
 
 
-def _overlap(a: Score, b: Score) -> bool:
+def _overlap(a: Value, b: Value) -> bool:
     if a.low is None or a.high is None or b.low is None or b.high is None:
         return False
     return a.low <= b.high and b.low <= a.high

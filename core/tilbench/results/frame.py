@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from tilbench.results.record import Record
@@ -73,7 +74,7 @@ def _rows(path: Path, record: Record) -> Iterator[dict[str, object]]:
             "unanswered_rows": sum(reading.unanswered.values()),
         }
     for name, score in record.values.items():
-        values = score.model_dump(exclude={"of"})
+        values = {field: number for field, number in asdict(score).items() if field != "of"}
         yield {**same, **values, "quantity": name, "headline": name == task.headline}
     if not record.values:
         yield {**same, "quantity": task.headline, "headline": True, "unit": "", "direction": ""}

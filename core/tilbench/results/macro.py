@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from itertools import islice, product
 
 from scipy.special import stdtridf
 
 from tilbench.config.suite import Macro, Suite
 from tilbench.errors import ConfigError
-from tilbench.kinds.metric import Direction
-from tilbench.results.record import DatasetUsed, Record, Score, TaskUsed
+from tilbench.kinds.metric import Direction, Value
+from tilbench.results.record import DatasetUsed, Record, TaskUsed
 from tilbench.results.statistics import LEVEL, Interval, Spread, estimate, student_quantile, summed
 from tilbench.results.store import Items, RecordStore
 
@@ -33,13 +32,13 @@ def macro_items(records: Sequence[Record], value: str) -> Items:
     return [(record.task.name, record.task.dataset.fingerprint, _part(record.values[value])) for record in records]
 
 
-def _part(score: Score) -> Mapping[str, float]:
+def _part(score: Value) -> Mapping[str, float]:
     known = {"stderr": score.stderr, "low": score.low, "high": score.high, "chance": score.chance}
     spread = {name: number for name, number in known.items() if number is not None}
     return {"value": score.value, "n": float(score.n), **spread}
 
 
-def macro_score(items: Items, unit: str, direction: Direction, weight: str = "task") -> Score:
+def macro_score(items: Items, unit: str, direction: Direction, weight: str = "task") -> Value:
     """Return the mean of the parts' values: every task counts once, or ("row") as often as it has rows.
 
     The standard error is √Σ (w se)² / Σ w for tasks on different rows. Those on the same rows (`cluster`) may err
@@ -67,7 +66,7 @@ def macro_score(items: Items, unit: str, direction: Direction, weight: str = "ta
     if all("chance" in part for part in parts):
         chance = math.fsum(part["chance"] * each for part, each in zip(parts, weights, strict=True)) / total
     n = int(sum(rows_of.values()))
-    return Score.model_validate(asdict(estimate(mean, interval, n, unit, direction, chance=chance)))
+    return estimate(mean, interval, n, unit, direction, chance=chance)
 
 
 def _alike(one: Spread | None, other: Spread) -> Spread:

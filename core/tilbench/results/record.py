@@ -7,6 +7,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tilbench.config.base import Schema
+from tilbench.kinds.language_model import ModelCard
+from tilbench.kinds.metric import Value
 
 __all__ = [
     "CONTAMINATED",
@@ -15,10 +17,8 @@ __all__ = [
     "DatasetUsed",
     "Environment",
     "Measured",
-    "ModelUsed",
     "Reading",
     "Record",
-    "Score",
     "TaskUsed",
 ]
 
@@ -27,20 +27,6 @@ SCHEMA_VERSION = 1
 
 CONTAMINATED = "contaminated"
 """Name, among the numbers of an item, of the share of it that was found in a training text."""
-
-
-class Score(Schema):
-    """One named value (`tilbench.kinds.metric.Value` says what the fields mean)."""
-
-    value: float
-    n: int
-    unit: str
-    direction: Literal["lower", "higher", "none"]
-    stderr: float | None = None
-    low: float | None = None
-    high: float | None = None
-    chance: float | None = None
-    of: tuple[str, str] | None = None
 
 
 class DatasetUsed(Schema):
@@ -82,20 +68,6 @@ class TaskUsed(Schema):
     machine. Empty where the model alone decides."""
     dataset: DatasetUsed
     fingerprint: str
-
-
-class ModelUsed(Schema):
-    """The model."""
-
-    name: str
-    fingerprint: str
-    parameters: int
-    step: int | None = None
-    prefix: str = ""
-    tokenizer: str = ""
-    max_length: int | None = None
-    lineage: list[str] = []
-    details: dict[str, Any] = {}
 
 
 class Environment(Schema):
@@ -147,7 +119,7 @@ class Contamination(Schema):
     """Rows too short to be looked for; they count as clean."""
     parts: dict[str, int] = {}
     """Part of a row (question, passage …) → rows of which that part was found."""
-    clean: dict[str, Score] = {}
+    clean: dict[str, Value] = {}
     """The values of the rows that are not flagged."""
 
 
@@ -204,8 +176,8 @@ class Record(Schema):
     status: Literal["done", "not run", "n/a"] = "done"
     reason: str = ""
     task: TaskUsed
-    model: ModelUsed
-    values: dict[str, Score] = {}
+    model: ModelCard
+    values: dict[str, Value] = {}
     items: str = ""
     """SHA-256 of the per-item Parquet file beside the record."""
     environment: Environment
@@ -219,6 +191,6 @@ class Record(Schema):
     """What was found of its rows, where somebody looked."""
 
     @property
-    def headline(self) -> Score | None:
+    def headline(self) -> Value | None:
         """The value shown first, if the task was done."""
         return self.values.get(self.task.headline)

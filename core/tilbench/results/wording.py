@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from tilbench.results.record import Score, TaskUsed
+from tilbench.kinds.metric import Value
+from tilbench.results.record import TaskUsed
 
 __all__ = ["FEWEST", "differences", "format_interval", "format_number", "format_value"]
 
@@ -27,7 +28,7 @@ def differences(a: TaskUsed, b: TaskUsed) -> list[str]:
     return found or ["the definition of the language or something else that the records do not carry"]
 
 
-def format_number(score: Score, *, chance: bool = False) -> str:
+def format_number(score: Value, *, chance: bool = False) -> str:
     """Return the value of a score, or its chance level, with as many digits as its interval deserves."""
     number = score.chance if chance else score.value
     if number is None or not math.isfinite(number):
@@ -38,7 +39,7 @@ def format_number(score: Score, *, chance: bool = False) -> str:
     return f"{number * 100:.{places}f}%" if score.unit == "fraction" else f"{number:.{places}f}"
 
 
-def format_interval(score: Score) -> str:
+def format_interval(score: Value) -> str:
     """Return the 95% interval of a score as "[low, high]", or nothing where it has none."""
     if score.low is None or score.high is None:
         return ""
@@ -54,7 +55,7 @@ def _bound(number: float, places: int) -> str:
     return f"{number:.{places}f}"
 
 
-def format_value(score: Score) -> str:
+def format_value(score: Value) -> str:
     """Return a score as "1.234 [1.20, 1.27]", or "45.2% [41.0, 49.3]" for a fraction."""
     return f"{format_number(score)} {format_interval(score)}".rstrip()
 
@@ -90,7 +91,7 @@ def _shown(fact: object) -> str:
     return "unset" if fact is None or fact == "" else str(fact)
 
 
-def _places(score: Score) -> tuple[int, int]:
+def _places(score: Value) -> tuple[int, int]:
     """Return the decimal places of the value and of its interval."""
     scale = 100 if score.unit == "fraction" else 1
     size = abs(score.value * scale) if math.isfinite(score.value) else 0

@@ -6,15 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from tilbench.results.record import (
-    DatasetUsed,
-    Environment,
-    Measured,
-    ModelUsed,
-    Record,
-    Score,
-    TaskUsed,
-)
+from tilbench.kinds.language_model import ModelCard
+from tilbench.kinds.metric import Value
+from tilbench.results.record import DatasetUsed, Environment, Measured, Record, TaskUsed
 from tilbench.results.store import RecordStore
 from tilbench.results.table import Entry
 
@@ -25,15 +19,13 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def score(value: float, half: float | None = 0.02, **fields: Any) -> Score:
+def score(value: float, half: float | None = 0.02, **fields: Any) -> Value:
     """Return a score with an interval of `half` on either side."""
     bounds = {} if half is None else {"low": value - half, "high": value + half, "stderr": half / 1.96}
-    return Score.model_validate(
-        {"value": value, "n": 200, "unit": "bits/byte", "direction": "lower", **bounds, **fields}
-    )
+    return Value(**{"value": value, "n": 200, "unit": "bits/byte", "direction": "lower", **bounds, **fields})
 
 
-def accuracy(value: float, half: float = 0.05, chance: float = 0.25) -> Score:
+def accuracy(value: float, half: float = 0.05, chance: float = 0.25) -> Value:
     """Return an accuracy with an interval of `half` on either side."""
     return score(value, half, unit="fraction", direction="higher", chance=chance)
 
@@ -41,7 +33,7 @@ def accuracy(value: float, half: float = 0.05, chance: float = 0.25) -> Score:
 def record(
     model: str = "alpha",
     task: str = "news-bpb",
-    value: Score | None = None,
+    value: Value | None = None,
     *,
     suite: str = "kazakh",
     version: int = 1,
@@ -80,7 +72,7 @@ def record(
             ),
             fingerprint=fingerprint or _digest(task, version, rows, settings),
         ),
-        model=ModelUsed(
+        model=ModelCard(
             name=model,
             fingerprint=model_fingerprint or _digest(model),
             parameters=parameters,
@@ -88,7 +80,7 @@ def record(
             prefix="<s>",
             tokenizer="til-bpe-16k",
             max_length=1024,
-            lineage=["til-mini:tiny"],
+            lineage=("til-mini:tiny",),
         ),
         values={headline: value} if value else {},
         environment=Environment(

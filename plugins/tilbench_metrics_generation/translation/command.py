@@ -40,7 +40,6 @@ def score_translation(
     Example:
       tilbench score-translation hypotheses.txt references.txt --language kk-Cyrl
     """
-    from tilbench.evaluation.execute import as_score
     from tilbench.results.wording import format_value
     from tilbench_metrics_generation.translation.files import score_files
 
@@ -57,4 +56,4 @@ def score_translation(
         print_json({"values": {name: asdict(value) for name, value in values.items()}, "signatures": signatures})
         return
     for (name, value), signature in zip(values.items(), signatures, strict=True):
-        click.echo(f"{name} {format_value(as_score(value))}  {signature.partition(': ')[2]}")
+        click.echo(f"{name} {format_value(value)}  {signature.partition(': ')[2]}")
