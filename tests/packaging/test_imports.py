@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
+from tests.packaging.import_rules import public
 
 LINTER = ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()", "--no-cache"]
 
@@ -24,6 +27,25 @@ def test_the_rules_about_plugins_hold(root: Path) -> None:
     assert _rules(root, root) == ""
 
 
+def test_every_public_module_is_there_and_used(root: Path) -> None:
+    code = [path for folder in ("plugins", "core/tilbench/cli/templates") for path in (root / folder).rglob("*.py*")]
+    used = "\n".join(path.read_text(encoding="utf-8") for path in code if path.suffix in (".py", ".tmpl"))
+    for name in public(root):
+        path = root / "core" / name.removesuffix(".*").replace(".", "/")
+        assert path.is_dir() or (not name.endswith(".*") and path.with_suffix(".py").is_file()), name
+        assert re.search(rf"(from|import) {re.escape(name.removesuffix('*'))}", used), f"no plugin imports {name}"
+
+
+def test_what_tilbench_new_writes_imports_public_modules(root: Path) -> None:
+    written = [*(root / "core/tilbench/cli/templates").rglob("*.py.tmpl"), root / "CONTRIBUTING.md"]
+    assert len(written) > 4
+    for path in written:
+        found = re.findall(r"^(?:from|import) (tilbench[\w.]*)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert found
+        for name in found:
+            assert any(fnmatchcase(name, pattern) for pattern in public(root)), f"{path}: {name}"
+
+
 @pytest.fixture
 def copy(root: Path, tmp_path: Path) -> Path:
     """Return a copy of the checkout's code, to plant a violation in."""
@@ -32,7 +54,8 @@ def copy(root: Path, tmp_path: Path) -> Path:
             target = tmp_path / source.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(source.read_bytes())
-    (tmp_path / "pyproject.toml").write_bytes((root / "pyproject.toml").read_bytes())
+    for name in ("pyproject.toml", "CONTRIBUTING.md"):
+        (tmp_path / name).write_bytes((root / name).read_bytes())
     return tmp_path
 
 
@@ -48,6 +71,8 @@ def copy(root: Path, tmp_path: Path) -> Path:
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import tilbench_turkish",
             "plugins do not import each other",
         ),
+        ("plugins/tilbench_kazakh/planted.py", "import tilbench.results.store", "plugins import the core's public"),
+        ("plugins/tilbench_kazakh/planted.py", "from tilbench.cli import run", "plugins import the core's public"),
         ("plugins/tilbench_new/__init__.py", "import tilbench_turkish", "plugins do not import each other"),
     ],
 )
