@@ -6,7 +6,7 @@
 # %% Train a model on the sample text
 import tilbench
 
-run = tilbench.train("turkish-v1:tiny", "runs/notebook", overrides={"recipe.steps": 40})
+run = tilbench.train("til-mini-1b:tiny", "runs/notebook", overrides={"recipe.steps": 40})
 print(run.log[["step", "loss", "lr"]].tail(3))
 
 # %% Score it on a suite: one row per model, task and value
@@ -21,9 +21,9 @@ print(report.to_frame()[["task", "difference", "low", "high", "p_holm", "winner"
 
 # %% Ask a model directly
 model = tilbench.open_model(run)
-print(model.bits_per_byte("Bugün hava çok güzel."))
-print(model.logprobs(["güzel", "kitap"], after="Bugün hava çok "))
-print(model.generate("Bir varmış bir yokmuş,", max_new_tokens=20).text)
+print(model.bits_per_byte("Бүгін ауа райы жақсы."))
+print(model.logprobs(["жақсы", "кітап"], after="Бүгін ауа райы "))
+print(model.generate("Бүгін ауа райы", max_new_tokens=20).text)
 
 # %% Records are files: read them whenever you like
 print(tilbench.read_records("records-notebook").groupby("task")["value"].count())

@@ -68,7 +68,7 @@ def test_every_command_of_the_readme_runs_in_order(tmp_path: Path, host: Host) -
         words = [sys.executable, "-W", "ignore", "-c", code]
         done = subprocess.run(words, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{code}\n{done.stderr[-2000:]}"
-        assert "Бүгін ауа райы" in done.stdout
+        assert done.stdout.strip(), code
 
 
 def test_the_readme_writes_new_plugins_outside_the_checkout() -> None:
