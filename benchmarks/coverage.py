@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilbench.comparison.paired import ALPHA, Paired, Side, pair, pool
+from tilbench.kinds.metric import ItemScore
 from tilbench.results.macro import macro_score
 from tilbench.results.statistics import Interval, mean_interval, proportion_interval, ratio_interval
 from tilbench_baselines.counts import count, probabilities
@@ -135,7 +136,7 @@ def several(people: Population, count: int, tasks: int = 4) -> Draw:
              "high": found.high}
             for found, _, _ in drawn if found
         ]  # fmt: skip
-        score = macro_score([(str(place), str(place), part) for place, part in enumerate(parts)], "", "lower")
+        score = macro_score([ItemScore(str(place), str(place), part) for place, part in enumerate(parts)], "", "lower")
         assert score.low is not None
         assert score.high is not None
         assert score.stderr is not None

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from tilbench.errors import DataError, TilbenchError
 from tilbench.evaluation.verify import recomputed
-from tilbench.kinds.metric import Value
+from tilbench.kinds.metric import ItemScore, Value
 from tilbench.loader import load_plugins
 from tilbench.paths import atomic_path
 from tilbench.registry import Registry
 from tilbench.results.macro import MACRO, macro_items
 from tilbench.results.record import Contamination, Record
-from tilbench.results.store import Items, RecordStore
+from tilbench.results.store import RecordStore
 
 _CLEAN = "clean "
 
@@ -44,7 +44,7 @@ def _rewrite(store: RecordStore, path: Path, record: Record, registry: Registry)
     """Write the record anew where its values change; say whether they did."""
     macro = record.task.metric == MACRO
     items = _parts(store, record) if macro else store.items(path)
-    found = recomputed(record, items, () if macro else store.texts(path), registry)
+    found = recomputed(record, items, registry)
     values = {name: score for name, score in found.items() if not name.startswith(_CLEAN)}
     _check(record.values, values)
     contamination = record.contamination
@@ -61,7 +61,7 @@ def _rewrite(store: RecordStore, path: Path, record: Record, registry: Registry)
     return new != record
 
 
-def _parts(store: RecordStore, record: Record) -> Items:
+def _parts(store: RecordStore, record: Record) -> list[ItemScore]:
     """Return the parts of a macro, from the newest records of its tasks. Raises DataError where one is missing."""
     tasks: Sequence[str] = record.task.settings["tasks"]
     found: dict[str, Record] = {}

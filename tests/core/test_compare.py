@@ -25,14 +25,13 @@ from tilbench.comparison.report import ComparisonReport
 from tilbench.comparison.verdict import FEWEST_EFFECTIVE, caveats, verdict
 from tilbench.config.model import ArchitectureRef
 from tilbench.errors import DataError, UnknownName
-from tilbench.kinds.metric import Value
+from tilbench.kinds.metric import ItemScore, Value
 from tilbench.resolve.recorded import recorded_model
 from tilbench.results import labels
 from tilbench.results.store import RecordStore
 from tilbench.testing.records import record
 
 Tilbench = Callable[..., Any]
-Items = list[tuple[str, str, dict[str, float]]]
 
 DOCUMENT_2 = {  # adapter, its standard error, 4-bit base: seeds/001, table of lm-eval accuracies
     "kazakh_and_literature": (0.1410, 0.0060, 0.1567),
@@ -65,7 +64,7 @@ def save_answers(store: RecordStore, model: str, task: str, right: Sequence[int]
         value=value, n=len(right), unit="fraction", direction="higher", chance=0.25, of=("acc", ""),
         low=value - half, high=value + half,
     )  # fmt: skip
-    items = [(f"q{place}", f"p{place // cluster}", {"acc": float(each)}) for place, each in enumerate(right)]
+    items = [ItemScore(f"q{place}", f"p{place // cluster}", {"acc": float(each)}) for place, each in enumerate(right)]
     made = record(model, task, score, headline="acc", rows=len(right))
     data = made.task.dataset.model_copy(update={"fingerprint": f"rows of {task}"})
     return store.write(made.model_copy(update={"task": made.task.model_copy(update={"dataset": data})}), items)
@@ -77,7 +76,7 @@ def save_bits(store: RecordStore, model: str, bits: Sequence[float], task: str =
         value=math.fsum(bits) / (100 * len(bits)), n=len(bits), unit="bits/byte", direction="lower",
         of=("bits", "bytes"),
     )  # fmt: skip
-    items = [(f"d{place}", f"d{place}", {"bits": each, "bytes": 100.0}) for place, each in enumerate(bits)]
+    items = [ItemScore(f"d{place}", f"d{place}", {"bits": each, "bytes": 100.0}) for place, each in enumerate(bits)]
     return store.write(record(model, task, score, **fields), items)
 
 
@@ -480,7 +479,7 @@ def test_what_cannot_be_compared_is_said_with_its_reason(tmp_path: Path) -> None
         save_bits(store, model, [1.0], "one-document")
         save_bits(store, model, [1.0 + (model == "beta"), math.inf], "infinite")
         plain = record(model, "undeclared", Value(value=1, n=2, unit="", direction="none"))
-        store.write(plain, [("x", "x", {"bits": 1.0})])
+        store.write(plain, [ItemScore("x", "x", {"bits": 1.0})])
     save_bits(store, "alpha", [1.0, 2.0], "only-alpha")
     store.write(record("beta", "blank", status="n/a", reason="no such requests"), [])
     reasons = {each.task: each.reason for each in compare_models(store, "alpha", "beta").skipped}
@@ -576,7 +575,7 @@ def test_one_task_that_cannot_be_compared_leaves_the_others(tmp_path: Path, tilb
     for model, more in (("alpha", 0.0), ("beta", 9.0)):
         save_bits(store, model, [100.0 + place + more for place in range(8)])
         made = record(model, "probes", score, headline="bpb", rows=8)
-        store.write(made, [(f"p{place}", f"p{place}", {"rank": 2.0}) for place in range(8)])
+        store.write(made, [ItemScore(f"p{place}", f"p{place}", {"rank": 2.0}) for place in range(8)])
         save_bits(store, model, [100.0 + place + more for place in range(8)], "gone").with_suffix(".parquet").unlink()
     outcome = tilbench("compare", "alpha", "beta", "--records", tmp_path)
     assert (outcome.status, outcome.err) == (0, "")

@@ -22,7 +22,7 @@ from tilbench.contamination.overlap import LETTERS, RULE, SHORTEST, WORDS, Overl
 from tilbench.data.rows import Document, Item, Pair, Prompt, Question, Reading
 from tilbench.evaluation.contamination import clean_values
 from tilbench.evaluation.training_text import _decoded, stream_text
-from tilbench.kinds.metric import TaskContext
+from tilbench.kinds.metric import ItemScore, TaskContext
 from tilbench.loader import Host
 from tilbench.resolve.datasets import documents
 from tilbench.results.record import CONTAMINATED
@@ -327,8 +327,8 @@ def test_a_record_says_what_was_found_and_scores_the_rest(
     assert block is not None
     assert (block.n, block.flagged, block.parts, block.against) == (6, 2, {"question": 2}, str(corpus))
     items = store.items(path)
-    assert {item for item, _, values in items if values["contaminated"]} == {"q0", "q1"}
-    clean = [values["acc_char"] for item, _, values in items if not values["contaminated"]]
+    assert {each.item for each in items if each.values["contaminated"]} == {"q0", "q1"}
+    clean = [each.values["acc_char"] for each in items if not each.values["contaminated"]]
     assert (block.clean["acc_char"].value, block.clean["acc_char"].n) == (sum(clean) / 4, 4)
     assert record.values["acc_char"].n == 6
     assert tilbench("records", "verify", out).status == 0
@@ -343,7 +343,7 @@ def test_a_row_that_is_found_in_part_is_not_clean(suite: Path, tmp_path: Path, t
     assert tilbench(*asked).status == 0
     store = RecordStore(out)
     ((path, record),) = [(path, record) for path, record in store.records() if record.status == "done"]
-    shares = {item: values["contaminated"] for item, _, values in store.items(path)}
+    shares = {each.item: each.values["contaminated"] for each in store.items(path)}
     assert 0.5 < shares.pop("q4") < 1
     assert set(shares.values()) == {0}
     assert record.contamination is not None
@@ -377,9 +377,9 @@ def test_the_command_names_the_rows(suite: Path, tmp_path: Path, tilbench: Calla
 def test_a_row_of_which_a_part_was_found_is_not_clean() -> None:
     """Shares of 0.01 and of 1 are both flagged; only rows of which nothing was found make the clean values."""
     items = [
-        (f"d{place}", f"d{place}", {"bits": bits, CONTAMINATED: share})
+        ItemScore(f"d{place}", f"d{place}", {"bits": bits, CONTAMINATED: share})
         for place, (bits, share) in enumerate([(1.0, 0.0), (2.0, 0.01), (4.0, 0.5), (8.0, 1.0), (16.0, 0.0)])
     ]
-    clean = clean_values(ToyMetric(ToySettings(), TaskContext()), items, [{}] * 5)
+    clean = clean_values(ToyMetric(ToySettings(), TaskContext()), items)
     assert (clean["bits"].value, clean["bits"].n) == (8.5, 2)
-    assert clean_values(ToyMetric(ToySettings(), TaskContext()), items[1:4], [{}] * 3) == {}
+    assert clean_values(ToyMetric(ToySettings(), TaskContext()), items[1:4]) == {}

@@ -8,14 +8,13 @@ from dataclasses import replace
 import pytest
 import scipy.stats
 
-from tilbench.kinds.metric import Value
+from tilbench.kinds.metric import ItemScore, Value
 from tilbench.results.macro import macro_items, macro_score
 from tilbench.results.statistics import mean_interval, proportion_interval
-from tilbench.results.store import Items
 from tilbench.testing.records import record
 
 
-def parts(*scores: Value) -> Items:
+def parts(*scores: Value) -> list[ItemScore]:
     return macro_items(
         [record(task=f"t{place}", rows=200 + place, value=score) for place, score in enumerate(scores)], "bpb"
     )
@@ -53,7 +52,7 @@ def test_every_task_counts_once_with_welchs_interval() -> None:
 
 def test_tasks_on_the_same_rows_are_no_more_evidence_than_one() -> None:
     one = mean_of(ONE)
-    items = [(task, "exam", values) for task, _, values in parts(one, one, one)]
+    items = [replace(each, cluster="exam") for each in parts(one, one, one)]
     found = macro_score(items, "bits/byte", "lower")
     assert found.value == pytest.approx(one.value)
     assert found.n == 5

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tilbench.kinds.metric import ItemScore
 from tilbench.kinds.requests import (
     Answer,
     Continuation,
@@ -187,8 +188,8 @@ def test_the_commonest_reasons_are_told() -> None:
 def test_a_metric_sees_neither_unanswered_rows_nor_counts_that_are_not_its_own() -> None:
     counts = read_row([Document("ab")], [Likelihood(-1.0, 1, lost=1)])
     why = unanswered_row([Likelihood(-1.0, 1), Unanswered("no room")])
-    items = [("one", "c", {"acc": 1.0, **counts}), ("two", "c", {})]
-    (score,) = metric_scores(items, [{"word": "a"}, why])
+    items = [ItemScore("one", "c", {"acc": 1.0, **counts}, {"word": "a"}), ItemScore("two", "c", {}, why)]
+    (score,) = metric_scores(items)
     assert (score.item, score.values, score.texts) == ("one", {"acc": 1.0}, {"word": "a"})
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tilbench.errors import DataError
 from tilbench.kinds.language_model import ModelCard
-from tilbench.kinds.metric import Value
+from tilbench.kinds.metric import ItemScore, Value
 from tilbench.kinds.requests import RequestKind
 from tilbench.results.record import Record
 from tilbench.results.store import RecordStore
@@ -49,6 +49,15 @@ def test_what_a_model_supports_is_no_part_of_a_record(tmp_path: Path) -> None:
     assert list(written(made)["model"]) == [field.name for field in fields(ModelCard) if field.name != "supports"]
     store = RecordStore(tmp_path)
     assert store.read(store.write(made, [])).model == card
+
+
+def test_items_are_read_as_they_were_written(tmp_path: Path) -> None:
+    items = [
+        ItemScore("q1", "passage", {"bits": 0.1 + 0.2, "bytes": 3.0}, {"answer": "жоқ"}),
+        ItemScore("q2", "passage", {"bits": 1.0}),
+    ]
+    store = RecordStore(tmp_path)
+    assert store.items(store.write(record(), items)) == items
 
 
 @pytest.mark.parametrize("part", ["model", "values"])

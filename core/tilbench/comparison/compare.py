@@ -311,19 +311,19 @@ def _side(
         raise DataError(f"{file}: not the file that was recorded: its SHA-256 differs")
     items = store.items(path)
     try:
-        scores = metric_scores(items, store.texts(path))
+        scores = metric_scores(items)
         parts = {each.item: (each.values[of[0]], each.values[of[1]] if of[1] else 1.0) for each in scores}
     except KeyError as error:
         raise DataError(
             f"{file}: an item lacks the number {error}, which {record.task.headline} is made of; score it again with "
             "this tilbench"
         ) from None
-    if len({item for item, *_ in items}) != len(items):
+    if len({each.item for each in items}) != len(items):
         raise DataError(f"{file}: two items have one id")
     found = Side([part[0] for part in parts.values()], [part[1] for part in parts.values()]).ratio
     if not (math.isclose(found, score.value, rel_tol=1e-9, abs_tol=1e-12) or not math.isfinite(found)):
         raise DataError(f"{path}: {record.task.headline} is {score.value}, and its items give {found}")
-    return parts, {item: cluster for item, cluster, _ in items}
+    return parts, {each.item: each.cluster for each in items}
 
 
 def _pooled(tasks: Sequence[TaskComparison]) -> tuple[PooledTasks, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -13,11 +13,11 @@ from tilbench.contamination.overlap import RULE, Item, ItemOverlap, Overlap, Ove
 from tilbench.errors import Refused
 from tilbench.evaluation.plan import PlannedTask
 from tilbench.evaluation.training_text import stream_text
-from tilbench.kinds.metric import Metric, Value
+from tilbench.kinds.metric import ItemScore, Metric, Value
 from tilbench.registry import Registry
 from tilbench.results.reading import metric_scores
 from tilbench.results.record import CONTAMINATED, Contamination, Record
-from tilbench.results.store import Items, RecordStore
+from tilbench.results.store import RecordStore
 
 __all__ = ["ContaminationCheck", "check_tasks", "clean_values", "with_contamination"]
 
@@ -90,19 +90,17 @@ def with_contamination(record: Record, task: PlannedTask, check: ContaminationCh
         return record
     found, place = check.of(task), store.place(record)
     items = [
-        (item, cluster, {**values, CONTAMINATED: found[item].covered}) for item, cluster, values in store.items(place)
+        replace(each, values={**each.values, CONTAMINATED: found[each.item].covered}) for each in store.items(place)
     ]
-    texts = store.texts(place)
-    contamination = check.summary(task, clean_values(task.metric, items, texts))
+    contamination = check.summary(task, clean_values(task.metric, items))
     checked = record.model_copy(update={"contamination": contamination})
-    store.write(checked, items, texts)
+    store.write(checked, items)
     return store.read(store.place(checked))
 
 
-def clean_values(metric: Metric, items: Items, texts: Sequence[Mapping[str, str]]) -> Mapping[str, Value]:
+def clean_values(metric: Metric, items: Sequence[ItemScore]) -> Mapping[str, Value]:
     """Return what a metric makes of the rows of which nothing was found; nothing where none is left."""
-    clean = [place for place, (_, _, values) in enumerate(items) if not values[CONTAMINATED]]
-    scores = metric_scores([items[place] for place in clean], [texts[place] for place in clean])
+    scores = metric_scores([each for each in items if not each.values[CONTAMINATED]])
     try:
         return metric.aggregate(scores) if scores else {}
     except Refused:

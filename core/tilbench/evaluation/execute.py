@@ -96,8 +96,7 @@ def run_model(
         _ask(model, card, missing, known, journal, timing, progress)
     for task in open_tasks:
         record, items = _score(task, card, known, timing, environment, command)
-        numbers = [(item.item, item.cluster, item.values) for item in items]
-        store.write(record, numbers, [item.texts for item in items])
+        store.write(record, items)
         found[task.used.name] = record
     share.records = [found[task.used.name] for task in tasks]
     share.made = len(open_tasks) + len(blanks)

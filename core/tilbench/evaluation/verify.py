@@ -17,7 +17,7 @@ from tilbench.registry import Registry
 from tilbench.results.macro import MACRO, macro_score
 from tilbench.results.reading import metric_scores, reading_of
 from tilbench.results.record import Reading, Record
-from tilbench.results.store import Items, RecordStore
+from tilbench.results.store import RecordStore
 
 __all__ = ["Verdict", "recomputed", "verify_records"]
 
@@ -64,19 +64,19 @@ def _fault(store: RecordStore, path: Path, registry: Registry, rows: InstalledRo
         return f"its items {file.name} are missing"
     if file_digest(file) != record.items:
         return f"{file.name} is not the file that was recorded: its SHA-256 differs"
-    items, texts = store.items(path), store.texts(path)
-    reading = reading_of([values for _, _, values in items], texts)
+    items = store.items(path)
+    reading = reading_of([each.values for each in items], [each.texts for each in items])
     if reading != record.reading:
         return f"'reading' is {_shown(record.reading)}, and its items give {_shown(reading)}"
     if faults := [*count_faults(record, items), *rows.faults(record, items)]:
         return "; ".join(faults)
-    if record.task.metric != MACRO and (refusal := _refusal(record, items, texts, registry)) != record.reason:
+    if record.task.metric != MACRO and (refusal := _refusal(record, items, registry)) != record.reason:
         if record.status == "done":
             return f"has values, although {refusal}"
         return f"the reason is {record.reason!r}, and its items give {refusal or 'none'!r}"
     if record.status != "done":
         return ""
-    computed = recomputed(record, items, texts, registry)
+    computed = recomputed(record, items, registry)
     recorded = _recorded(record)
     if set(computed) != set(recorded):
         return f"has the values {', '.join(sorted(recorded))}, and its items give {', '.join(sorted(computed))}"
@@ -87,13 +87,9 @@ def _fault(store: RecordStore, path: Path, registry: Registry, rows: InstalledRo
     )
 
 
-def _refusal(record: Record, items: Items, texts: Sequence[Mapping[str, str]], registry: Registry) -> str:
+def _refusal(record: Record, items: Sequence[ItemScore], registry: Registry) -> str:
     """Return why the items give no values; empty where they do."""
-    metric, scores = metric_of(record.task, registry), metric_scores(items, texts)
-    every = [
-        ItemScore(item, cluster, values, named) for (item, cluster, values), named in zip(items, texts, strict=True)
-    ]
-    return reduced(metric, scores, every, record.task.truncation).refusal
+    return reduced(metric_of(record.task, registry), metric_scores(items), items, record.task.truncation).refusal
 
 
 def _shown(reading: Reading | None) -> str:
@@ -106,9 +102,7 @@ def _recorded(record: Record) -> Mapping[str, Value]:
     return {**record.values, **{f"clean {name}": score for name, score in clean.items()}}
 
 
-def recomputed(
-    record: Record, items: Items, texts: Sequence[Mapping[str, str]], registry: Registry
-) -> Mapping[str, Value]:
+def recomputed(record: Record, items: Sequence[ItemScore], registry: Registry) -> Mapping[str, Value]:
     """Return the values that the items of a record give with the installed metric, those of clean rows as "clean NAME".
 
     Raises DataError where another version of the metric made the record.
@@ -119,10 +113,10 @@ def recomputed(
         weight = record.task.settings.get("weight", "task")
         return {name: macro_score(items, stated.unit, stated.direction, weight)}
     metric = metric_of(record.task, registry)
-    computed = metric.aggregate(metric_scores(items, texts))
+    computed = metric.aggregate(metric_scores(items))
     if record.contamination is None:
         return computed
-    clean = clean_values(metric, items, texts)
+    clean = clean_values(metric, items)
     return {**computed, **{f"clean {name}": value for name, value in clean.items()}}
 
 

@@ -10,12 +10,12 @@ from tilbench.config.yaml import validate
 from tilbench.data.resolve import Rows, load_rows
 from tilbench.errors import DataError, TilbenchError
 from tilbench.evaluation.plan import deciding_of, fingerprint_of
-from tilbench.kinds.metric import Metric, TaskContext
+from tilbench.kinds.metric import ItemScore, Metric, TaskContext
 from tilbench.registry import Registry
 from tilbench.resolve.datasets import find_dataset
 from tilbench.results.macro import MACRO, macro_parts
 from tilbench.results.record import CONTAMINATED, Record, TaskUsed
-from tilbench.results.store import Items, RecordStore
+from tilbench.results.store import RecordStore
 
 __all__ = ["InstalledRows", "count_faults", "metric_of", "stated_faults"]
 
@@ -118,16 +118,16 @@ def _macro_faults(record: Record, siblings: Sequence[Record]) -> Iterator[str]:
         yield "task.fingerprint is not that of its tasks, whose records are here"
 
 
-def count_faults(record: Record, items: Items) -> Iterator[str]:
+def count_faults(record: Record, items: Sequence[ItemScore]) -> Iterator[str]:
     """Yield what a record counts and its items do not: rows, parts of a macro, rows found in a training text."""
     task, contamination = record.task, record.contamination
     if task.metric == MACRO:
-        if (named := [item for item, _, _ in items]) != task.settings["tasks"]:
+        if (named := [each.item for each in items]) != task.settings["tasks"]:
             yield f"task.settings.tasks is {', '.join(task.settings['tasks'])}, and its items are {', '.join(named)}"
     elif task.dataset.rows != len(items):
         yield f"task.dataset.rows is {task.dataset.rows}, and there are {len(items)} items"
     if contamination is not None:
-        flagged = sum(values.get(CONTAMINATED, 0) > 0 for _, _, values in items)
+        flagged = sum(each.values.get(CONTAMINATED, 0) > 0 for each in items)
         if (contamination.n, contamination.flagged) != (len(items), flagged):
             stated = f"{contamination.flagged} of {contamination.n}"
             yield f"contamination.flagged is {stated}, and its items give {flagged} of {len(items)}"
@@ -140,7 +140,7 @@ class InstalledRows:
         self._registry, self._data_dir = registry, data_dir
         self._known: dict[str, tuple[Rows, int | None] | None] = {}
 
-    def faults(self, record: Record, items: Items) -> Iterator[str]:
+    def faults(self, record: Record, items: Sequence[ItemScore]) -> Iterator[str]:
         """Yield what of a record is not so by the rows of its dataset; nothing where those are not here."""
         task, measured = record.task, record.measured
         if task.fingerprint not in self._known:
@@ -152,7 +152,7 @@ class InstalledRows:
             yield f"task.dataset.total is {task.dataset.total}, and the dataset has {rows.total} rows"
         if task.dataset.equal_options != list(rows.equal_options):
             yield f"task.dataset.equal_options should name {', '.join(rows.equal_options) or 'no row'}"
-        if [item[:2] for item in items] != [(row.id, row.cluster) for row in rows.rows]:
+        if [(each.item, each.cluster) for each in items] != [(row.id, row.cluster) for row in rows.rows]:
             yield "its items are not the rows of its dataset"
         if requests is not None and measured.requests != requests:
             yield f"measured.requests is {measured.requests}, and its rows make {requests}"

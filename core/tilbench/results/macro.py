@@ -11,10 +11,10 @@ from scipy.special import stdtridf
 
 from tilbench.config.suite import Macro, Suite
 from tilbench.errors import ConfigError
-from tilbench.kinds.metric import Direction, Value
+from tilbench.kinds.metric import Direction, ItemScore, Value
 from tilbench.results.record import DatasetUsed, Record, TaskUsed
 from tilbench.results.statistics import LEVEL, Interval, Spread, estimate, student_quantile, summed
-from tilbench.results.store import Items, RecordStore
+from tilbench.results.store import RecordStore
 
 __all__ = ["MACRO", "macro_items", "macro_parts", "macro_score", "record_macros"]
 
@@ -24,12 +24,14 @@ _TRIED = 1000
 """Versions of the parts that are tried together; a folder seldom has two versions of one task."""
 
 
-def macro_items(records: Sequence[Record], value: str) -> Items:
+def macro_items(records: Sequence[Record], value: str) -> list[ItemScore]:
     """Return the parts of a macro: of each task its value and rows; its error, interval and chance where it has them.
 
     The cluster of a part is its dataset: tasks on the same rows are not independent.
     """
-    return [(record.task.name, record.task.dataset.fingerprint, _part(record.values[value])) for record in records]
+    return [
+        ItemScore(record.task.name, record.task.dataset.fingerprint, _part(record.values[value])) for record in records
+    ]
 
 
 def _part(score: Value) -> Mapping[str, float]:
@@ -38,7 +40,7 @@ def _part(score: Value) -> Mapping[str, float]:
     return {"value": score.value, "n": float(score.n), **spread}
 
 
-def macro_score(items: Items, unit: str, direction: Direction, weight: str = "task") -> Value:
+def macro_score(items: Sequence[ItemScore], unit: str, direction: Direction, weight: str = "task") -> Value:
     """Return the mean of the parts' values: every task counts once, or ("row") as often as it has rows.
 
     The standard error is √Σ (w se)² / Σ w for tasks on different rows. Those on the same rows (`cluster`) may err
@@ -46,22 +48,22 @@ def macro_score(items: Items, unit: str, direction: Direction, weight: str = "ta
     Satterthwaite's degrees of freedom of those that the parts' own intervals show. Rows count once, and chance is the
     mean of the parts'.
     """
-    parts = [values for _, _, values in items]
+    parts = [each.values for each in items]
     weights = [part["n"] if weight == "row" else 1.0 for part in parts]
     total = math.fsum(weights)
     mean = math.fsum(part["value"] * each for part, each in zip(parts, weights, strict=True)) / total
     interval = None
     if all("stderr" in part for part in parts):
-        shares = [each / total for each in weights]
+        shares = [weighed / total for weighed in weights]
         spreads, errors = dict[str, Spread](), dict[str, float]()
-        for (_, rows, part), share in zip(items, shares, strict=True):
-            spreads[rows] = _alike(spreads.get(rows), _spread(part, share))
-            errors[rows] = errors.get(rows, 0.0) + part["stderr"] * share
+        for each, share in zip(items, shares, strict=True):
+            spreads[each.cluster] = _alike(spreads.get(each.cluster), _spread(each.values, share))
+            errors[each.cluster] = errors.get(each.cluster, 0.0) + each.values["stderr"] * share
         found = summed(list(spreads.values())).interval(mean)
         interval = Interval(found.low, found.high, math.hypot(*errors.values()))
     rows_of: dict[str, float] = {}
-    for _, rows, part in items:
-        rows_of[rows] = max(rows_of.get(rows, 0.0), part["n"])
+    for each in items:
+        rows_of[each.cluster] = max(rows_of.get(each.cluster, 0.0), each.values["n"])
     chance = None
     if all("chance" in part for part in parts):
         chance = math.fsum(part["chance"] * each for part, each in zip(parts, weights, strict=True)) / total

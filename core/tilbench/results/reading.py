@@ -202,14 +202,12 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def metric_scores(
-    items: Iterable[tuple[str, str, Mapping[str, float]]], texts: Iterable[Mapping[str, str]]
-) -> list[ItemScore]:
+def metric_scores(items: Iterable[ItemScore]) -> list[ItemScore]:
     """Return the scores that a metric gave the rows of a record: those answered, without the harness's own counts."""
     return [
-        ItemScore(item, cluster, _own(values), _own(named))
-        for (item, cluster, values), named in zip(items, texts, strict=True)
-        if UNANSWERED not in named
+        ItemScore(each.item, each.cluster, _own(each.values), _own(each.texts))
+        for each in items
+        if UNANSWERED not in each.texts
     ]
 
 

@@ -17,13 +17,11 @@ import pyarrow.parquet
 import pydantic
 
 from tilbench.errors import DataError
+from tilbench.kinds.metric import ItemScore
 from tilbench.paths import atomic_path, file_digest
 from tilbench.results.record import SCHEMA_VERSION, Record
 
-__all__ = ["Items", "RecordStore"]
-
-Items = Sequence[tuple[str, str, Mapping[str, float]]]
-"""Of each row: item id, cluster, and named numbers."""
+__all__ = ["RecordStore"]
 
 _KEYS = ("item", "cluster")
 _PLACES = ("*/*/*.json", "*/*/*/*.json")
@@ -57,16 +55,13 @@ class RecordStore:
         same = record.task.fingerprint == task_fingerprint and record.model.fingerprint == fingerprint
         return record if same else None
 
-    def write(self, record: Record, items: Items, texts: Sequence[Mapping[str, str]] = ()) -> Path:
-        """Write items, then the record that carries their digest; both appear whole or not at all.
-
-        texts: of each item, its named texts.
-        """
+    def write(self, record: Record, items: Sequence[ItemScore]) -> Path:
+        """Write items, then the record that carries their digest; both appear whole or not at all."""
         path = self.place(record)
         digest = ""
         if items:
             with atomic_path(path.with_suffix(".parquet")) as aside:
-                pyarrow.parquet.write_table(_table(items, texts), aside)
+                pyarrow.parquet.write_table(_table(items), aside)
                 digest = file_digest(aside)
         filled = record.model_copy(update={"items": digest})
         with atomic_path(path) as aside:
@@ -97,17 +92,16 @@ class RecordStore:
         for path in self.paths():
             yield path, self.read(path)
 
-    def items(self, path: Path) -> Items:
-        """Return the per-item numbers beside the record at `path`. Raises DataError."""
+    def items(self, path: Path) -> list[ItemScore]:
+        """Return the items beside the record at `path`, in the order of its rows. Raises DataError."""
         table = _read(path)
-        names = [name for name in table.column_names if name not in _KEYS and not _holds_text(table, name)]
-        return [(row["item"], row["cluster"], _present(row, names)) for row in table.to_pylist()]
-
-    def texts(self, path: Path) -> Sequence[Mapping[str, str]]:
-        """Return each item's named texts beside the record at `path`, in the order of `items`. Raises DataError."""
-        table = _read(path)
-        names = [name for name in table.column_names if name not in _KEYS and _holds_text(table, name)]
-        return [_present(row, names) for row in table.to_pylist()]
+        names = [name for name in table.column_names if name not in _KEYS]
+        texts = [name for name in names if _holds_text(table, name)]
+        numbers = [name for name in names if name not in texts]
+        return [
+            ItemScore(row["item"], row["cluster"], _present(row, numbers), _present(row, texts))
+            for row in table.to_pylist()
+        ]
 
 
 def _read(path: Path) -> pyarrow.Table:
@@ -126,14 +120,13 @@ def _present(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: row[name] for name in names if row[name] is not None}
 
 
-def _table(items: Items, texts: Sequence[Mapping[str, str]]) -> pyarrow.Table:
-    names = sorted({name for _, _, values in items for name in values})
+def _table(items: Sequence[ItemScore]) -> pyarrow.Table:
     columns: dict[str, pyarrow.Array] = {
-        "item": pyarrow.array([item for item, _, _ in items], pyarrow.string()),
-        "cluster": pyarrow.array([cluster for _, cluster, _ in items], pyarrow.string()),
+        "item": pyarrow.array([each.item for each in items], pyarrow.string()),
+        "cluster": pyarrow.array([each.cluster for each in items], pyarrow.string()),
     }
-    for name in names:
-        columns[name] = pyarrow.array([values.get(name) for _, _, values in items], pyarrow.float64())
-    for name in sorted({name for each in texts for name in each}):
-        columns[name] = pyarrow.array([each.get(name) for each in texts], pyarrow.string())
+    for name in sorted({name for each in items for name in each.values}):
+        columns[name] = pyarrow.array([each.values.get(name) for each in items], pyarrow.float64())
+    for name in sorted({name for each in items for name in each.texts}):
+        columns[name] = pyarrow.array([each.texts.get(name) for each in items], pyarrow.string())
     return pyarrow.table(columns)
