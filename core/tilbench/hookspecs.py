@@ -9,7 +9,7 @@ kind's schema.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import pluggy
 
@@ -23,7 +23,7 @@ hookimpl = pluggy.HookimplMarker("tilbench")
 class Register(Protocol):
     """Handed to hooks; refuses a name that is taken."""
 
-    def __call__(self, name: str, target: Any, *, summary: str = "") -> None:
+    def __call__(self, name: str, target: object, *, summary: str = "") -> None:
         """Register `target` under `name`; `summary` is one line for listings."""
 
 

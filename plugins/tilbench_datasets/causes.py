@@ -35,11 +35,11 @@ class Connected:
     effect: str
     small: tuple[tuple[str, str], ...] = ()
 
-    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, object]]:
         """Return rows with id, question, choices and answer."""
         return [self._question(row) for row in rows]
 
-    def _question(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _question(self, row: Mapping[str, Any]) -> Mapping[str, object]:
         for column in (self.premise, *self.choices, self.asks_for, self.answer):
             if row.get(column) in (None, ""):
                 raise DataError(f"row {row.get('id')!r} has no {column!r}; has {', '.join(row)}")

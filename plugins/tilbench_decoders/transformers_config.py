@@ -50,16 +50,16 @@ class _Fields:
         if classes and kind not in classes:
             raise Unsupported(f"config.json: architectures {classes} has no {kind}, the class whose weights are read")
 
-    def take(self, name: str, default: Any) -> Any:
+    def take(self, name: str, default: object) -> Any:
         """Return a field; default: the class's own."""
         value = self._fields.pop(name, None)
         return default if value is None else value
 
-    def nullable(self, name: str, default: Any) -> Any:
+    def nullable(self, name: str, default: object) -> Any:
         """Return a field in which null is a value of its own."""
         return self._fields.pop(name, default)
 
-    def expect(self, name: str, *known: Any, default: Any = None) -> None:
+    def expect(self, name: str, *known: object, default: object = None) -> None:
         """Refuse a field of another value than the `known` ones."""
         value = self.take(name, known[0] if default is None else default)
         if value not in known:
@@ -126,7 +126,7 @@ def gpt2_config(theirs: Mapping[str, Any]) -> dict[str, Any]:
     return ours
 
 
-def alibi_config(theirs: Mapping[str, Any]) -> dict[str, Any]:
+def alibi_config(theirs: Mapping[str, object]) -> dict[str, Any]:
     """Return the fields of our config from those of an AlibiForCausalLM, the class that ALiBi decoders are exported to.
 
     Its Python is not run, so `auto_map` says nothing. Raises Unsupported by the name of a field.
@@ -152,7 +152,7 @@ def alibi_config(theirs: Mapping[str, Any]) -> dict[str, Any]:
     return ours
 
 
-def llama_config(theirs: Mapping[str, Any]) -> dict[str, Any]:
+def llama_config(theirs: Mapping[str, object]) -> dict[str, Any]:
     """Return the fields of our config from those of a LlamaForCausalLM. Raises Unsupported by the name of a field."""
     fields = _Fields(theirs, "LlamaForCausalLM")
     ours = _shared(fields, vocabulary=32_000, hidden=4096, inner=11_008, layers=32, heads=32, length=2048)

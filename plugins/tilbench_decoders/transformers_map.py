@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -166,7 +165,7 @@ def mla_links(
     return links
 
 
-def rotary_fields(config: DecoderConfig, theta: float) -> dict[str, Any]:
+def rotary_fields(config: DecoderConfig, theta: float) -> dict[str, object]:
     """Return the config fields that Llama and DeepSeek share in Transformers ."""
     return {
         "vocab_size": config.vocab_size,

@@ -90,7 +90,7 @@ def _name(content: Mapping[str, Any], names: Mapping[int, str], number: int) -> 
     return str(found)
 
 
-def _template(name: str, number: int) -> Mapping[str, Any]:
+def _template(name: str, number: int) -> Mapping[str, object]:
     """Return what puts a token before a text."""
     token = {"SpecialToken": {"id": name, "type_id": 0}}
     first, second = ({"Sequence": {"id": each, "type_id": 0}} for each in "AB")

@@ -103,7 +103,7 @@ def _ends(*named: Any) -> list[int]:
     return list(dict.fromkeys(number for number in every if number is not None))
 
 
-def _first(*values: Any) -> Any:
+def _first(*values: object) -> object:
     return next((value for value in values if value is not None), None)
 
 

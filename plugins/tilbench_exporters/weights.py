@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -40,11 +39,11 @@ def check_range(module: nn.Module, name: DType) -> None:
             )
 
 
-def write_metadata(job: ExportJob, out: Path, **more: Any) -> None:
+def write_metadata(job: ExportJob, out: Path, **more: object) -> None:
     """Write metadata.json: what tilbench.json says, and the dtype."""
     write_json(out / "metadata.json", {**job.info.model_dump(mode="json"), "dtype": job.dtype, **more})
 
 
-def write_json(path: Path, data: Any) -> None:
+def write_json(path: Path, data: object) -> None:
     """Write JSON for people and programs."""
     path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

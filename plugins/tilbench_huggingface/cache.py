@@ -47,7 +47,9 @@ class Slots(DynamicLayer):  # type: ignore[no-untyped-call]
         shapes = [(*each.shape[:2], self.capacity, each.shape[3]) for each in (key_states, value_states)]
         self._hold([key_states.new_zeros(shape) for shape in shapes], length=0)
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
         """Store new keys and values [B, heads, T, width] and return all so far."""
         if self._held is None:
             self.lazy_initialization(key_states, value_states)
@@ -213,7 +215,7 @@ def _slots(memory: Memory) -> list[Slots]:
     return list(layers)
 
 
-def _bytes(layer: Any) -> int:
+def _bytes(layer: object) -> int:
     """Return the size of what one of transformers' layers remembers."""
     if isinstance(layer, Slots):
         return layer.bytes

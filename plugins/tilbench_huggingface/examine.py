@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -38,7 +37,7 @@ def examine(base: Path, tokenizer: Path) -> None:
         )
 
 
-def examine_kind(folder: Path, config: Mapping[str, Any]) -> None:
+def examine_kind(folder: Path, config: Mapping[str, object]) -> None:
     """Raise Unsupported where a config is of a model that does not continue texts."""
     from transformers import CONFIG_MAPPING
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES

@@ -40,7 +40,7 @@ class _Given(nn.Module):
         """Some classes call the base model's decoder (BART)."""
         return self
 
-    def forward(self, *args: Any, **kwargs: Any) -> _States:
+    def forward(self, *args: object, **kwargs: object) -> _States:
         """Return the one floating-point tensor among the arguments."""
         given = (*args, *kwargs.values())
         return _States(last_hidden_state=next(x for x in given if isinstance(x, Tensor) and x.is_floating_point()))

@@ -46,7 +46,7 @@ class Source:
         """Content of the base's `config.json`."""
         return read_json(self.base / CONFIG)
 
-    def fingerprint(self, **extra: Any) -> str:
+    def fingerprint(self, **extra: object) -> str:
         """Return a digest of every file that decides the answers, and of `extra`."""
         return checkpoint_fingerprint(self.adapter or self.base, **extra)
 

@@ -36,7 +36,7 @@ def stretch_of(config: Any) -> Stretch | None:
     return min(found, key=lambda each: each.limit, default=None)
 
 
-def _ropes(parameters: Any) -> Iterator[Mapping[str, Any]]:
+def _ropes(parameters: Any) -> Iterator[Mapping[str, object]]:
     """Yield the rotary parameters of a config: one set for all layers, or one for each type of layer."""
     if not isinstance(parameters, Mapping):
         return

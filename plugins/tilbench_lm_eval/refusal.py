@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from tilbench.errors import Unsupported
 from tilbench.kinds.requests import Answer, Request
@@ -14,7 +13,7 @@ __all__ = ["check_read"]
 
 
 def check_read(
-    model: str, instances: Sequence[Any], requests: Sequence[Request], answers: Mapping[Request, Answer]
+    model: str, instances: Sequence[object], requests: Sequence[Request], answers: Mapping[Request, Answer]
 ) -> None:
     """Check, task by task, that the model read the texts of the instances.
 

@@ -98,7 +98,7 @@ def uses(config: Mapping[str, Any], task: Any) -> dict[str, MetricUse]:
 
     names = {AGGREGATION_REGISTRY[name]: name for name in AGGREGATION_REGISTRY}
     better = task.higher_is_better()
-    functions: Mapping[str, Callable[..., Any]] = task.aggregation()
+    functions: Mapping[str, Callable[..., object]] = task.aggregation()
     declared = metric_names(config) or list(functions)
     return {
         name: MetricUse(aggregation=names.get(functions[name], ""), higher_is_better=better.get(name))
@@ -107,7 +107,7 @@ def uses(config: Mapping[str, Any], task: Any) -> dict[str, MetricUse]:
     }
 
 
-def _metrics(config: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+def _metrics(config: Mapping[str, Any]) -> list[tuple[str, Mapping[str, object]]]:
     if config.get("metric_list") is None:
         from lm_eval.api.registry import DEFAULT_METRIC_REGISTRY
 

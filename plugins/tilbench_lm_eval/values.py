@@ -119,7 +119,7 @@ def _per_unit(key: str, aggregation: str, unit: str, direction: Direction, score
     return power_value(bits, 2.0, unit)
 
 
-def _result(key: str, score: ItemScore) -> Any:
+def _result(key: str, score: ItemScore) -> object:
     return score.values[key] if key in score.values else json.loads(score.texts[f"{key}:{_JSON}"])
 
 
@@ -137,7 +137,7 @@ def _stderr(metric: str, function: Aggregate, results: Sequence[Any]) -> float |
     return stdev(float(function(draw.choices(results, k=len(results)))) for _ in range(count))
 
 
-def _listed(value: Any) -> Any:
+def _listed(value: Any) -> object:
     """Return an array or a number of numpy as plain data, for JSON."""
     if hasattr(value, "tolist"):
         return value.tolist()

@@ -106,7 +106,7 @@ class LoadedFamily(ABC):
     def load(self, reference: str) -> Tokenizer:
         """Load a tokenizer. Raises CheckpointError where the files are not what they should be."""
 
-    def train(self, texts: Iterable[str], options: Mapping[str, Any]) -> Tokenizer:
+    def train(self, texts: Iterable[str], options: Mapping[str, object]) -> Tokenizer:
         """Raise Unsupported: there is nothing to train."""
         raise Unsupported(f"a {self.name!r} tokenizer is loaded, never trained; train a 'bpe' or 'unigram' one")
 
@@ -152,7 +152,7 @@ def verified(tokenizer: BaseTokenizer, reference: str) -> Tokenizer:
     return tokenizer
 
 
-def checked(model: type[_Options], options: Mapping[str, Any]) -> _Options:
+def checked(model: type[_Options], options: Mapping[str, object]) -> _Options:
     """Validate training options. Raises ConfigError that names the option, the fault and what there is."""
     try:
         return model.model_validate(dict(options))

@@ -115,7 +115,7 @@ class FastTokenizer(BaseTokenizer):
         return {}
 
 
-def read_content(folder: Path) -> dict[str, Any]:
+def read_content(folder: Path) -> dict[str, object]:
     """Read a folder's tokenizer.json. Raises CheckpointError where there is none or it is no JSON object."""
     path = folder / "tokenizer.json"
     if not path.is_file():
@@ -133,7 +133,7 @@ def _vocabulary(model: Mapping[str, Any]) -> dict[str, int]:
     return {piece: i for i, (piece, _) in enumerate(vocabulary)}
 
 
-def _without_specials(content: Mapping[str, Any]) -> dict[str, Any]:
+def _without_specials(content: Mapping[str, Any]) -> dict[str, object]:
     """Return content whose model cannot produce a special token from a text that spells it.
 
     The library leaves special tokens unmatched when asked, but a unigram lattice, a whole-word lookup or a

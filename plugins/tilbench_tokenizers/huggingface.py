@@ -113,7 +113,7 @@ def _with_added(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {**content, "added_tokens": added}
 
 
-def _converted(folder: Path) -> dict[str, Any]:
+def _converted(folder: Path) -> dict[str, object]:
     """Have Transformers convert a folder of an older format; no code of the folder is run."""
     try:
         from transformers import AutoTokenizer

@@ -292,7 +292,7 @@ class _Seen(Iterable[str]):
             yield text
 
 
-def _added(number: int, name: str) -> dict[str, Any]:
+def _added(number: int, name: str) -> dict[str, object]:
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     return {"id": number, "content": name, **flags}
 

@@ -16,13 +16,13 @@ __all__ = ["byte_content", "byte_pair_content", "piece_content", "special_token"
 _BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
 
 
-def special_token(number: int, name: str) -> dict[str, Any]:
+def special_token(number: int, name: str) -> dict[str, object]:
     """Return the entry of a special token in `added_tokens`."""
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     return {"id": number, "content": name, **flags}
 
 
-def byte_content(special: Mapping[str, int]) -> dict[str, Any]:
+def byte_content(special: Mapping[str, int]) -> dict[str, object]:
     """Return the tokenizer whose ids are bytes: a BPE of single bytes without merges. special: name → id."""
     return _content(byte_alphabet(), [], _BYTE_LEVEL, special, ignore_merges=False)
 
@@ -74,7 +74,7 @@ def piece_content(data: bytes) -> Any:
 def _content(
     vocabulary: Mapping[str, int],
     merges: list[list[str]],
-    pre_tokenizer: Mapping[str, Any],
+    pre_tokenizer: Mapping[str, object],
     special: Mapping[str, int],
     *,
     ignore_merges: bool,

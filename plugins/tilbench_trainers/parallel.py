@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +69,7 @@ def shared(loss: nn.Module, recipe: Recipe, device: torch.device, ranks: Ranks) 
     return loss
 
 
-def in_step(module: nn.Module, last: bool) -> AbstractContextManager[Any]:
+def in_step(module: nn.Module, last: bool) -> AbstractContextManager[object]:
     """Return what to enter around a part of a step: copies exchange gradients in the `last` part only.
 
     Shards exchange theirs in every part, so that no process holds whole gradients.

@@ -13,9 +13,9 @@ from tilbench_hardware import detected, profiles
 def registered() -> dict[str, str]:
     targets: dict[str, str] = {}
 
-    def register(name: str, target: str, *, summary: str = "") -> None:
+    def register(name: str, target: object, *, summary: str = "") -> None:
         assert summary
-        targets[name] = target
+        targets[name] = str(target)
 
     tilbench_hardware.register_hardware(register)
     return targets

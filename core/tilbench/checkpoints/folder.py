@@ -183,7 +183,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def checkpoint_fingerprint(folder: Path, **extra: Any) -> str:
+def checkpoint_fingerprint(folder: Path, **extra: object) -> str:
     """Return a digest of everything that decides the answers of the model in `folder`, and of `extra`.
 
     What its files refer to elsewhere (`tilbench.checkpoints.referenced`) is in it: an adapter on other weights is
@@ -192,7 +192,7 @@ def checkpoint_fingerprint(folder: Path, **extra: Any) -> str:
     return _fingerprint(folder, extra, frozenset())
 
 
-def _fingerprint(folder: Path, extra: Mapping[str, Any], above: frozenset[Path]) -> str:
+def _fingerprint(folder: Path, extra: Mapping[str, object], above: frozenset[Path]) -> str:
     digest = hashlib.sha256(json.dumps(extra, sort_keys=True, default=str).encode())
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)

@@ -46,7 +46,7 @@ def describe(run: SuiteRun) -> dict[str, Any]:
     }
 
 
-def _reading(source: ModelSource, run: SuiteRun) -> dict[str, Any]:
+def _reading(source: ModelSource, run: SuiteRun) -> dict[str, object]:
     """Return what a model will not read of each task; nothing for one that is still to be trained."""
     if source.on_demand:
         return {}

@@ -52,7 +52,7 @@ def _head(about: Data, console: Console) -> None:
         console.print(f"{name.replace('_', ' ')}: {'none' if shown in ('', None) else shown}", soft_wrap=True)
 
 
-def _leaves(config: Data) -> Iterable[tuple[str, Any]]:
+def _leaves(config: Data) -> Iterable[tuple[str, object]]:
     for name, value in config.items():
         if isinstance(value, Mapping):
             yield from _leaves(value)

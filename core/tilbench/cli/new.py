@@ -155,7 +155,10 @@ def _quoted(text: str) -> str:
 
 
 def _write(
-    template: str, out: Path | None, values: Mapping[str, str], files: Mapping[str, list[dict[str, Any]]] | None = None
+    template: str,
+    out: Path | None,
+    values: Mapping[str, str],
+    files: Mapping[str, list[dict[str, object]]] | None = None,
 ) -> None:
     target = out or Path(values["distribution"])
     write_folder(template, target, values, files)
@@ -202,16 +205,16 @@ def identifier(name: str, fallback: str) -> str:
     return plain or regex.sub(r"[^a-z0-9]+", "_", fallback.lower()).strip("_")
 
 
-def placeholder_rows(letters: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def placeholder_rows(letters: str) -> Iterator[tuple[str, list[dict[str, object]]]]:
     """Yield file and rows that are valid and mean nothing: the alphabet turned round, and small sums."""
 
     def turned(start: int, length: int) -> str:
         return " ".join(letters[(start + step) % len(letters)] for step in range(length))
 
-    def row(what: str, number: int, **fields: Any) -> dict[str, Any]:
+    def row(what: str, number: int, **fields: object) -> dict[str, Any]:
         return {"id": f"{PLACEHOLDER}-{what}-{number}", **fields}
 
-    def question(what: str, number: int, a: int) -> dict[str, Any]:
+    def question(what: str, number: int, a: int) -> dict[str, object]:
         answer = number % 4
         choices = [str(2 * a + step - answer) for step in range(4)]
         return row(what, number, question=f"{a} + {a} = ?", choices=choices, answer=answer, subject="sums")
@@ -226,7 +229,7 @@ def placeholder_rows(letters: str) -> Iterator[tuple[str, list[dict[str, Any]]]]
 
 
 def write_folder(
-    template: str, target: Path, values: Mapping[str, str], files: Mapping[str, list[dict[str, Any]]] | None = None
+    template: str, target: Path, values: Mapping[str, str], files: Mapping[str, list[dict[str, object]]] | None = None
 ) -> None:
     """Write the folder of a plugin, whole or not at all.
 

@@ -50,7 +50,7 @@ def show(app: App, name: str, kind: str | None, data_dir: Path | None, as_json: 
     console().print(_yaml(described), soft_wrap=True)
 
 
-def _shortened(row: dict[str, Any]) -> dict[str, Any]:
+def _shortened(row: dict[str, Any]) -> dict[str, object]:
     """Return a row whose long texts are cut."""
     return {
         field: value[:_SHOWN] + " …" if isinstance(value, str) and len(value) > _SHOWN else value
@@ -58,7 +58,7 @@ def _shortened(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _yaml(data: Any) -> str:
+def _yaml(data: object) -> str:
     """Return data as YAML for people: texts of several lines stand as they are."""
     import yaml
 
@@ -73,7 +73,7 @@ def _yaml(data: Any) -> str:
     return dumped.rstrip()
 
 
-def _plain(data: Any) -> Any:
+def _plain(data: object) -> Any:
     """Return data that YAML writes without tags."""
     if isinstance(data, dict):
         return {str(key): _plain(value) for key, value in data.items()}

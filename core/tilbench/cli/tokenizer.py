@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -91,7 +90,7 @@ def report(
     _print(rows, ratios)
 
 
-def _print(rows: Sequence[dict[str, Any]], ratios: Sequence[dict[str, Any]]) -> None:
+def _print(rows: Sequence[dict[str, object]], ratios: Sequence[dict[str, object]]) -> None:
     from rich.table import Table
 
     columns = {
@@ -126,7 +125,7 @@ def _print(rows: Sequence[dict[str, Any]], ratios: Sequence[dict[str, Any]]) -> 
         )
 
 
-def _cell(value: Any, *, share: bool) -> str:
+def _cell(value: object, *, share: bool) -> str:
     if isinstance(value, float):
         return f"{value:.2%}" if share else f"{value:.3f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

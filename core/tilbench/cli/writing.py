@@ -41,7 +41,7 @@ def decoding_options(function: F) -> F:
     return function
 
 
-def decoding_of(given: Mapping[str, Any]) -> dict[str, Any]:
+def decoding_of(given: Mapping[str, Any]) -> dict[str, object]:
     """Return the decoding settings among the options, None where one was not given."""
     if given["greedy"] and given["temperature"]:
         raise click.UsageError("--greedy is temperature 0; leave out one of --greedy and --temperature")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from tilbench.errors import ConfigError
 
@@ -20,7 +19,7 @@ class Source:
     def __init__(
         self,
         path: Path | str,
-        data: Any,
+        data: object,
         lines: Mapping[Location, int],
         moved: Mapping[Location, Location] | None = None,
     ) -> None:

@@ -139,12 +139,12 @@ class Suite(Schema):
 
     @field_validator("lm_eval", mode="before", json_schema_input_type=list[str | HarnessEntry])
     @classmethod
-    def _a_name_will_do(cls, entries: Any) -> Any:
+    def _a_name_will_do(cls, entries: Any) -> object:
         return [{"task": each} if isinstance(each, str) else each for each in entries or []]
 
     @field_validator("tasks", "macros", mode="after")
     @classmethod
-    def _names_are_unique(cls, entries: list[Any]) -> list[Any]:
+    def _names_are_unique(cls, entries: list[Any]) -> list[object]:
         names = [entry.name.casefold() for entry in entries]  # file systems may not tell A from a
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from typing import Any
 
 from tilbench.data.rows import Conversation, Item, Pair, Probe, Prompt, Question, Reading, Row
 
@@ -50,7 +49,7 @@ def parts(row: Row) -> list[Part]:
             return [("text", " ".join(value for value in values if isinstance(value, str)))]
 
 
-def texts(value: Any) -> Iterator[str]:
+def texts(value: object) -> Iterator[str]:
     """Yield every text in nested lists and mappings, in order."""
     if isinstance(value, str):
         yield value

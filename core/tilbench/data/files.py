@@ -47,7 +47,7 @@ def _text(path: Path) -> io.TextIOWrapper:
     return path.open(encoding="utf-8-sig", newline="")
 
 
-def _jsonl(path: Path) -> Iterator[tuple[int, Any]]:
+def _jsonl(path: Path) -> Iterator[tuple[int, object]]:
     with _text(path) as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
@@ -57,7 +57,7 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Any]]:
                     raise DataError(f"{path}:{number}: not JSON: {error.msg} at column {error.colno}") from None
 
 
-def _csv(path: Path) -> Iterator[tuple[int, Any]]:
+def _csv(path: Path) -> Iterator[tuple[int, object]]:
     with _text(path) as file:
         reader = csv.DictReader(file)
         for row in reader:
@@ -66,7 +66,7 @@ def _csv(path: Path) -> Iterator[tuple[int, Any]]:
             yield reader.line_num, row
 
 
-def _txt(path: Path) -> Iterator[tuple[int, Any]]:
+def _txt(path: Path) -> Iterator[tuple[int, object]]:
     """Yield documents that blank lines separate."""
     with _text(path) as file:
         lines: list[str] = []
@@ -82,7 +82,7 @@ def _txt(path: Path) -> Iterator[tuple[int, Any]]:
             yield start, {"text": "".join(lines).rstrip("\r\n")}
 
 
-def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
+def _parquet(path: Path) -> Iterator[tuple[int, object]]:
     import pyarrow
     import pyarrow.parquet
 
@@ -97,7 +97,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
         raise DataError(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from None
 
 
-EXTENSIONS: Mapping[str, Callable[[Path], Iterator[tuple[int, Any]]]] = {
+EXTENSIONS: Mapping[str, Callable[[Path], Iterator[tuple[int, object]]]] = {
     ".jsonl": _jsonl,
     ".jsonl.gz": _jsonl,
     ".parquet": _parquet,

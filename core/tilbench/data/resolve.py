@@ -77,7 +77,7 @@ def load_rows(name: str, dataset: Dataset, data_dir: Path | None, *, limit: int 
     )
 
 
-def source_rows(name: str, dataset: Dataset, data_dir: Path | None) -> list[tuple[str, Mapping[str, Any]]]:
+def source_rows(name: str, dataset: Dataset, data_dir: Path | None) -> list[tuple[str, Mapping[str, object]]]:
     """Return `(place, columns)` of each row of the dataset's source, as it was read: before `prepare` and `columns`.
 
     `where` is applied. What a dataset made of these rows is what `load_rows` returns.
@@ -86,7 +86,7 @@ def source_rows(name: str, dataset: Dataset, data_dir: Path | None) -> list[tupl
     return list(stream_rows(name, dataset, data_dir))
 
 
-def stream_rows(name: str, dataset: Dataset, data_dir: Path | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def stream_rows(name: str, dataset: Dataset, data_dir: Path | None) -> Iterator[tuple[str, Mapping[str, object]]]:
     """Return the rows of `source_rows` one at a time, for sources that do not fit into memory."""
     return _source(name, dataset, data_dir, None, 0)[1]
 
@@ -124,8 +124,8 @@ def _source(
 
 
 def _prepared(
-    name: str, prepare: Prepare, rows: Sequence[Mapping[str, Any]], origin: str
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    name: str, prepare: Prepare, rows: Sequence[Mapping[str, object]], origin: str
+) -> Iterator[tuple[str, Mapping[str, object]]]:
     """Yield the prepared rows; a place counts these, since one of them may come of several rows of the source."""
     try:
         prepared = prepare(rows)
@@ -139,7 +139,7 @@ def _prepared(
 
 def _open(
     name: str, dataset: Dataset, data_dir: Path | None, limit: int | None, seed: int
-) -> tuple[str, Iterator[tuple[str, Mapping[str, Any]]]]:
+) -> tuple[str, Iterator[tuple[str, Mapping[str, object]]]]:
     """Return where the rows come from, and the rows."""
     if data_dir is not None:
         for local in _local_names(name, dataset):
@@ -170,7 +170,7 @@ def _local_names(name: str, dataset: Dataset) -> list[str]:
     return names
 
 
-def _rename(raw: Mapping[str, Any], dataset: Dataset, place: str) -> Mapping[str, Any]:
+def _rename(raw: Mapping[str, object], dataset: Dataset, place: str) -> Mapping[str, object]:
     """Return the row under our field names, choices without empty ends, and an answer that counts from 0."""
     columns = dataset.columns
     sources = {ours: (theirs,) if isinstance(theirs, str) else theirs for ours, theirs in columns.items()}
@@ -196,7 +196,7 @@ def _rename(raw: Mapping[str, Any], dataset: Dataset, place: str) -> Mapping[str
     return renamed
 
 
-def _from_zero(answer: Any, first: int, place: str) -> int:
+def _from_zero(answer: object, first: int, place: str) -> int:
     """Return the index from 0 of an answer that counts from `first`."""
     if isinstance(answer, str) and answer.strip().isdecimal():
         answer = int(answer)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 from tilbench.errors import DataError
 
@@ -194,7 +194,7 @@ def rows_fingerprint(rows: Iterable[Row]) -> str:
     return digest.hexdigest()
 
 
-def kind_of(columns: Mapping[str, Any]) -> str:
+def kind_of(columns: Mapping[str, object]) -> str:
     """Return the kind of rows whose required columns are all present.
 
     Raises DataError where none fits.
@@ -213,7 +213,7 @@ def row_of(row: Row, wanted: type[R], metric: str) -> R:
     return row
 
 
-def parse_row(kind: str, raw: Mapping[str, Any], place: str) -> Row:
+def parse_row(kind: str, raw: Mapping[str, object], place: str) -> Row:
     """Make one row of `kind` from a mapping of columns; `place` names it in an error.
 
     A list in a text column is a list of words and is joined by spaces. Columns that the kind does not have are
@@ -237,7 +237,7 @@ def parse_row(kind: str, raw: Mapping[str, Any], place: str) -> Row:
     return row(**values)  # type: ignore[arg-type]
 
 
-def _text(value: Any, name: str, place: str) -> str:
+def _text(value: object, name: str, place: str) -> str:
     if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
         value = " ".join(value)
     if isinstance(value, int | float) and name in ("id", "label"):
@@ -258,7 +258,7 @@ _LETTERS = {letter: index for index, letter in enumerate("ABCDEFGHIJKL")} | {"А
 the second by its looks and the third by its place."""
 
 
-def _question(raw: Mapping[str, Any], place: str) -> Question:
+def _question(raw: Mapping[str, object], place: str) -> Question:
     choices = raw["choices"]
     if not isinstance(choices, list | tuple) or len(choices) < 2:
         raise DataError(f"{place}: 'choices' must be a list of at least two texts")
@@ -281,7 +281,7 @@ def _question(raw: Mapping[str, Any], place: str) -> Question:
     return Question(_text(raw["id"], "id", place), question, texts, answer, **optional)
 
 
-def _conversation(raw: Mapping[str, Any], place: str) -> Conversation:
+def _conversation(raw: Mapping[str, object], place: str) -> Conversation:
     messages = raw["messages"]
     if not isinstance(messages, list | tuple) or not messages:
         raise DataError(f"{place}: 'messages' must be a list of turns")
@@ -293,7 +293,7 @@ def _conversation(raw: Mapping[str, Any], place: str) -> Conversation:
     return Conversation(_text(raw["id"], "id", place), tuple(turns))
 
 
-def _reading(raw: Mapping[str, Any], place: str) -> Reading:
+def _reading(raw: Mapping[str, object], place: str) -> Reading:
     """Make a reading; its answers are a list, or SQuAD's `{"text": [...], "answer_start": [...]}`."""
     answers = raw["answers"]
     if isinstance(answers, Mapping):

@@ -161,7 +161,7 @@ def compare_tokenizers(
     model: str = "",
     data_dir: Path | None = None,
     limit: int | None = None,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     """Return a row of figures per tokenizer and dataset of documents, and one per tokenizer and dataset of pairs.
 
     tokenizers: references. model: a spec; `embedding_share` is the share of its parameters that each vocabulary would
@@ -170,7 +170,7 @@ def compare_tokenizers(
     """
     loaded = {name: load_tokenizer(name, registry) for name in tokenizers}
     shares = {name: _share_in(model, registry, each.size) if model else None for name, each in loaded.items()}
-    reports: list[dict[str, Any]] = []
+    reports: list[dict[str, object]] = []
     for dataset in datasets:
         used, rows = documents(dataset, registry, data_dir, limit=limit)
         texts = [row.text for row in rows]
@@ -178,7 +178,7 @@ def compare_tokenizers(
             named = {"tokenizer": name, "family": each.family, "dataset": dataset, "language": used.language}
             figures = {**asdict(report_on(each, texts)), "rows_fingerprint": used.fingerprint}
             reports.append({**named, **figures, "embedding_share": shares[name]})
-    parities: list[dict[str, Any]] = []
+    parities: list[dict[str, object]] = []
     for dataset in parallel:
         pairs = [row for row in rows_of(dataset, registry, data_dir, limit=limit).rows if isinstance(row, Pair)]
         if not pairs:

@@ -120,7 +120,7 @@ def write_sweep(folder: Path, plan: SweepPlan, outcome: Outcome, special: Specia
         _texts(folder / f"{name}_generations.jsonl", results)
 
 
-def _result(result: Result) -> dict[str, Any]:
+def _result(result: Result) -> dict[str, object]:
     values = {dataset: {name: asdict(value) for name, value in each.items()} for dataset, each in result.values.items()}
     return {
         "preset": result.preset,
@@ -130,7 +130,7 @@ def _result(result: Result) -> dict[str, Any]:
     }
 
 
-def _json(path: Path, data: Any) -> None:
+def _json(path: Path, data: object) -> None:
     path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -185,7 +185,7 @@ def _report(plan: SweepPlan, outcome: Outcome) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _gain(gain: Paired | None) -> dict[str, Any] | None:
+def _gain(gain: Paired | None) -> dict[str, object] | None:
     if gain is None:
         return None
     low, high = gain.interval.low, gain.interval.high

@@ -6,7 +6,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from tilbench.lint.chi_square import format_p, goodness_of_fit, independence, normal_tail
 from tilbench.lint.finding import Fault, listed, share
@@ -29,7 +28,7 @@ _ALPHA = 0.001
 """Largest p that is reported: many datasets are looked at."""
 
 
-def _lost(subject: DatasetSubject) -> tuple[list[Mapping[str, Any]], str]:
+def _lost(subject: DatasetSubject) -> tuple[list[Mapping[str, object]], str]:
     """Return the source's rows that the dataset has not, and the column of answers ("" where none is sure).
 
     None are lost where preparation gives rows ids of its own: then nobody can tell.

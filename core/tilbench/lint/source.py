@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from tilbench.lint.subjects import DatasetSubject
 
@@ -14,7 +13,7 @@ _LABELS = {label: label for label in "ABCDEFGHIJKL0123456789"} | {"А": "A", "Б
 _MOSTLY = 0.9
 
 
-def label_of(value: Any) -> str | None:
+def label_of(value: object) -> str | None:
     """Return the Latin letter or the digit of an answer; None where it is no label."""
     return _LABELS.get(str(value).strip().upper().rstrip(").")) if value is not None else None
 
@@ -31,7 +30,7 @@ def option_columns(subject: DatasetSubject) -> list[str]:
     return found
 
 
-def answer_column(source: Sequence[Mapping[str, Any]], options: Sequence[str]) -> str:
+def answer_column(source: Sequence[Mapping[str, object]], options: Sequence[str]) -> str:
     """Return the column whose values are nearly all labels of options; "" where there is none or more than one.
 
     Letters are surer than digits, which may be anything.

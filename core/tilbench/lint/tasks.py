@@ -54,7 +54,7 @@ def examples_from_scored_split(subject: TaskSubject) -> Iterator[Fault]:
             yield Fault(f"fewshot_split is {split!r}, the split that is scored", mend)
 
 
-def _scored_split(settings: Mapping[str, Any]) -> Any:
+def _scored_split(settings: Mapping[str, object]) -> object:
     """Return the split that lm-evaluation-harness scores: the test split, else the validation split."""
     return settings.get("test_split") or settings.get("validation_split")
 

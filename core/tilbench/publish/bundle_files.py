@@ -87,7 +87,7 @@ def _values(record: Record) -> dict[str, Any]:
     return values
 
 
-def _headline(record: Record) -> dict[str, Any]:
+def _headline(record: Record) -> dict[str, object]:
     headline = record.task.headline
     return _place(record) | {"headline": headline, **_values(record).get(headline, {})}
 
@@ -112,9 +112,9 @@ def write_checksums(folder: Path) -> None:
     (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
 
 
-def _json(path: Path, data: Any) -> None:
+def _json(path: Path, data: object) -> None:
     path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+def _lines(path: Path, lines: Iterable[Mapping[str, object]]) -> None:
     path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")

@@ -79,7 +79,7 @@ def _details(registry: Registry, kind: str, name: str, data_dir: Path | None) ->
     return {**about, "documentation": documentation, **fields}
 
 
-def _describe_dataset(registry: Registry, name: str, data_dir: Path | None) -> dict[str, Any]:
+def _describe_dataset(registry: Registry, name: str, data_dir: Path | None) -> dict[str, object]:
     """Return a dataset's description and what is at hand of it: origin, number of rows, the first row."""
     _, dataset = find_dataset(name, registry, data_dir)
     about = asdict(dataset)

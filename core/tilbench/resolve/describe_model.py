@@ -125,14 +125,16 @@ def _stages(spec: ModelSpec, name: str, known: list[str], registry: Registry) ->
     return {variant: each for variant, each in same.items() if size(each) == size(spec)}
 
 
-def _training(spec: ModelSpec, stages: Mapping[str, ModelSpec], parameters: int, registry: Registry) -> dict[str, Any]:
+def _training(
+    spec: ModelSpec, stages: Mapping[str, ModelSpec], parameters: int, registry: Registry
+) -> dict[str, object]:
     timeline = [_stage(variant, each, each.recipe, parameters) for variant, each in stages.items() if each.recipe]
     tokens = timeline[0]["tokens_per_parameter"] if timeline else None
     costs = {"cost": list(_costs(spec, registry)), "speed": list(_speeds(spec))}
     return {"tokens_per_parameter": tokens, "timeline": timeline, **costs}
 
 
-def _stage(variant: str, spec: ModelSpec, recipe: Recipe, parameters: int) -> dict[str, Any]:
+def _stage(variant: str, spec: ModelSpec, recipe: Recipe, parameters: int) -> dict[str, object]:
     tokens = recipe.steps * recipe.tokens_per_step
     return {
         "stage": variant,
@@ -148,7 +150,7 @@ def _stage(variant: str, spec: ModelSpec, recipe: Recipe, parameters: int) -> di
     }
 
 
-def _phases(recipe: Recipe) -> Iterator[dict[str, Any]]:
+def _phases(recipe: Recipe) -> Iterator[dict[str, object]]:
     """Yield the parts of a schedule with the learning rates at their two ends (`tilbench.config.model.Schedule`)."""
     schedule, peak = recipe.schedule, recipe.optimizer.learning_rate
     warm, top = min(schedule.warmup, recipe.steps), min(schedule.decay_start(recipe.steps), recipe.steps)
@@ -177,7 +179,7 @@ def _shape(phase: str, recipe: Recipe) -> str:
     return recipe.schedule.tail if recipe.schedule.name == "wsd" else recipe.schedule.name
 
 
-def _costs(spec: ModelSpec, registry: Registry) -> Iterator[dict[str, Any]]:
+def _costs(spec: ModelSpec, registry: Registry) -> Iterator[dict[str, object]]:
     """Yield what each part of the training took: reported hours and money, and hours × the hardware profile's price.
 
     A document that prints money prints it for what ran on the machine that was paid; hours of other machines have none.
@@ -203,7 +205,7 @@ def _part(figure: Reported) -> str:
     return figure.model or figure.on
 
 
-def _speeds(spec: ModelSpec) -> Iterator[dict[str, Any]]:
+def _speeds(spec: ModelSpec) -> Iterator[dict[str, object]]:
     """Yield the tokens a second that the document prints."""
     for each in spec.reported:
         if each.metric == "tokens_per_second":

@@ -116,7 +116,7 @@ def _holds_text(table: pyarrow.Table, name: str) -> bool:
     return bool(pyarrow.types.is_string(table.schema.field(name).type))
 
 
-def _present(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+def _present(row: Mapping[str, object], names: Sequence[str]) -> dict[str, Any]:
     return {name: row[name] for name in names if row[name] is not None}
 
 

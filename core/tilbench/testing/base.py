@@ -6,7 +6,7 @@ import contextlib
 import unittest
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from tilbench.errors import ConfigError, MissingDataset, MissingDependency, TilbenchError, Unsupported, suggest
 
@@ -92,7 +92,7 @@ class Conformance:
             return Outcome(name, "fail", f"{type(error).__name__}: {_line(error)}")
         return Outcome(name, "pass")
 
-    def change(self, settings: Mapping[str, Any]) -> None:
+    def change(self, settings: Mapping[str, object]) -> None:
         """Set attributes; a mapping is laid over one that is there. Raises ConfigError for an unknown one."""
         from tilbench.config.yaml import merge
 

@@ -18,7 +18,7 @@ from tilbench.testing.base import require
 
 __all__ = ["Lookups", "delta", "example_config", "lively", "require_equal", "token_ids", "variations"]
 
-_COMMON: Mapping[str, Any] = {
+_COMMON: Mapping[str, object] = {
     "vocab_size": 61,
     "max_length": 24,
     "hidden_size": 32,
@@ -61,7 +61,7 @@ def example_config(architecture: Architecture, config: Any = None) -> Any:
         ) from None
 
 
-def variations(architecture: Architecture, config: Any) -> Iterator[tuple[str, Any]]:
+def variations(architecture: Architecture, config: Any) -> Iterator[tuple[str, object]]:
     """Yield configs in which one size is doubled or one switch is turned, where the config allows it."""
     yield "the config as given", config
     for name in type(config).model_fields:
@@ -131,7 +131,7 @@ class Lookups(TorchFunctionMode):
         self.ids = ids
         self.found: list[Tensor] = []
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> object:
         result = func(*args, **(kwargs or {}))
         if isinstance(result, Tensor) and result.requires_grad and result.shape[:-1] == self.ids.shape:
             given = [value for value in (*args, *(kwargs or {}).values()) if isinstance(value, Tensor)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tilbench.errors import PluginError
 from tilbench.testing.base import Conformance
@@ -17,7 +17,12 @@ __all__ = ["conformance"]
 
 
 def conformance(
-    kind: str, name: str, registry: Registry, *, data_dir: Path | None = None, settings: Mapping[str, Any] | None = None
+    kind: str,
+    name: str,
+    registry: Registry,
+    *,
+    data_dir: Path | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> Conformance:
     """Return the checks of what is registered under `name`; `run()` runs them.
 
@@ -75,7 +80,7 @@ def _made(kind: str, name: str, registry: Registry, data_dir: Path | None) -> Co
             return _other(kind, registry.kind(kind).get(name))
 
 
-def _other(kind: str, subject: Any) -> Conformance:
+def _other(kind: str, subject: object) -> Conformance:
     if kind == "architectures":
         from tilbench.testing.architecture import ArchitectureConformance
 
@@ -120,7 +125,7 @@ def _loader(name: str, registry: Registry) -> Conformance:
     return _with(LoaderConformance(), subject=loader, reference=reference, options=options)
 
 
-def _with(made: Conformance, **attributes: Any) -> Conformance:
+def _with(made: Conformance, **attributes: object) -> Conformance:
     for name, value in attributes.items():
         setattr(made, name, value)
     return made

@@ -162,7 +162,7 @@ class ToyTokenizerFamily:
         saved = json.loads((Path(reference) / "toy.json").read_text(encoding="utf-8"))
         return self.made(SpecialTokens(**saved))
 
-    def train(self, texts: Iterable[str], options: Mapping[str, Any]) -> ToyTokenizer:
+    def train(self, texts: Iterable[str], options: Mapping[str, object]) -> ToyTokenizer:
         """Return the toy tokenizer, whatever the texts."""
         if unknown := set(options) - set(ToyOptions.model_fields):
             raise ConfigError(f"tokenizer option {unknown.pop()!r}: there is no such option")

@@ -74,7 +74,7 @@ class TrainerConformance(Conformance):
             progress=False,
         )
 
-    def _kind(self) -> tuple[Mapping[str, Any], Sequence[Document] | Sequence[Conversation]]:
+    def _kind(self) -> tuple[Mapping[str, object], Sequence[Document] | Sequence[Conversation]]:
         """Return what the recipe needs for the rows that the trainer learns from, and thirty of these."""
         texts = toy_texts(30)
         if isinstance(self.subject, LearnsFromRows) and "conversations" in self.subject.rows:

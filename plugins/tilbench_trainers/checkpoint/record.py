@@ -45,7 +45,7 @@ def resolved_architecture(job: TrainingJob) -> ArchitectureRef:
     return ArchitectureRef(name=job.spec.architecture.name, config=config.model_dump(mode="json"))
 
 
-def run_record(job: TrainingJob) -> dict[str, Any]:
+def run_record(job: TrainingJob) -> dict[str, object]:
     """Return the content of `run.json`; `digest` is of the part that decides the weights."""
     recipe = job.spec.recipe
     record: dict[str, Any] = {
@@ -69,7 +69,7 @@ def _data(source: Source) -> dict[str, Any]:
     return record | {name: value for name, value in more.items() if value}
 
 
-def _deciding(record: Mapping[str, Any]) -> dict[str, Any]:
+def _deciding(record: Mapping[str, Any]) -> dict[str, object]:
     decisive = {key: record.get(key) for key in ("architecture", "tokenizer", "recipe", "data")}
     if start := record.get("start"):
         decisive["start"] = start["lineage"]
@@ -114,7 +114,7 @@ def _compare(path: Path, record: Mapping[str, Any]) -> None:
         raise CheckpointError(f"{path.parent} is a different run: {said}{more}; train into another folder")
 
 
-def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, object]]:
     """Yield (dotted name, value) of everything in nested mappings that is no mapping."""
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():

@@ -141,7 +141,7 @@ def _base_weights(folder: Path) -> str:
     return "" if base is None else weights_digest(base)
 
 
-def _training_state(state: State, step: int, in_shards: bool) -> dict[str, Any]:
+def _training_state(state: State, step: int, in_shards: bool) -> dict[str, object]:
     whole = {} if in_shards else {"weights": state.average.weights(), "optimizer": state.optimizer.state_dict()}
     return {"step": step, "names": list(trainable(state.module)), "scaler": state.scaler.state_dict(), **whole}
 
@@ -178,7 +178,7 @@ def restore(job: TrainingJob, state: State, folder: Path) -> int:
     return int(saved["step"])
 
 
-def _as_held(saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def _as_held(saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, object]:
     """Return the saved state of an optimizer as its parameters are held: whole, or this process's parts."""
     if "state" not in saved:  # of several optimizers, of which none is used with shards
         return saved

@@ -120,7 +120,7 @@ class PartedMuon(torch.optim.Optimizer):
         self._parts = {each: parts[id(each)] for each in matrices if id(each) in parts}
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
         """Update every matrix that has a gradient."""
         for group in self.param_groups:
             lr, momentum = group["lr"], group["momentum"]

@@ -17,7 +17,7 @@ __all__ = ["LOG", "Listener", "Log"]
 class Listener(Protocol):
     """Is told of every line of a log."""
 
-    def note(self, line: Mapping[str, Any], live: bool) -> None:
+    def note(self, line: Mapping[str, object], live: bool) -> None:
         """Take in a line: one that was just written, or, not `live`, one of an earlier sitting."""
 
 
@@ -48,7 +48,7 @@ class Log:
         if self._file is not None:
             self._file.close()
 
-    def write(self, **fields: Any) -> None:
+    def write(self, **fields: object) -> None:
         """Append one line; it survives the death of this process."""
         if self._file is not None:
             self._file.write(json.dumps(fields, allow_nan=False, ensure_ascii=False) + "\n")
@@ -60,12 +60,12 @@ class Log:
         if self._file is not None:
             os.fsync(self._file.fileno())
 
-    def _tell(self, line: Mapping[str, Any], *, live: bool) -> None:
+    def _tell(self, line: Mapping[str, object], *, live: bool) -> None:
         for listener in self._listeners:
             listener.note(line, live)
 
 
-def _keep(path: Path, last: int, writes: bool) -> list[dict[str, Any]]:
+def _keep(path: Path, last: int, writes: bool) -> list[dict[str, object]]:
     """Return the whole lines up to step `last`, and, if it `writes`, leave only them in the file."""
     # Cut at line feeds only: a text in a line may hold other characters that Python takes for the end of one.
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")

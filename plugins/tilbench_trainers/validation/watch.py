@@ -80,7 +80,7 @@ class Watch:
         return step == self._recipe.steps or (every > 0 and step % every == 0)
 
 
-def _probes(model: TorchLanguageModel, probe: Probe) -> list[dict[str, Any]]:
+def _probes(model: TorchLanguageModel, probe: Probe) -> list[dict[str, object]]:
     requests = [NextWord(word.prompt, word.target) for word in probe.words]
     lines = []
     for request, answer in zip(requests, _answers(model, requests), strict=True):

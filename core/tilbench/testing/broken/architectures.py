@@ -186,7 +186,7 @@ def _architecture(built: type[ToyDecoder], extra: int = 0) -> ToyArchitecture:
 _SEES_AHEAD = {"causal_by_perturbation", "causal_by_gradient"}
 _PACKED = {"packed_documents_equal_separate", "prefix_trees_equal_separate", "prefix_trees_on_a_cached_trunk"}
 
-ARCHITECTURES: Mapping[str, tuple[Any, set[str]]] = {
+ARCHITECTURES: Mapping[str, tuple[object, set[str]]] = {
     "transposed mask": (_architecture(TransposedMask), _SEES_AHEAD),
     "soft mask": (_architecture(SoftMask), _SEES_AHEAD),
     "leak": (_architecture(Leak), _SEES_AHEAD),

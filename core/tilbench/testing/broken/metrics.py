@@ -113,7 +113,7 @@ class OpenSettings(ToyMetric):
     Settings: ClassVar[type[Any]] = Loose
 
 
-METRICS: Mapping[str, tuple[Any, set[str]]] = {
+METRICS: Mapping[str, tuple[object, set[str]]] = {
     "order-dependent": (FirstHalf, {"row_order_does_not_matter"}),
     "state in score": (Running, {"batch_composition_does_not_matter", "item_scores_suffice"}),
     "state in aggregate": (Remembers, {"item_scores_suffice"}),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from tilbench.kinds.language_model import ModelCard, OpenOptions
 from tilbench.kinds.requests import Answer, Likelihood, Request, Unanswered
@@ -99,7 +98,7 @@ class Greedy(ToyLoader):
         return True
 
 
-LANGUAGE_MODELS: Mapping[str, tuple[Any, set[str]]] = {
+LANGUAGE_MODELS: Mapping[str, tuple[object, set[str]]] = {
     "forgets": (Forgets(), {"every_request_is_answered_once"}),
     "repeats": (Repeats(), {"every_request_is_answered_once"}),
     "moody": (Moody(), {"equal_requests_have_equal_answers"}),
@@ -109,7 +108,7 @@ LANGUAGE_MODELS: Mapping[str, tuple[Any, set[str]]] = {
 }
 """What is wrong → a broken model, and the checks that must fail."""
 
-LOADERS: Mapping[str, tuple[Any, set[str]]] = {
+LOADERS: Mapping[str, tuple[object, set[str]]] = {
     "another card": (Renamed(), {"card_before_open"}),
     "a fingerprint of the moment": (Unstable(), {"card_before_open", "fingerprint_is_stable"}),
     "recognises everything": (Greedy(), {"recognises_its_own"}),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.testing.toys import ToyTokenizer, ToyTokenizerFamily
@@ -74,7 +73,7 @@ class NewEachTime(ToyTokenizerFamily):
 
     _numbers = itertools.count()
 
-    def train(self, texts: Iterable[str], options: Mapping[str, Any]) -> ToyTokenizer:
+    def train(self, texts: Iterable[str], options: Mapping[str, object]) -> ToyTokenizer:
         """Return a tokenizer that no other one equals."""
         tokenizer = super().train(texts, options)
         tokenizer.fingerprint += str(next(self._numbers))
@@ -88,7 +87,7 @@ def _family(tokenizer: type[ToyTokenizer]) -> ToyTokenizerFamily:
     return Made()
 
 
-TOKENIZERS: Mapping[str, tuple[Any, set[str]]] = {
+TOKENIZERS: Mapping[str, tuple[object, set[str]]] = {
     "lossy": (_family(Lossy), {"lossless"}),
     "adds BOS": (_family(AddsBos), {"nothing_is_added", "special_strings_are_text"}),
     "reads special tokens": (_family(ReadsSpecials), {"special_strings_are_text", "lossless"}),
