@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Most of what is installed is never imported, and compiling it all takes minutes.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo board test test-long test-fast check lint format schemas clean
+.PHONY: demo board test test-long test-fast coverage check lint format schemas clean
 
 demo: $(VENV)/demo.stamp  ## train the tiny models, score them on suites/quickstart.yaml, print the table
 	$(BIN)/tilbench run suites/quickstart.yaml --out demo/records --runs demo/runs
@@ -21,6 +21,9 @@ test-long: $(VENV)/dev.stamp  ## the tests that take minutes each
 
 test-fast: $(VENV)/dev.stamp  ## the tests that take seconds
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not gpu and not slow and not long"
+
+coverage: $(VENV)/dev.stamp  ## the tests of make test; fails where they run fewer of the lines than pyproject.toml asks
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not gpu and not long" --cov
 
 lint: $(VENV)/dev.stamp  ## style, types and who imports whom
 	$(BIN)/ruff check .
@@ -40,7 +43,7 @@ schemas: $(VENV)/dev.stamp  ## rewrite the JSON Schemas of suites, model specs a
 	for kind in suite model language; do $(BIN)/tilbench schema $$kind --out schemas/$$kind.json || exit; done
 
 clean:  ## remove what the demo and the tools wrote; the environment stays
-	rm -rf demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf demo build dist .mypy_cache .pytest_cache .ruff_cache .coverage .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
