@@ -607,9 +607,10 @@ class _Late(SafetensorsExporter):
         (
             _Careless(),
             {
-                *("it_writes_files_and_leaves_the_checkpoint", "bfloat16_is_smaller"),
-                *("weights_out_of_range_are_refused", "weights_that_are_not_finite_are_refused"),
-            },
+                "it_writes_files_and_leaves_the_checkpoint",
+                "bfloat16_is_smaller",
+                "weights_out_of_range_are_refused",
+            },  # loading the checkpoint refuses weights that are not finite
         ),
         (_Late(), {"weights_out_of_range_are_refused", "weights_that_are_not_finite_are_refused"}),
     ],

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from tilbench.errors import CheckpointError, MissingDataset, TilbenchError
 from tilbench.evaluation.plan import PlannedTask
-from tilbench.evaluation.score import TaskScore, score_task
+from tilbench.evaluation.score import reason_of, score_task
 from tilbench.kinds.capabilities.metric import HasNotes
 from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions
 from tilbench.kinds.metric import ItemScore
@@ -161,7 +161,7 @@ def _score(
     )
     record = Record(
         status="n/a" if scored.refusal else "done",
-        reason=_reason(scored, card),
+        reason=reason_of(scored, card),
         task=task.used,
         model=card,
         values=dict(scored.values),
@@ -171,13 +171,6 @@ def _score(
         reading=scored.reading,
     )
     return record, scored.items
-
-
-def _reason(scored: TaskScore, card: ModelCard) -> str:
-    """Return why there are no values; where bytes are lost, with what of the tokenizer loses them."""
-    cause = card.details.get("decoder")
-    lossy = scored.refusal and cause and scored.reading and scored.reading.lost_bytes
-    return f"{scored.refusal}: {cause}" if lossy else scored.refusal
 
 
 def _notes(task: PlannedTask) -> list[str]:

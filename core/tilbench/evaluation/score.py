@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from tilbench.errors import Refused
 from tilbench.evaluation.metric_errors import metric_faults
 from tilbench.evaluation.plan import PlannedTask
+from tilbench.kinds.language_model import ModelCard
 from tilbench.kinds.metric import ItemScore, Metric, Value
 from tilbench.kinds.requests import Answer, Request
 from tilbench.results.reading import misfits, read_row, reading_of, too_lossy, unanswered_row
 from tilbench.results.record import Reading
 
-__all__ = ["TaskScore", "reduced", "score_task"]
+__all__ = ["TaskScore", "reason_of", "reduced", "score_task"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,13 @@ def reduced(
         return TaskScore(items, reading, metric.aggregate(scores))
     except Refused as error:  # these answers only: other tasks and models go on
         return TaskScore(items, reading, refusal="; ".join([str(error), *unread]))
+
+
+def reason_of(scored: TaskScore, card: ModelCard) -> str:
+    """Return why there are no values; where bytes are lost, with what of the tokenizer loses them."""
+    cause = card.details.get("decoder")
+    lossy = scored.refusal and cause and scored.reading and scored.reading.lost_bytes
+    return f"{scored.refusal}: {cause}" if lossy else scored.refusal
 
 
 def _nothing_answered(reading: Reading | None) -> str:

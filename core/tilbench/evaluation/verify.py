@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tilbench.errors import DataError, TilbenchError
 from tilbench.evaluation.contamination import clean_values
-from tilbench.evaluation.score import reduced
+from tilbench.evaluation.score import reason_of, reduced
 from tilbench.evaluation.verify_task import InstalledRows, count_faults, metric_of, stated_faults
 from tilbench.kinds.metric import ItemScore, Value
 from tilbench.paths import file_digest
@@ -89,7 +89,8 @@ def _fault(store: RecordStore, path: Path, registry: Registry, rows: InstalledRo
 
 def _refusal(record: Record, items: Sequence[ItemScore], registry: Registry) -> str:
     """Return why the items give no values; empty where they do."""
-    return reduced(metric_of(record.task, registry), metric_scores(items), items, record.task.truncation).refusal
+    scored = reduced(metric_of(record.task, registry), metric_scores(items), items, record.task.truncation)
+    return reason_of(scored, record.model)
 
 
 def _shown(reading: Reading | None) -> str:
