@@ -192,8 +192,8 @@ def test_checks_run_in_the_order_they_are_written() -> None:
 
 
 def test_a_config_is_the_example_with_changes() -> None:
-    assert example_config(ToyArchitecture()).width == 16
-    assert example_config(ToyArchitecture(), {"width": 8}).width == 8
+    assert example_config(ToyArchitecture()).model_dump()["width"] == 16
+    assert example_config(ToyArchitecture(), {"width": 8}).model_dump()["width"] == 8
     ready = example_config(ToyArchitecture())
     assert example_config(ToyArchitecture(), ready) is ready
 

@@ -30,7 +30,7 @@ def written_out(source: Source) -> Source:
     if not isinstance(data, Mapping) or not isinstance(data.get("tasks", []), list):
         return source
     defaults = _defaults(data.get("defaults", {}), source)
-    tasks: list[Any] = []
+    tasks: list[object] = []
     moved: dict[Location, Location] = {}
     left = set(_paths(defaults))
     for index, entry in enumerate(data.get("tasks", [])):
@@ -59,7 +59,7 @@ def written_out(source: Source) -> Source:
 # Defaults
 
 
-def _defaults(defaults: Any, source: Source) -> Fields:
+def _defaults(defaults: object, source: Source) -> Fields:
     if not isinstance(defaults, Mapping):
         raise source.fault(("defaults",), "'defaults' is a mapping of a task's fields, such as {metric: choice}")
     if "settings" in defaults and "metric" not in defaults:
@@ -69,7 +69,7 @@ def _defaults(defaults: Any, source: Source) -> Fields:
     return defaults
 
 
-def _with_defaults(own: Any, defaults: Fields) -> tuple[Any, set[tuple[str, ...]]]:
+def _with_defaults(own: object, defaults: Fields) -> tuple[object, set[tuple[str, ...]]]:
     """Return a task with the defaults that it takes, and the paths of these."""
     if not isinstance(own, Mapping) or not defaults:
         return own, set()
@@ -78,7 +78,7 @@ def _with_defaults(own: Any, defaults: Fields) -> tuple[Any, set[tuple[str, ...]
     return merge(defaults, own), {path for path in _paths(defaults) if not _has(own, path)}
 
 
-def _paths(fields: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def _paths(fields: object, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Yield the path of every value that is no mapping, and of every empty mapping."""
     if isinstance(fields, Mapping) and (fields or not at):
         for name, value in fields.items():
@@ -87,7 +87,7 @@ def _paths(fields: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
         yield at
 
 
-def _has(own: Any, path: Sequence[str]) -> bool:
+def _has(own: object, path: Sequence[str]) -> bool:
     """Say whether a task's own fields decide what is at `path`."""
     for part in path:
         if not isinstance(own, Mapping):
@@ -101,7 +101,7 @@ def _has(own: Any, path: Sequence[str]) -> bool:
 # One entry for many tasks
 
 
-def _each(entry: Any, at: Location, source: Source) -> Iterator[Any]:
+def _each(entry: object, at: Location, source: Source) -> Iterator[object]:
     """Yield the tasks of one entry: itself, or one for every combination of the values in its `over`."""
     if not isinstance(entry, Mapping) or "over" not in entry:
         yield entry
@@ -128,7 +128,7 @@ def _each(entry: Any, at: Location, source: Source) -> Iterator[Any]:
         yield task
 
 
-def _check_over(over: Any, at: Location, source: Source) -> None:
+def _check_over(over: object, at: Location, source: Source) -> None:
     if not isinstance(over, Mapping) or not over:
         raise source.fault(at, "'over' is a mapping of names to lists, such as {subject: [biology, physics]}")
     for name, values in over.items():
@@ -143,11 +143,11 @@ def _check_over(over: Any, at: Location, source: Source) -> None:
                 )
 
 
-def _scalar(value: Any) -> bool:
+def _scalar(value: object) -> bool:
     return isinstance(value, str | int | float)
 
 
-def _placeholders(value: Any) -> Iterator[re.Match[str]]:
+def _placeholders(value: object) -> Iterator[re.Match[str]]:
     if isinstance(value, str):
         yield from _PLACEHOLDER.finditer(value)
     elif isinstance(value, Mapping | list):
@@ -155,7 +155,7 @@ def _placeholders(value: Any) -> Iterator[re.Match[str]]:
             yield from _placeholders(each)
 
 
-def _filled(value: Any, values: Fields, at: Location, source: Source) -> Any:
+def _filled(value: object, values: Fields, at: Location, source: Source) -> Any:
     """Return `value` with the placeholders in its texts filled in; a text that is one placeholder becomes its value."""
     if isinstance(value, Mapping):
         return {name: _filled(each, values, (*at, name), source) for name, each in value.items()}
@@ -177,7 +177,7 @@ def _text(match: re.Match[str], values: Fields, at: Location, source: Source) ->
     return str(value)
 
 
-def _value(match: re.Match[str], values: Fields, at: Location, source: Source) -> Any:
+def _value(match: re.Match[str], values: Fields, at: Location, source: Source) -> object:
     """Return the value of a placeholder. Raises ConfigError for one that `over` does not have."""
     asked = match["name"] or match["braced"] or ""
     name, dot, field = asked.partition(".")
@@ -198,13 +198,13 @@ def _value(match: re.Match[str], values: Fields, at: Location, source: Source) -
 # Macros
 
 
-def _macro(macro: Any, index: int, tasks: Sequence[Any], source: Source) -> Any:
+def _macro(macro: Any, index: int, tasks: Sequence[object], source: Source) -> object:
     """Return a macro whose patterns are replaced by the names of the tasks that they match, each once."""
     listed = macro.get("tasks") if isinstance(macro, Mapping) else None
     if not isinstance(listed, list) or not any(isinstance(each, str) and "*" in each for each in listed):
         return macro
     known = [task["name"] for task in tasks if isinstance(task, Mapping) and isinstance(task.get("name"), str)]
-    names: list[Any] = []
+    names: list[object] = []
     for place, name in enumerate(listed):
         found = fnmatch.filter(known, name) if isinstance(name, str) and "*" in name else [name]
         if not found:

@@ -40,8 +40,7 @@ class SpecFile:
         if variant and variant not in self.variants:
             raise UnknownName(f"variant of {name}", variant, self.variants)
         fields = yaml.merge(self.fields, self.variants[variant]) if variant else self.fields
-        spec: ModelSpec = yaml.validate_overridden(fields, overrides, ModelSpec, self.source)
-        return spec
+        return yaml.validate_overridden(fields, overrides, ModelSpec, self.source)
 
 
 def load_spec_file(path: Path) -> ModelSpec:

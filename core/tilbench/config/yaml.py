@@ -28,7 +28,7 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's, but for numbers such as 1e-06, which YAML 1.2 and JSON have and YAML 1.1 reads as text."""
 
 
-_LOADERS: list[type[Any]] = [_Loader]
+_LOADERS: list[type[yaml.SafeLoader] | type[yaml.CSafeLoader]] = [_Loader]
 if hasattr(yaml, "CSafeLoader"):
 
     class _FastLoader(yaml.CSafeLoader):
@@ -103,11 +103,10 @@ def _lines(node: yaml.Node, location: Location, path: Path) -> Iterator[tuple[Lo
 def load(path: Path, schema: type[T], overrides: Sequence[str] = ()) -> T:
     """Read a YAML file into `schema` (a pydantic model or a dataclass), after `field.path=value` overrides."""
     source = read(path)
-    loaded: T = validate_overridden(source.data, overrides, schema, source)
-    return loaded
+    return validate_overridden(source.data, overrides, schema, source)
 
 
-def validate_overridden(data: Any, overrides: Sequence[str], schema: Any, source: Source) -> Any:
+def validate_overridden(data: object, overrides: Sequence[str], schema: type[T], source: Source) -> T:
     """Return `data` with overrides as a `schema`; a fault that they bring in is said to be theirs, not the file's.
 
     Overrides change what the file writes, before its short forms are unfolded.
@@ -122,13 +121,13 @@ def validate_overridden(data: Any, overrides: Sequence[str], schema: Any, source
         return _unfolded(Source(" ".join(f"--set {text}" for text in overrides), changed, {}), schema)
 
 
-def _unfolded(source: Source, schema: Any) -> Any:
-    if isinstance(schema, type) and issubclass(schema, Schema):
+def _unfolded(source: Source, schema: type[T]) -> T:
+    if issubclass(schema, Schema):
         source = schema.unfold(source)
     return validate(source.data, schema, source)
 
 
-def validate(data: Any, schema: Any, source: Source | str) -> Any:
+def validate(data: object, schema: type[T], source: Source | str) -> T:
     """Return `data` as a `schema`. Raises ConfigError in one line, about the first fault found.
 
     source: where the data is from, for the message.
@@ -151,7 +150,7 @@ def _priority(fault: ErrorDetails) -> tuple[bool, int]:
     return fault["type"] not in _UNKNOWN, len(fault["loc"])
 
 
-def _location(fault: ErrorDetails, data: Any) -> Location:
+def _location(fault: ErrorDetails, data: object) -> Location:
     """Return where a fault is, without the tags that pydantic adds for the members of a union."""
     kept: list[str | int] = []
     part: Any
@@ -162,7 +161,7 @@ def _location(fault: ErrorDetails, data: Any) -> Location:
     return (*kept, fault["loc"][-1]) if fault["type"] in _MISSING else tuple(kept)
 
 
-def _explain(fault: ErrorDetails, location: Location, schema: Any) -> str:
+def _explain(fault: ErrorDetails, location: Location, schema: object) -> str:
     field = ".".join(str(part) for part in location) or "the file"
     match fault["type"]:
         case kind if kind in _UNKNOWN:
@@ -183,7 +182,7 @@ def _explain(fault: ErrorDetails, location: Location, schema: Any) -> str:
             return f"'{field}' is {given if len(given) <= 60 else f'{given[:57]}...'}: {message}"
 
 
-def _fields(schema: Any, location: Sequence[str | int]) -> set[str | int]:
+def _fields(schema: object, location: Sequence[str | int]) -> set[str | int]:
     """Return the field names that are allowed at `location` inside `schema`."""
     for part in location:
         names = _annotations(schema)
@@ -191,19 +190,19 @@ def _fields(schema: Any, location: Sequence[str | int]) -> set[str | int]:
     return set(_annotations(schema))
 
 
-def _annotations(schema: Any) -> dict[str | int, Any]:
+def _annotations(schema: object) -> dict[str | int, object]:
     if fields := getattr(schema, "model_fields", None):
         short: tuple[str, ...] = getattr(schema, "short_forms", ())
         return {**{name: item.annotation for name, item in fields.items()}, **dict.fromkeys(short)}
     if fields := getattr(schema, "__dataclass_fields__", None):
         return dict.fromkeys(fields)
-    found: dict[str | int, Any] = {}
+    found: dict[str | int, object] = {}
     for argument in get_args(schema):
         found.update(_annotations(argument))
     return found
 
 
-def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
+def parse_override(text: str) -> tuple[tuple[str, ...], object]:
     """Split `path.to.field=value`; the value is read as YAML. Raises ConfigError."""
     path, equals, value = text.partition("=")
     parts = tuple(path.strip().split("."))
@@ -215,7 +214,7 @@ def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
         raise ConfigError(f"--set {text!r}: the value is not YAML; quote it") from None
 
 
-def apply_overrides(data: Any, overrides: Sequence[str]) -> Any:
+def apply_overrides(data: object, overrides: Sequence[str]) -> Any:
     """Return `data` with each `path.to.field=value` put in; list items are named by their index."""
     for text in overrides:
         path, value = parse_override(text)
@@ -223,7 +222,7 @@ def apply_overrides(data: Any, overrides: Sequence[str]) -> Any:
     return data
 
 
-def _put(data: Any, path: tuple[str, ...], value: Any, text: str) -> Any:
+def _put(data: object, path: tuple[str, ...], value: object, text: str) -> Any:
     if not path:
         return value
     if isinstance(data, list):
@@ -237,7 +236,7 @@ def _put(data: Any, path: tuple[str, ...], value: Any, text: str) -> Any:
     raise ConfigError(f"--set {text!r}: {path[0]!r} lies inside {data!r}, which has no fields")
 
 
-def merge(base: Any, changes: Any) -> Any:
+def merge(base: object, changes: object) -> Any:
     """Return `base` with `changes` laid over it: mappings field by field, everything else whole."""
     if isinstance(base, Mapping) and isinstance(changes, Mapping):
         return {**base, **{key: merge(base.get(key), value) for key, value in changes.items()}}

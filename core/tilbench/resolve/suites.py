@@ -66,5 +66,4 @@ def expand_suite(suite: Suite, registry: Registry, *, trust_remote_code: bool = 
         )
         fields.update(tasks=[*fields["tasks"], *tasks], macros=[*fields["macros"], *macros])
         fields[metric] = []
-    expanded: Suite = validate(fields, Suite, f"suite {suite.name}")
-    return expanded
+    return validate(fields, Suite, f"suite {suite.name}")

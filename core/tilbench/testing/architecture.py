@@ -153,7 +153,8 @@ class ArchitectureConformance(MemoryChecks):
 
     def test_dtype_moves(self) -> None:
         """In bfloat16, loaded so or cast, it computes in bfloat16 what it computes in fp32."""
-        module, config, ids = self.fresh().eval(), self.sizes(), token_ids(self.sizes())
+        config, ids = self.sizes(), token_ids(self.sizes())
+        module: Any = self.fresh().eval()
         with tempfile.TemporaryDirectory() as name, torch.no_grad():
             self.subject.save(module, Path(name))
             loaded: Any = self.subject.load(config, Path(name), dtype=torch.bfloat16).eval()

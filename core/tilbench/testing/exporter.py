@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +15,9 @@ from torch import nn
 from tilbench.checkpoints.folder import CheckpointInfo, checkpoint_fingerprint, write_info
 from tilbench.config.model import ArchitectureRef, DType
 from tilbench.errors import ConfigError, TilbenchError, Unsupported
+from tilbench.kinds.architecture import Architecture
 from tilbench.kinds.exporter import Exporter, ExportJob
+from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.registry import Registry
 from tilbench.testing.base import Conformance, NotApplicable, declining, require
 from tilbench.testing.modules import example_config
@@ -30,9 +31,9 @@ __all__ = ["ExporterConformance"]
 class _Written:
     """A job that was not refused, and what came of it. sizes: bytes of each file by its name."""
 
-    architecture: tuple[str, Any]
-    tokenizer: tuple[str, Any]
-    told: Any
+    architecture: tuple[str, Architecture]
+    tokenizer: tuple[str, Tokenizer]
+    told: object
     sizes: Mapping[str, int]
     unchanged: bool
 
@@ -43,7 +44,7 @@ class ExporterConformance(Conformance):
     subject: the exporter. registry: where architectures and tokenizers are looked for if the toys are refused.
     """
 
-    subject: Any
+    subject: Exporter
     registry: Registry | None = None
     _first: _Written | None = None
 
@@ -99,8 +100,8 @@ class ExporterConformance(Conformance):
 
     def _export(
         self,
-        architecture: tuple[str, Any] | None = None,
-        tokenizer: tuple[str, Any] | None = None,
+        architecture: tuple[str, Architecture] | None = None,
+        tokenizer: tuple[str, Tokenizer] | None = None,
         *,
         dtype: DType = "float32",
         weight: float | None = None,
@@ -119,18 +120,20 @@ class ExporterConformance(Conformance):
             sizes = {path.name: path.stat().st_size for path in out.rglob("*") if path.is_file()}
             return _Written(architecture, tokenizer, told, sizes, checkpoint_fingerprint(job.folder) == before)
 
-    def _architectures(self) -> Iterator[tuple[str, Any]]:
+    def _architectures(self) -> Iterator[tuple[str, Architecture]]:
         yield "toy", ToyArchitecture()
         yield from self.registry.architectures.all() if self.registry else ()
 
-    def _tokenizers(self) -> Iterator[tuple[str, Any]]:
+    def _tokenizers(self) -> Iterator[tuple[str, Tokenizer]]:
         yield "toy", ToyTokenizer()
         for name, family in self.registry.tokenizers.all() if self.registry else ():
             if family.recognises(name):
                 yield name, family.load(name)
 
 
-def _job(folder: Path, architecture: tuple[str, Any], tokenizer: tuple[str, Any], weight: float | None) -> ExportJob:
+def _job(
+    folder: Path, architecture: tuple[str, Architecture], tokenizer: tuple[str, Tokenizer], weight: float | None
+) -> ExportJob:
     """Write a checkpoint of random weights and return the job of exporting it, code allowed."""
     name, made = architecture
     config = example_config(made, {"vocab_size": tokenizer[1].size})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from tilbench.kinds.architecture import Architecture, DecoderConfig
 from tilbench.testing.base import Conformance, declining, require
 from tilbench.testing.modules import example_config, lively, require_equal, token_ids
 
@@ -20,19 +22,19 @@ class MemoryChecks(Conformance):
     """
 
     settable: ClassVar[tuple[str, ...]] = ("config", "tolerance")
-    subject: Any
-    config: Any = None
+    subject: Architecture
+    config: DecoderConfig | Mapping[str, object] | None = None
     tolerance: float = 1e-5
 
     def ready(self) -> None:
         """Raise ConfigError where there is no tiny config."""
         self.sizes()
 
-    def sizes(self) -> Any:
+    def sizes(self) -> DecoderConfig:
         """Return the validated tiny config."""
         return example_config(self.subject, self.config)
 
-    def fresh(self) -> Any:
+    def fresh(self) -> nn.Module:
         """Return a fresh module in fp32 on the CPU, the same at every call."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

@@ -7,14 +7,14 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pydantic
 
 from tilbench.data.rows import KINDS, Row
 from tilbench.errors import ConfigError, TilbenchError
 from tilbench.kinds.language import Language
-from tilbench.kinds.metric import ItemScore, Metric, TaskContext, Value
+from tilbench.kinds.metric import ItemScore, Metric, MetricClass, TaskContext, Value
 from tilbench.kinds.requests import Answer, Request, RequestKind, request_key
 from tilbench.testing.base import Conformance, require
 from tilbench.testing.toys import ToyLanguageModel, toy_language, toy_rows
@@ -30,8 +30,8 @@ class MetricConformance(Conformance):
     """
 
     settable: ClassVar[tuple[str, ...]] = ("settings",)
-    subject: Any
-    settings: Mapping[str, Any] = {}
+    subject: MetricClass
+    settings: Mapping[str, object] = {}
     examples: Sequence[Row] = ()
     language: Language | None = None
 
@@ -39,7 +39,7 @@ class MetricConformance(Conformance):
         """Raise ConfigError where the metric needs settings."""
         self.metric()
 
-    def metric(self) -> Any:
+    def metric(self) -> Metric:
         """Return the metric, bound afresh. Raises ConfigError where `settings` do not fit."""
         try:
             settings = self.subject.Settings(**self.settings)
@@ -172,7 +172,7 @@ class MetricConformance(Conformance):
         return [self.metric().score(row, answers) for row, answers in _answered(self.metric(), rows)]
 
 
-def _answered(metric: Any, rows: Sequence[Row]) -> list[tuple[Row, list[Answer]]]:
+def _answered(metric: Metric, rows: Sequence[Row]) -> list[tuple[Row, list[Answer]]]:
     model = ToyLanguageModel()
     asked: list[tuple[Row, Sequence[Request]]] = [(row, metric.requests(row)) for row in rows]
     return [(row, [model.one(request) for request in requests]) for row, requests in asked]
@@ -182,7 +182,7 @@ def _plain(score: ItemScore) -> tuple[str, str, dict[str, float], dict[str, str]
     return score.item, score.cluster, dict(score.values), dict(score.texts)
 
 
-def _finite(value: Any) -> bool:
+def _finite(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 

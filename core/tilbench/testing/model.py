@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from tilbench.errors import ConfigError, TilbenchError
+from tilbench.kinds.executor import Executor
 from tilbench.kinds.language_model import LanguageModel, Loader, OpenOptions
 from tilbench.kinds.requests import (
     Answer,
@@ -36,7 +37,7 @@ from tilbench.testing.toys import ToyTokenizer, toy_texts
 
 __all__ = ["ExecutorConformance", "LanguageModelConformance", "LoaderConformance"]
 
-_ANSWERS: Mapping[RequestKind, type[Any]] = {
+_ANSWERS: Mapping[RequestKind, type[Answer]] = {
     RequestKind.CONTINUATION: Likelihood,
     RequestKind.DOCUMENT: Likelihood,
     RequestKind.GENERATION: Generated,
@@ -53,10 +54,10 @@ class LanguageModelConformance(Conformance):
     """
 
     settable: ClassVar[tuple[str, ...]] = ("tolerance",)
-    subject: Any
+    subject: LanguageModel
     tolerance: float = 1e-4
 
-    def model(self) -> Any:
+    def model(self) -> LanguageModel:
         """Return the model under test."""
         return self.subject
 
@@ -159,7 +160,7 @@ class LoaderConformance(LanguageModelConformance):
     subject: Any
     reference: str = ""
     options: OpenOptions | None = None
-    _opened: Any = None
+    _opened: LanguageModel | None = None
 
     def ready(self) -> None:
         """Raise ConfigError where there is no reference to open."""
@@ -170,7 +171,7 @@ class LoaderConformance(LanguageModelConformance):
         """Return how the model is opened."""
         return self.options or OpenOptions(reference_text=toy_texts(40), load_tokenizer=_toy_tokenizer)
 
-    def model(self) -> Any:
+    def model(self) -> LanguageModel:
         """Return the model, opened at the first call."""
         if self._opened is None:
             self._opened = self.subject.open(self.reference, self.opening())
@@ -200,7 +201,7 @@ class LoaderConformance(LanguageModelConformance):
 class ExecutorConformance(Conformance):
     """Checks of an executor."""
 
-    subject: Any
+    subject: Executor
 
     def test_every_share_is_done_once(self) -> None:
         """Each share's result comes once, in any order; no shares give no results."""

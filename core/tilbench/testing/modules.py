@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from tilbench.errors import ConfigError, TilbenchError
-from tilbench.kinds.architecture import Architecture
+from tilbench.kinds.architecture import Architecture, DecoderConfig
 from tilbench.kinds.capabilities.architecture import HasExample
 from tilbench.testing.base import require
 
@@ -35,7 +35,9 @@ _COMMON: Mapping[str, object] = {
 """Sizes of a tiny decoder, by the names that configs commonly use."""
 
 
-def example_config(architecture: Architecture, config: Any = None) -> Any:
+def example_config(
+    architecture: Architecture, config: DecoderConfig | Mapping[str, object] | None = None
+) -> DecoderConfig:
     """Return a tiny config: `config`'s fields over the architecture's own `example`, else over common names.
 
     Raises ConfigError that says which fields to give where they do not make a config.
@@ -48,7 +50,7 @@ def example_config(architecture: Architecture, config: Any = None) -> Any:
         known = architecture.Config.model_fields
         example = {name: size for name, size in _COMMON.items() if name in known}
     try:
-        return architecture.Config(**{**example, **(config or {})})
+        made: DecoderConfig = architecture.Config(**{**example, **(config or {})})
     except pydantic.ValidationError as error:
         fault = error.errors()[0]
         field = ".".join(map(str, fault["loc"])) or "config"
@@ -59,15 +61,16 @@ def example_config(architecture: Architecture, config: Any = None) -> Any:
             f"no tiny config for {name}: {field}: {fault['msg']}; give it with --set config.{field}=…, or give "
             "the class an `example: ClassVar[dict]` of its fields"
         ) from None
+    return made
 
 
-def variations(architecture: Architecture, config: Any) -> Iterator[tuple[str, object]]:
+def variations(architecture: Architecture, config: DecoderConfig) -> Iterator[tuple[str, object]]:
     """Yield configs in which one size is doubled or one switch is turned, where the config allows it."""
     yield "the config as given", config
-    for name in type(config).model_fields:
+    for name in architecture.Config.model_fields:
         value = getattr(config, name)
         if isinstance(value, bool):
-            changed: Any = not value
+            changed: int = not value
         elif isinstance(value, int):
             changed = 2 * value
         else:
@@ -78,7 +81,7 @@ def variations(architecture: Architecture, config: Any) -> Iterator[tuple[str, o
             continue
 
 
-def token_ids(config: Any, rows: int = 2, length: int = 12, seed: int = 1) -> Tensor:
+def token_ids(config: DecoderConfig, rows: int = 2, length: int = 12, seed: int = 1) -> Tensor:
     """Return random ids [rows, length], not longer than the model's `max_length`."""
     random = torch.Generator().manual_seed(seed)
     return torch.randint(config.vocab_size, (rows, min(length, config.max_length)), generator=random)

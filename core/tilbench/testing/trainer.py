@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +35,8 @@ class TrainerConformance(Conformance):
     """
 
     settable: ClassVar[tuple[str, ...]] = ("recipe",)
-    subject: Any
-    recipe: Mapping[str, Any] = {}
+    subject: Trainer
+    recipe: Mapping[str, object] = {}
 
     def job(self, out: Path, seed: int = 0) -> TrainingJob:
         """Return a job whose module is initialised by `seed`."""
@@ -151,7 +151,7 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def _loss(module: Any) -> float:
+def _loss(module: nn.Module) -> float:
     ids = torch.tensor([ToyTokenizer().encode(text)[:16] for text in toy_texts(24)])
     logits = module.eval()(ids)
     return float(F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()))
