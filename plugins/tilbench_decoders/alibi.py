@@ -13,8 +13,8 @@ from tilbench_decoders.config import GroupedConfig
 from tilbench_decoders.decoder import Decoder
 from tilbench_decoders.family import DecoderFamily
 from tilbench_decoders.grouped import grouped_blocks, grouped_norm, grouped_parameters
+from tilbench_decoders.layers.positions import LinearBias
 from tilbench_decoders.parts import grouped
-from tilbench_decoders.positions import LinearBias
 from tilbench_decoders.transformers_config import alibi_config
 from tilbench_decoders.transformers_map import from_transformers, llama_links, to_transformers
 

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tilbench_decoders.attention import Context, GroupedAttention, allowed_keys
-from tilbench_decoders.cache import KVCache
 from tilbench_decoders.config import DecoderConfig
-from tilbench_decoders.fused import fused_bias, worth_fusing
-from tilbench_decoders.latent import LatentAttention
-from tilbench_decoders.positions import LearnedPositions, LinearBias, Rotary
+from tilbench_decoders.layers.attention import Context, GroupedAttention, allowed_keys
+from tilbench_decoders.layers.cache import KVCache
+from tilbench_decoders.layers.fused import fused_bias, worth_fusing
+from tilbench_decoders.layers.latent import LatentAttention
+from tilbench_decoders.layers.positions import LearnedPositions, LinearBias, Rotary
 
 __all__ = ["Block", "Decoder"]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tilbench_decoders.attention import GroupedAttention
 from tilbench_decoders.config import GroupedConfig
 from tilbench_decoders.decoder import Block
-from tilbench_decoders.feed_forward import SwiGLU
-from tilbench_decoders.norms import RMSNorm
+from tilbench_decoders.layers.attention import GroupedAttention
+from tilbench_decoders.layers.feed_forward import SwiGLU
+from tilbench_decoders.layers.norms import RMSNorm
 
 __all__ = ["grouped_blocks", "grouped_norm", "grouped_parameters"]
 

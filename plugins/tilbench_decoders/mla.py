@@ -13,11 +13,11 @@ from tilbench.kinds.parts import Slot
 from tilbench_decoders.config import DecoderConfig
 from tilbench_decoders.decoder import Block, Decoder
 from tilbench_decoders.family import DecoderFamily
-from tilbench_decoders.feed_forward import SwiGLU
-from tilbench_decoders.latent import LatentAttention, LatentShape
-from tilbench_decoders.norms import RMSNorm
+from tilbench_decoders.layers.feed_forward import SwiGLU
+from tilbench_decoders.layers.latent import LatentAttention, LatentShape
+from tilbench_decoders.layers.norms import RMSNorm
+from tilbench_decoders.layers.positions import Rotary
 from tilbench_decoders.parts import latent_attention, outside, swiglu
-from tilbench_decoders.positions import Rotary
 from tilbench_decoders.transformers_config import mla_config
 from tilbench_decoders.transformers_map import (
     Link,

@@ -20,13 +20,13 @@ from tilbench.kinds.architecture import Architecture
 from tilbench.kinds.architecture import Decoder as DecoderProtocol
 from tilbench.scoring.forward.chunked import cross_entropy
 from tilbench_decoders.alibi import Alibi
-from tilbench_decoders.attention import Context, allowed_keys, attend
 from tilbench_decoders.decoder import Decoder
 from tilbench_decoders.gpt2 import GPT2
-from tilbench_decoders.latent import LatentAttention
+from tilbench_decoders.layers.attention import Context, allowed_keys, attend
+from tilbench_decoders.layers.latent import LatentAttention
+from tilbench_decoders.layers.positions import LinearBias, alibi_slopes
 from tilbench_decoders.llama import Llama
 from tilbench_decoders.mla import MLA
-from tilbench_decoders.positions import LinearBias, alibi_slopes
 
 FAMILIES: dict[str, Any] = {"gpt2": GPT2(), "llama": Llama(), "alibi": Alibi(), "mla": MLA()}
 NAMES = sorted(FAMILIES)

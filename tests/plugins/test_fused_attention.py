@@ -11,10 +11,10 @@ from torch import Tensor, fx
 
 from tilbench_decoders import decoder as decoder_module
 from tilbench_decoders.alibi import Alibi
-from tilbench_decoders.attention import Context, allowed_keys, attend
 from tilbench_decoders.decoder import Decoder
-from tilbench_decoders.fused import fused_bias, worth_fusing
-from tilbench_decoders.positions import LinearBias
+from tilbench_decoders.layers.attention import Context, allowed_keys, attend
+from tilbench_decoders.layers.fused import fused_bias, worth_fusing
+from tilbench_decoders.layers.positions import LinearBias
 from tilbench_trainers.data.batch import Batch, restarted
 from tilbench_trainers.loop.forward import recompute_activations
 

@@ -24,11 +24,11 @@ from tilbench.resolve.specs import load_spec
 from tilbench.scoring.decode.generate import Job, generate
 from tilbench.scoring.forward.chunked import cross_entropy
 from tilbench_decoders.alibi import Alibi
-from tilbench_decoders.attention import Context, GroupedAttention, attend
 from tilbench_decoders.decoder import Block, Decoder
-from tilbench_decoders.feed_forward import SwiGLU
-from tilbench_decoders.norms import RMSNorm
-from tilbench_decoders.positions import LinearBias, alibi_slopes
+from tilbench_decoders.layers.attention import Context, GroupedAttention, attend
+from tilbench_decoders.layers.feed_forward import SwiGLU
+from tilbench_decoders.layers.norms import RMSNorm
+from tilbench_decoders.layers.positions import LinearBias, alibi_slopes
 from tilbench_trainers.data.tokens import Encoding, token_file
 from tilbench_trainers.optim.schedule import learning_rate
 

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tilbench_decoders.cache import KVCache
-from tilbench_decoders.fused import FusedBias
-from tilbench_decoders.positions import rotate
+from tilbench_decoders.layers.cache import KVCache
+from tilbench_decoders.layers.fused import FusedBias
+from tilbench_decoders.layers.positions import rotate
 
 __all__ = ["Context", "GroupedAttention", "allowed_keys", "attend"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-from tilbench_decoders.positions import alibi_slopes
+from tilbench_decoders.layers.positions import alibi_slopes
 
 __all__ = ["FusedBias", "fused_bias", "worth_fusing"]
 

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tilbench_decoders.attention import Context, attend
-from tilbench_decoders.norms import RMSNorm
-from tilbench_decoders.positions import rotate
+from tilbench_decoders.layers.attention import Context, attend
+from tilbench_decoders.layers.norms import RMSNorm
+from tilbench_decoders.layers.positions import rotate
 
 __all__ = ["LatentAttention", "LatentShape"]
 
