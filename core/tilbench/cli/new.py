@@ -172,12 +172,20 @@ def _write(
 
 def read_tag(tag: str) -> tuple[str, str]:
     """Return language and script of a tag such as `ba-Cyrl`. Raises ConfigError that says what to write."""
-    found = regex.fullmatch(r"([a-z]{2,3})-([A-Z][a-z]{3})", tag)
-    if found is None:
-        parts = tag.replace("_", "-").split("-")
-        hint = f"{parts[0].lower()}-{parts[1].title()}" if len(parts) == 2 and len(parts[1]) == 4 else "ba-Cyrl"
+    import langcodes
+
+    try:
+        known = langcodes.Language.get(tag)  # under its code of today: kk for kaz
+    except langcodes.LanguageTagError:
+        known = langcodes.Language.make()
+    language = known.language or ""
+    script = known.script or known.maximize().script or ""
+    if language and not langcodes.tag_is_valid(language):
+        fix = "write a code of two or three letters, or one from qaa to qtz for a language that has none"
+        raise ConfigError(f"tag {tag!r}: BCP-47 has no language {language!r}; {fix}")
+    if tag != f"{language}-{script}":
+        hint = f"{language}-{script}" if language and script else "ba-Cyrl"
         raise ConfigError(f"tag {tag!r}: write a language and its script, such as {hint} (BCP-47)")
-    language, script = found[1], found[2]
     if script not in SCRIPTS and not scripts_of(script):
         close = near(script, SCRIPTS) or [code for code in SCRIPTS if code[0] == script[0]][:3]
         hint = f"did you mean {' or '.join(close)}? Known: " if close else "known: "
