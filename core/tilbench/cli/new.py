@@ -173,10 +173,11 @@ def _write(
 def read_tag(tag: str) -> tuple[str, str]:
     """Return language and script of a tag such as `ba-Cyrl`. Raises ConfigError that says what to write."""
     import langcodes
+    from langcodes.tag_parser import LanguageTagError
 
     try:
         known = langcodes.Language.get(tag)  # under its code of today: kk for kaz
-    except langcodes.LanguageTagError:
+    except LanguageTagError:
         known = langcodes.Language.make()
     language = known.language or ""
     script = known.script or known.maximize().script or ""
