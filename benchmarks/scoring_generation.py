@@ -21,8 +21,9 @@ from typing import Any
 
 import torch
 
+from tilbench.config.decoding import Decoding
 from tilbench.kinds.language_model import OpenOptions
-from tilbench.kinds.requests import Decoding, Generated, Generation
+from tilbench.kinds.requests import Generated, Generation
 from tilbench.loader import Host, load_plugins
 from tilbench.resolve.datasets import documents
 from tilbench.resolve.models import find_model

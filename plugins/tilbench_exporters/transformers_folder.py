@@ -10,9 +10,8 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import nn
 
-from tilbench.config.decoding import Preset
+from tilbench.checkpoints.generation import GENERATION, generation_config
 from tilbench.errors import Unsupported
-from tilbench.generation.sweep_report import generation_config
 from tilbench.kinds.capabilities.architecture import BringsCode, SavesTransformers, WritesTransformers
 from tilbench.kinds.exporter import ExportJob
 from tilbench.kinds.tokenizer import SpecialTokens
@@ -86,10 +85,9 @@ def _write_settings(job: ExportJob, out: Path) -> None:
     write_json(out / "config.json", {**config, **{name: _first(config.get(name), ids[name]) for name in ids}})
     decoding: Mapping[str, Any] = {}
     if job.generation is not None:
-        chosen = job.generation.model_dump(exclude={"max_new_tokens"})
-        decoding = generation_config(Preset.model_validate(chosen), {}, SpecialTokens())
+        decoding = generation_config(job.generation, SpecialTokens())
     known = {name: number for name, number in ids.items() if number is not None}
-    path = out / "generation_config.json"
+    path = out / GENERATION
     found = {name: value for name, value in (_read(path) if path.is_file() else {}).items() if name not in _LIMITS}
     settings = {**known, **found, **decoding}
     if ends := _ends(ids["eos_token_id"], job.tokenizer.special.eos if job.chat else None, found.get("eos_token_id")):

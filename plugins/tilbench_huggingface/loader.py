@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tilbench.checkpoints.generation import chat_template, end_tokens, generation_config
+from tilbench.checkpoints.generation import chat_template, end_tokens, read_generation_config
 from tilbench.errors import CheckpointError, Unsupported
 from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions, Published, WritingDefaults
 from tilbench_huggingface.source import Source, recognises, resolve
@@ -92,7 +92,7 @@ class HuggingFaceLoader:
         """Return what generation_config.json and the tokenizer's chat template say; the template is not run."""
         source = resolve(reference)
         template, origin = chat_template(source.tokenizer)
-        return replace(generation_config(source.base), template=template, template_origin=origin)
+        return replace(read_generation_config(source.base), template=template, template_origin=origin)
 
 
 def _source(reference: str, options: OpenOptions) -> Source:

@@ -6,23 +6,19 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from tilbench.config.decoding import SAMPLING, TRANSFORMERS, Decoding
 from tilbench.errors import PluginError, Unsupported
 from tilbench.kinds.prompt import Prompt
-from tilbench.kinds.requests import Answer, Continuation, Decoding, Document, Generated, Generation, Likelihood, Request
+from tilbench.kinds.requests import Answer, Continuation, Document, Generated, Generation, Likelihood, Request
 from tilbench_lm_eval.library import quiet
 
 __all__ = ["as_request", "as_response"]
 
 MAX_GEN_TOKS = 256
 """New tokens where a task sets no limit; lm-evaluation-harness's own default."""
-_DECODING = {
-    "top_k": "top_k",
-    "top_p": "top_p",
-    "repetition_penalty": "repetition_penalty",
-    "no_repeat_ngram_size": "no_repeat_ngram",
-}
-"""Its generation argument → our decoding setting."""
-_READ = {"until", "max_gen_toks", "do_sample", "temperature", *_DECODING}
+_DECODING = {name: TRANSFORMERS[name] for name in SAMPLING if name != "temperature"}
+"""Our decoding setting → its generation argument."""
+_READ = {"until", "max_gen_toks", "do_sample", "temperature", *_DECODING.values()}
 _NEUTRAL: Mapping[str, Any] = {"num_beams": 1, "use_cache": True, "min_p": 0}
 """Arguments that may be there with the value that changes nothing."""
 
@@ -75,7 +71,7 @@ def _generation(prompt: Prompt, options: Mapping[str, Any], repeat: int) -> Gene
             raise Unsupported(f"its generation argument {name}={value!r} has no counterpart in tilbench's decoding")
     sampled = bool(known["do_sample"])
     temperature = float(known.get("temperature", 1.0)) if sampled else 0.0
-    chosen = {ours: known[theirs] for theirs, ours in _DECODING.items() if known.get(theirs) is not None}
+    chosen = {ours: known[theirs] for ours, theirs in _DECODING.items() if known.get(theirs) is not None}
     decoding = Decoding(max_new_tokens=known["max_gen_toks"], temperature=temperature, **chosen)
     stop = tuple(stop for stop in known["until"] if stop)
     return Generation(prompt.text, decoding, stop, repeat, prompt.optional, prompt.keep)

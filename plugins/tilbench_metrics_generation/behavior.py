@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar
-
-from pydantic import Field
+from typing import Any, ClassVar
 
 from tilbench.config.base import Schema
+from tilbench.config.decoding import (
+    Decoding,
+    MaxNewTokens,
+    NoRepeatNgram,
+    RepetitionPenalty,
+    Stop,
+    Temperature,
+    TopK,
+    TopP,
+)
 from tilbench.data.rows import Prompt, Row, row_of
 from tilbench.errors import UnknownName
 from tilbench.kinds.language import Language
 from tilbench.kinds.metric import Direction, ItemScore, TaskContext, Value
-from tilbench.kinds.requests import Answer, Decoding, Generated, Generation, Request, one_answer
+from tilbench.kinds.requests import Answer, Generated, Generation, Request, one_answer
 from tilbench.results.values import mean_value, share_value
 from tilbench.text.scripts import letters_of
 from tilbench_metrics_generation.spoken import Spoken
@@ -47,19 +55,14 @@ class BehaviorSettings(Schema):
     that the sweep had not seen.
     """
 
-    max_new_tokens: int = Field(default=64, ge=1)
-    """Tokens at most; a text that has more to say is cut."""
-    temperature: float = Field(default=0.8, ge=0, allow_inf_nan=False)
-    """0 takes the likeliest token."""
-    top_k: int = Field(default=50, ge=0)
-    """0 keeps all."""
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    """1 keeps all."""
-    repetition_penalty: float = Field(default=1.1, gt=0, allow_inf_nan=False)
-    """1 is none."""
-    no_repeat_ngram: int = Field(default=0, ge=0)
+    max_new_tokens: MaxNewTokens = 64
+    temperature: Temperature = 0.8
+    top_k: TopK = 50
+    top_p: TopP = 0.95
+    repetition_penalty: RepetitionPenalty = 1.1
+    no_repeat_ngram: NoRepeatNgram = 0
     """Tokens of the n-grams that may not come twice; 0 forbids none. It breaks loops of tokens by force."""
-    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    stop: Stop = ()
     """A text ends before the first of these, and is then complete."""
     languages: tuple[str, ...] = ()
     """Tags of languages that a text is likely to turn out to be in, besides the task's own: the choice among these is
@@ -98,7 +101,7 @@ class Behavior:
 
     def __init__(self, settings: BehaviorSettings, context: TaskContext) -> None:
         self.headline = "loop_rate"
-        self._decoding = Decoding(**settings.model_dump(exclude={"stop", "languages"}))
+        self._decoding = Decoding.of(settings)
         self._stop = settings.stop
         language = context.language
         self._alphabet = language.alphabet if language else ""

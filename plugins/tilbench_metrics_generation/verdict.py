@@ -9,10 +9,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from tilbench.config.base import Schema
+from tilbench.config.decoding import Decoding
 from tilbench.data.rows import Prompt, Row, row_of
 from tilbench.errors import PluginError
 from tilbench.kinds.metric import Direction, ItemScore, TaskContext, Value
-from tilbench.kinds.requests import Answer, Decoding, Generated, Generation, Request
+from tilbench.kinds.requests import Answer, Generated, Generation, Request
 from tilbench.results.statistics import estimate, proportion_interval
 from tilbench_metrics_generation.spoken import Spoken
 from tilbench_metrics_generation.texts import disordered, distinct, loops, words_of
@@ -82,7 +83,8 @@ class Verdict:
     def __init__(self, settings: VerdictSettings, context: TaskContext) -> None:
         self.headline = "ok_rate"
         self._decodings = [
-            Decoding(settings.max_new_tokens, temperature, settings.top_k) for temperature in settings.temperatures
+            Decoding(max_new_tokens=settings.max_new_tokens, temperature=temperature, top_k=settings.top_k)
+            for temperature in settings.temperatures
         ]
         self._language = context.language
         self._spoken = Spoken(context.language)

@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tilbench.config.decoding import Decoding
 from tilbench.config.model import Chat
 from tilbench.data.files import read_rows
 from tilbench.data.rows import Conversation as Row
@@ -21,7 +22,7 @@ from tilbench.errors import ConfigError, DataError
 from tilbench.generation.chat import Conversation
 from tilbench.generation.texts import Settings, chat_prompt, choose_template, settings_for
 from tilbench.kinds.language_model import ModelCard, OpenOptions, WritingDefaults
-from tilbench.kinds.requests import Decoding, RequestKind
+from tilbench.kinds.requests import RequestKind
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.loader import load_plugins
 from tilbench.scoring.encode.chat import ChatEncoder

@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from tilbench.checkpoints.generation import chat_template, end_tokens, generation_config
-from tilbench.config.model import GenerationSettings
+from tilbench.checkpoints.generation import chat_template, end_tokens, read_generation_config
+from tilbench.config.decoding import Decoding, Recommended
 from tilbench.errors import CheckpointError
 from tilbench.generation.texts import Writer
-from tilbench.kinds.requests import Decoding, Generated, Generation
+from tilbench.kinds.requests import Generated, Generation
 from tilbench.loader import load_plugins
 from tilbench.scoring.decode.generate import Job, generate
 from tilbench.scoring.decode.stream import Streamer
@@ -170,17 +170,17 @@ def test_text_before_a_stop_does_not_wait_for_more_than_its_beginning() -> None:
 
 def test_generation_config_is_read_as_transformers_means_it(tmp_path: Path) -> None:
     file = tmp_path / "generation_config.json"
-    assert generation_config(tmp_path).generation is None
+    assert read_generation_config(tmp_path).generation is None
     file.write_text(json.dumps({"eos_token_id": [1, 106], "transformers_version": "5"}), encoding="utf-8")
-    assert generation_config(tmp_path).generation is None
+    assert read_generation_config(tmp_path).generation is None
     file.write_text(json.dumps({"do_sample": True, "top_p": 0.9, "no_repeat_ngram_size": 3}), encoding="utf-8")
-    found = GenerationSettings(temperature=1.0, top_k=50, top_p=0.9, no_repeat_ngram=3)
-    assert generation_config(tmp_path).generation == found
+    found = Recommended(temperature=1.0, top_k=50, top_p=0.9, no_repeat_ngram=3)
+    assert read_generation_config(tmp_path).generation == found
     file.write_text(json.dumps({"temperature": 0.3, "top_p": 0.5, "max_new_tokens": 9}), encoding="utf-8")
-    assert generation_config(tmp_path).generation == GenerationSettings(temperature=0.0, max_new_tokens=9)
+    assert read_generation_config(tmp_path).generation == Recommended(temperature=0.0, max_new_tokens=9)
     file.write_text(json.dumps({"do_sample": True, "temperature": "hot"}), encoding="utf-8")
     with pytest.raises(CheckpointError, match="temperature"):
-        generation_config(tmp_path)
+        read_generation_config(tmp_path)
 
 
 def test_end_tokens_are_those_of_the_generation_config_else_of_the_config(tmp_path: Path) -> None:

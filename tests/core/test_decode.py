@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from tilbench.checkpoints.generation import generation_config
 from tilbench.cli import cli
-from tilbench.config.decoding import Preset, Sweep
+from tilbench.config.decoding import Sampling
+from tilbench.config.sweep import Sweep
 from tilbench.data.rows import Prompt
 from tilbench.errors import ConfigError, DataError, TilbenchError, UnknownName, Unsupported
 from tilbench.generation.sweep import Outcome, SweepPlan, plan_sweep, run_sweep
-from tilbench.generation.sweep_report import generation_config, write_sweep
+from tilbench.generation.sweep_report import write_sweep
 from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions
 from tilbench.kinds.requests import Answer, Generated, Generation, Request, RequestKind
 from tilbench.kinds.tokenizer import SpecialTokens
@@ -26,7 +28,7 @@ from tilbench.resolve.models import ModelSource
 from tilbench.scoring.journal import Journal
 
 SWEEP = Sweep(
-    presets={"greedy": Preset(), "warm": Preset(temperature=0.7), "hot": Preset(temperature=2.0)},
+    presets={"greedy": Sampling(), "warm": Sampling(temperature=0.7), "hot": Sampling(temperature=2.0)},
     settings={"max_new_tokens": 16},
     objective={"loop_rate": 1.0, "completion_rate": 3.0},
 )
@@ -227,7 +229,7 @@ def test_a_greedy_config_raises_no_warning(tmp_path: Path) -> None:
     from transformers import GenerationConfig
 
     make: Any = GenerationConfig
-    config = generation_config(Preset(no_repeat_ngram=3), {"max_new_tokens": 8, "stop": ["\n"]}, SpecialTokens())
+    config = generation_config(Sampling(no_repeat_ngram=3), SpecialTokens(), max_new_tokens=8, stop=["\n"])
     assert config == {
         "do_sample": False,
         "repetition_penalty": 1.0,
@@ -239,7 +241,7 @@ def test_a_greedy_config_raises_no_warning(tmp_path: Path) -> None:
 
 
 def test_a_grid_is_every_combination_once() -> None:
-    sweep = Sweep(presets={"greedy": Preset()}, grid={"temperature": [0.0, 0.5], "top_k": [0, 5]})
+    sweep = Sweep(presets={"greedy": Sampling()}, grid={"temperature": [0.0, 0.5], "top_k": [0, 5]})
     assert list(sweep.candidates()) == [
         "greedy",
         "temperature=0 top_k=5",

@@ -212,8 +212,9 @@ CHARACTERS = sorted({"▁", "\n", *map(str, range(10)), *"ABCDEFGHIJKLMNOPQRSTUV
 @pytest.mark.parametrize("way", ["run", "lm_eval"])
 def test_every_end_token_of_the_folder_ends_a_text(way: str, tmp_path: Path, host: Any) -> None:
     """A text ends at whichever end comes first, and a folder that lists another end is another model."""
+    from tilbench.config.decoding import Decoding
     from tilbench.kinds.language_model import OpenOptions
-    from tilbench.kinds.requests import Decoding, Generation
+    from tilbench.kinds.requests import Generation
 
     loader = host.registry.loaders.get("huggingface")
     family = host.registry.tokenizers.get("huggingface")

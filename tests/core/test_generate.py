@@ -14,8 +14,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tilbench.config.decoding import Decoding
 from tilbench.errors import DataError, Unsupported
-from tilbench.kinds.requests import Decoding, Generated, Generation
+from tilbench.kinds.requests import Generated, Generation
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.loader import Host
 from tilbench.scoring.decode.generate import Job, fit, generate

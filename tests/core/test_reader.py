@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilbench.kinds.requests import Continuation, Decoding, Document, Generation, NextWord, Request, Unanswered
+from tilbench.config.decoding import Decoding
+from tilbench.kinds.requests import Continuation, Document, Generation, NextWord, Request, Unanswered
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.scoring.decode.generate import Job, fit
 from tilbench.scoring.encode.prefix import Prefix

@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
+from tilbench.config.decoding import Decoding
 from tilbench.errors import CheckpointError, DataError
 from tilbench.kinds.architecture import Decoder
 from tilbench.kinds.language_model import ModelCard, OpenOptions
 from tilbench.kinds.requests import (
     Answer,
     Continuation,
-    Decoding,
     Document,
     Generated,
     Generation,

@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tilbench.config.decoding import Decoding
 from tilbench.data.resolve import load_rows
 from tilbench.data.rows import Document, Prompt
 from tilbench.errors import ConfigError, DataError, PluginError, UnknownName
 from tilbench.kinds.language import Cues, Language
 from tilbench.kinds.metric import ItemScore, Metric, TaskContext, Value
-from tilbench.kinds.requests import Decoding, Generated, Generation, Likelihood
+from tilbench.kinds.requests import Generated, Generation, Likelihood
 from tilbench.loader import load_plugins
 from tilbench.text.language_classes import profile_text
 from tilbench.text.scripts import letters_of
@@ -61,7 +62,9 @@ def test_it_is_a_metric() -> None:
 
 def test_the_defaults_are_the_preset_balanced() -> None:
     assert metric().requests(Prompt("p", "Bir gün")) == [
-        Generation("Bir gün", Decoding(64, 0.8, 50, 0.95, 1.1, 0), (), 7)
+        Generation(
+            "Bir gün", Decoding(max_new_tokens=64, temperature=0.8, top_k=50, top_p=0.95, repetition_penalty=1.1), (), 7
+        )
     ]
 
 
@@ -69,7 +72,9 @@ def test_every_setting_reaches_the_request() -> None:
     bound = metric(
         max_new_tokens=3, temperature=0, top_k=0, top_p=1, repetition_penalty=1, no_repeat_ngram=4, stop=["\n"]
     )
-    assert bound.requests(Prompt("p", "x")) == [Generation("x", Decoding(3, 0, 0, 1, 1, 4), ("\n",), 7)]
+    assert bound.requests(Prompt("p", "x")) == [
+        Generation("x", Decoding(max_new_tokens=3, no_repeat_ngram=4), ("\n",), 7)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -555,7 +560,8 @@ def test_only_the_limit_s_own_marks_are_left_out() -> None:
 
 def test_each_prompt_is_asked_once_at_each_temperature() -> None:
     assert bound().requests(Prompt("p", "def f():")) == [
-        Generation("def f():", Decoding(120, temperature, 40), (), 3) for temperature in (0, 0.8)
+        Generation("def f():", Decoding(max_new_tokens=120, temperature=temperature, top_k=40), (), 3)
+        for temperature in (0, 0.8)
     ]
     assert len(bound(temperatures=[1]).requests(Prompt("p", "x"))) == 1
     faults: list[dict[str, object]] = [{"temperatures": []}, {"temperatures": [-1]}, {"top_p": 1}]

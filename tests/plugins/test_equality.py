@@ -17,8 +17,9 @@ import torch
 from tests.plugins.small_models import LENGTH, VOCABULARY, WINDOW, small_model
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from tilbench.config.decoding import Decoding
 from tilbench.errors import Unsupported
-from tilbench.kinds.requests import Decoding, Generation
+from tilbench.kinds.requests import Generation
 from tilbench.scoring.decode.generate import Job, generate
 from tilbench.scoring.forward.likelihood import Segment, SegmentScorer
 from tilbench.scoring.forward.states import Budget, row_states

@@ -20,6 +20,7 @@ from tokenizers import Tokenizer as Fast
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from tilbench.config.decoding import Decoding
 from tilbench.config.model import Adapter
 from tilbench.errors import CheckpointError, ConfigError, MissingDependency, TilbenchError, Unsupported
 from tilbench.kinds.architecture import Architecture, Decoder
@@ -27,7 +28,6 @@ from tilbench.kinds.language_model import Loader, OpenOptions
 from tilbench.kinds.requests import (
     Answer,
     Continuation,
-    Decoding,
     Document,
     Generated,
     Generation,

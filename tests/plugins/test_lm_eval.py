@@ -21,10 +21,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tilbench.config.decoding import Decoding
 from tilbench.errors import ConfigError, DataError, MissingDataset, MissingDependency, Refused, UnknownName, Unsupported
 from tilbench.kinds.harness import Bound
 from tilbench.kinds.metric import ItemScore, TaskContext
-from tilbench.kinds.requests import Continuation, Decoding, Document, Generated, Generation, Likelihood
+from tilbench.kinds.requests import Continuation, Document, Generated, Generation, Likelihood
 from tilbench.loader import Host
 from tilbench.resolve.suites import expand_suite, find_suite
 from tilbench.scoring.journal import Journal
@@ -570,12 +571,14 @@ def test_requests_are_those_of_the_harness() -> None:
 
     assert as_request("loglikelihood", ("a", " b")) == Continuation("a", " b")
     assert as_request("loglikelihood_rolling", ("a",)) == Document("a", None, 1)
-    assert as_request("generate_until", ("a", {"until": "\n"})) == Generation("a", Decoding(256), ("\n",))
+    assert as_request("generate_until", ("a", {"until": "\n"})) == Generation(
+        "a", Decoding(max_new_tokens=256), ("\n",)
+    )
     options = {"until": ["", "x"], "max_new_tokens": 8, "do_sample": True, "top_k": 4, "top_p": 0.5}
     sampled = Decoding(max_new_tokens=8, temperature=1.0, top_k=4, top_p=0.5)
     assert as_request("generate_until", ("a", options), 2) == Generation("a", sampled, ("x",), 2)
     assert as_request("generate_until", ("a", {"temperature": 0.7, "do_sample": False})) == Generation(
-        "a", Decoding(256)
+        "a", Decoding(max_new_tokens=256)
     )
     with pytest.raises(Unsupported, match="length_penalty"):
         as_request("generate_until", ("a", {"length_penalty": 2}))

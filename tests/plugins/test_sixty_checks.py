@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tilbench.config.decoding import Decoding
 from tilbench.config.references import parse_spec
 from tilbench.data.rows import Document
-from tilbench.kinds.requests import Decoding, Generation
+from tilbench.kinds.requests import Generation
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.loader import Host
 from tilbench.resolve.specs import load_spec

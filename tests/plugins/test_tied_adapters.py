@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tilbench.checkpoints.generation import GENERATION, end_tokens, generation_config
+from tilbench.checkpoints.generation import GENERATION, end_tokens, read_generation_config
 from tilbench.errors import CheckpointError
 from tilbench.publish.export import export
 from tilbench.publish.merge import merge
@@ -101,7 +101,7 @@ def test_a_merged_model_keeps_how_it_writes(tmp_path: Path, own: bool) -> None:
         said |= {"temperature": 0.9, "eos_token_id": 2}
         (last / GENERATION).write_text(json.dumps(said), encoding="utf-8")
     merged = merge(str(last), tmp_path / "merged", REGISTRY)
-    settings = generation_config(merged).generation
+    settings = read_generation_config(merged).generation
     assert settings is not None
     assert (settings.temperature, settings.top_k, settings.repetition_penalty) == (said["temperature"], 7, 1.3)
     assert end_tokens(merged) == frozenset({2} if own else {2, 5})

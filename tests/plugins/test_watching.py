@@ -146,8 +146,9 @@ def test_validation_is_the_metric_bpb(host: Host, watched: Path, tmp_path: Path,
 
 
 def test_probes_and_samples_are_what_the_checkpoint_answers(host: Host, watched: Path) -> None:
+    from tilbench.config.decoding import Decoding
     from tilbench.kinds.language_model import OpenOptions
-    from tilbench.kinds.requests import Decoding, Generated, Generation, NextWord, Ranked
+    from tilbench.kinds.requests import Generated, Generation, NextWord, Ranked
     from tilbench.resolve.checkpoint_loader import CheckpointLoader
     from tilbench.resolve.tokenizers import load_tokenizer
 

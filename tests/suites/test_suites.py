@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -208,4 +209,4 @@ def test_the_decoding_of_english_italian_base_is_what_the_card_recommends() -> N
     assert len(balanced) == 2
     for task in balanced:
         settings = REGISTRY.metrics.get("behavior").Settings(**task.settings)
-        assert all(getattr(settings, field) == found for field, found in card.model_dump().items())
+        assert all(getattr(settings, field) == found for field, found in asdict(card).items())

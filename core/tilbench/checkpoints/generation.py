@@ -1,36 +1,31 @@
-"""How a folder says that its model writes: Transformers' generation_config.json and chat template, read as data."""
+"""How a folder says that its model writes: Transformers' generation_config.json, and the chat template as data."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pydantic
+from pydantic import TypeAdapter
 
 from tilbench.checkpoints.folder import read_json
-from tilbench.config.model import GenerationSettings
+from tilbench.config.decoding import SAMPLING, TRANSFORMERS, Recommended, Sampling
 from tilbench.errors import CheckpointError
 from tilbench.kinds.language_model import WritingDefaults
+from tilbench.kinds.tokenizer import SpecialTokens
 
-__all__ = ["GENERATION", "chat_template", "end_tokens", "generation_config"]
+__all__ = ["GENERATION", "chat_template", "end_tokens", "generation_config", "read_generation_config"]
 
 GENERATION = "generation_config.json"
-_FIELDS = {
-    "temperature": "temperature",
-    "top_k": "top_k",
-    "top_p": "top_p",
-    "repetition_penalty": "repetition_penalty",
-    "no_repeat_ngram_size": "no_repeat_ngram",
-    "max_new_tokens": "max_new_tokens",
-}
-"""What Transformers calls a setting → what it is called here."""
 _TOP_K = 50
 """Transformers' own, where it samples and the file does not say."""
 _MARKS = {"<|im_start|>": "chatml", "<start_of_turn>": "gemma", "### Instruction:": "alpaca"}
 """What only one of our templates writes."""
 
 
-def generation_config(folder: Path) -> WritingDefaults:
+def read_generation_config(folder: Path) -> WritingDefaults:
     """Return what the generation_config.json in `folder` says; nothing where there is none.
 
     As in Transformers, a file that does not say `do_sample` means the likeliest token. One without any setting, as is
@@ -40,7 +35,7 @@ def generation_config(folder: Path) -> WritingDefaults:
     if not path.is_file():
         return WritingDefaults()
     content = read_json(path)
-    said = {ours: content[theirs] for theirs, ours in _FIELDS.items() if content.get(theirs) is not None}
+    said = {ours: content[theirs] for ours, theirs in TRANSFORMERS.items() if content.get(theirs) is not None}
     if not said and "do_sample" not in content:
         return WritingDefaults()
     if content.get("do_sample"):
@@ -48,11 +43,29 @@ def generation_config(folder: Path) -> WritingDefaults:
     else:
         said = {name: value for name, value in said.items() if name not in ("top_k", "top_p")} | {"temperature": 0.0}
     try:
-        settings = GenerationSettings.model_validate(said)
+        settings = TypeAdapter(Recommended).validate_python(said)
     except pydantic.ValidationError as error:
         fault = error.errors()[0]
         raise CheckpointError(f"{path}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
     return WritingDefaults(generation=settings, origin=str(path))
+
+
+def generation_config(
+    sampling: Sampling, special: SpecialTokens, *, max_new_tokens: int | None = None, stop: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return settings as generation_config.json has them.
+
+    What greedy decoding does not read is left out: Transformers warns of it.
+    """
+    off = () if sampling.temperature > 0 else ("temperature", "top_k", "top_p")
+    config: dict[str, Any] = {"do_sample": sampling.temperature > 0}
+    config |= {TRANSFORMERS[name]: getattr(sampling, name) for name in SAMPLING if name not in off}
+    if max_new_tokens is not None:
+        config["max_new_tokens"] = max_new_tokens
+    if stop:
+        config["stop_strings"] = list(stop)
+    ids = {"bos_token_id": special.bos, "eos_token_id": special.eos, "pad_token_id": special.pad}
+    return config | {name: token for name, token in ids.items() if token is not None}
 
 
 def end_tokens(folder: Path) -> frozenset[int]:

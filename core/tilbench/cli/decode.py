@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,7 @@ def decode(
       tilbench decode runs/a --prompts prompts/kk,prompts/tr --out decoding/a
     """
     from tilbench.cli.progress import RunProgress
-    from tilbench.config.decoding import Sweep
+    from tilbench.config.sweep import Sweep
     from tilbench.config.yaml import apply_overrides, load, validate
     from tilbench.generation.sweep import plan_sweep, sweep_suite
     from tilbench.generation.sweep_report import summary, sweep_to
@@ -86,12 +87,14 @@ def decode(
 
 
 def _describe(plan: SweepPlan, model: str, as_json: bool) -> None:
+    from tilbench.config.decoding import Sampling
+
     texts = len(plan.presets) * plan.tuning.count + 2 * plan.holdout.count
     if as_json:
         print_json(
             {
                 "model": model,
-                "presets": {name: preset.model_dump() for name, preset in plan.presets.items()},
+                "presets": {name: asdict(preset) for name, preset in plan.presets.items()},
                 "default": plan.sweep.default,
                 "objective": plan.sweep.objective,
                 "tuning": plan.tuning.count,
@@ -101,8 +104,9 @@ def _describe(plan: SweepPlan, model: str, as_json: bool) -> None:
         )
         return
     out = console()
+    off = asdict(Sampling())
     for name, preset in plan.presets.items():
-        set_here = ", ".join(f"{field}={value:g}" for field, value in preset.model_dump(exclude_defaults=True).items())
+        set_here = ", ".join(f"{field}={value:g}" for field, value in asdict(preset).items() if value != off[field])
         out.print(f"{name}: {set_here or 'the likeliest token'}")
     out.print(
         f"{model}: {plan.tuning.count} tuning and {plan.holdout.count} hold-out prompts, at most {texts} texts; "

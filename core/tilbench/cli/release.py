@@ -63,7 +63,7 @@ def release(
     if not dry_run:
         new_folder(out)
     from tilbench.cli.progress import RunProgress
-    from tilbench.config.decoding import Sweep
+    from tilbench.config.sweep import Sweep
     from tilbench.config.yaml import load
     from tilbench.publish.bundle import ReleaseConfig, plan_release
     from tilbench.publish.bundle import release as make

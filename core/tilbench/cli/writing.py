@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -43,10 +44,12 @@ def decoding_options(function: F) -> F:
 
 def decoding_of(given: Mapping[str, Any]) -> dict[str, object]:
     """Return the decoding settings among the options, None where one was not given."""
+    from tilbench.config.decoding import Decoding
+
     if given["greedy"] and given["temperature"]:
         raise click.UsageError("--greedy is temperature 0; leave out one of --greedy and --temperature")
-    names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "no_repeat_ngram")
-    return {**{name: given[name] for name in names}, **({"temperature": 0.0} if given["greedy"] else {})}
+    asked = {field.name: given[field.name] for field in fields(Decoding)}
+    return {**asked, "temperature": 0.0} if given["greedy"] else asked
 
 
 def open_model(

@@ -1,85 +1,83 @@
-"""A decoding sweep: which settings are tried, and what a good text is."""
+"""How a text is written: the settings of decoding, their ranges, and what Transformers calls them."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Annotated, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from tilbench.config.base import Schema
+from tilbench.config.base import RECORDED
 
-__all__ = ["Preset", "Sweep"]
+__all__ = [
+    "SAMPLING",
+    "TRANSFORMERS",
+    "Decoding",
+    "MaxNewTokens",
+    "NoRepeatNgram",
+    "Recommended",
+    "RepetitionPenalty",
+    "Sampling",
+    "Stop",
+    "Temperature",
+    "TopK",
+    "TopP",
+]
+
+Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False, description="0 takes the likeliest token.")]
+TopK = Annotated[int, Field(ge=0, description="0 keeps all.")]
+TopP = Annotated[float, Field(gt=0, le=1, description="1 keeps all.")]
+RepetitionPenalty = Annotated[float, Field(gt=0, allow_inf_nan=False, description="1 is none.")]
+NoRepeatNgram = Annotated[
+    int, Field(ge=0, description="Tokens of the n-grams that may not come twice; 0 forbids none.")
+]
+MaxNewTokens = Annotated[int, Field(ge=1, description="Tokens at most; a text that has more to say is cut.")]
+Stop = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...], Field(description="A text ends before the first of these.")
+]
 
 
-class Preset(Schema):
-    """One way to choose tokens; what it does not say is off."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the next token is chosen; what is not given is off. Ranges are checked where a schema reads it."""
 
-    temperature: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """0 takes the likeliest token."""
-    top_k: int = Field(default=0, ge=0)
-    """0 keeps all."""
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    """1 keeps all."""
-    repetition_penalty: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """1 is none."""
-    no_repeat_ngram: int = Field(default=0, ge=0)
-    """Tokens of the n-grams that may not come twice; 0 forbids none."""
+    __pydantic_config__: ClassVar[ConfigDict] = RECORDED
+    temperature: Temperature = 0.0
+    top_k: TopK = 0
+    top_p: TopP = 1.0
+    repetition_penalty: RepetitionPenalty = 1.0
+    no_repeat_ngram: NoRepeatNgram = 0
 
 
-class Sweep(Schema):
-    """What `tilbench decode` tries. The objective of a text is the weighted mean of its terms, each from 0 to 1."""
+SAMPLING = tuple(field.name for field in fields(Sampling))
+"""The settings that choose a token."""
 
-    presets: dict[str, Preset] = {
-        "greedy": Preset(),
-        "greedy-penalty": Preset(repetition_penalty=1.1),
-        "greedy-no-repeat": Preset(no_repeat_ngram=4),
-        "careful": Preset(temperature=0.6, top_p=0.9, repetition_penalty=1.1),
-        "nucleus": Preset(temperature=0.7, top_p=0.9, repetition_penalty=1.1),
-        "balanced": Preset(temperature=0.8, top_k=50, top_p=0.95, repetition_penalty=1.1),
-        "open": Preset(temperature=1.0, top_p=0.95),
-    }
-    """By name. A file's own presets replace these."""
-    grid: dict[str, list[float]] = {}
-    """Field of a preset → values; every combination is tried as well."""
-    default: str = "greedy"
-    """The preset that the winner is compared with."""
-    metric: str = "behavior"
-    """Registered metric of prompts, whose settings have the fields of a preset."""
-    settings: dict[str, Any] = {"max_new_tokens": 64}
-    """Other settings of the metric, the same for all."""
-    objective: dict[str, float] = Field(
-        default={
-            "loop_rate": 1.0,
-            "repeated_4gram_rate": 1.0,
-            "empty_rate": 1.0,
-            "completion_rate": 1.0,
-            "distinct_2": 1.0,
-            "language_consistency": 1.0,
-        },
-        min_length=1,
-    )
-    """Value of the metric → weight. A value of which less is better counts as 1 minus itself."""
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Sweep:
-        if unknown := sorted(set(self.grid) - set(Preset.model_fields)):
-            raise ValueError(f"grid.{unknown[0]}: a preset has {', '.join(Preset.model_fields)}")
-        if self.default not in self.presets:
-            raise ValueError(f"default {self.default!r} is none of the presets {', '.join(self.presets)}")
-        if any(weight <= 0 for weight in self.objective.values()):
-            raise ValueError("objective: every weight is more than 0")
-        self.candidates()
-        return self
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoding(Sampling):
+    """How a text is written: how its tokens are chosen, and how many at most."""
 
-    def candidates(self) -> Mapping[str, Preset]:
-        """Return every preset by its name, those of the grid by what they set; equal ones once."""
-        made = dict(self.presets)
-        if self.grid:
-            for values in itertools.product(*self.grid.values()):
-                fields = dict(zip(self.grid, values, strict=True))
-                preset = Preset.model_validate(fields)
-                if preset not in made.values():
-                    made[" ".join(f"{name}={value:g}" for name, value in fields.items())] = preset
-        return made
+    max_new_tokens: MaxNewTokens = 64
+
+    @classmethod
+    def of(cls, settings: BaseModel) -> Decoding:
+        """Return the decoding settings among the fields of `settings`, such as a metric's."""
+        return Decoding(**settings.model_dump(include={field.name for field in fields(Decoding)}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommended(Decoding):
+    """Decoding settings that a model comes with. As in Transformers, a temperature that is not given is 1."""
+
+    temperature: Temperature = 1.0
+
+
+TRANSFORMERS = {
+    "temperature": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "repetition_penalty": "repetition_penalty",
+    "no_repeat_ngram": "no_repeat_ngram_size",
+    "max_new_tokens": "max_new_tokens",
+}
+"""What a setting is called here → what Transformers calls it."""

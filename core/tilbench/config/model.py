@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tilbench.config.base import Schema
+from tilbench.config.decoding import MaxNewTokens, Recommended, Temperature
 
 __all__ = [
     "Adapter",
@@ -14,7 +15,6 @@ __all__ = [
     "Chat",
     "Data",
     "Evaluate",
-    "GenerationSettings",
     "ModelSpec",
     "Optimizer",
     "DType",
@@ -173,8 +173,8 @@ class Sample(Schema):
     prompts: list[str] = Field(min_length=1)
     every: int = Field(default=0, ge=0)
     """Steps between; 0 writes at the end only."""
-    max_new_tokens: int = Field(default=40, ge=1)
-    temperature: float = Field(default=0.0, ge=0)
+    max_new_tokens: MaxNewTokens = 40
+    temperature: Temperature = 0.0
     """0 takes the likeliest token; otherwise each prompt draws from a random state of its own."""
 
 
@@ -248,17 +248,6 @@ class Recipe(Schema):
         return self
 
 
-class GenerationSettings(Schema):
-    """Decoding settings that a document recommends."""
-
-    temperature: float = Field(default=1.0, ge=0)
-    top_k: int = Field(default=0, ge=0)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    repetition_penalty: float = Field(default=1.0, gt=0)
-    no_repeat_ngram: int = Field(default=0, ge=0)
-    max_new_tokens: int = Field(default=64, ge=1)
-
-
 class Reported(Schema):
     """A figure that a document prints. It is never mixed with a measured one."""
 
@@ -300,7 +289,7 @@ class ModelSpec(Schema):
     data: list[Data] = []
     recipe: Recipe | None = None
     hardware: str = ""
-    generation: GenerationSettings | None = None
+    generation: Recommended | None = None
     parameters: int | None = None
     """Parameters the document prints, or that follow from it."""
     base: str = ""

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TypedDict, TypeVar, Unpack, overload
 
-from tilbench.config.model import GenerationSettings
+from tilbench.config.decoding import Decoding
 from tilbench.config.yaml import validate
 from tilbench.errors import DataError, Refused, Unsupported
 from tilbench.generation.texts import Writer, refuse_silent, settings_for, writing_defaults
@@ -34,7 +34,7 @@ A = TypeVar("A", Likelihood, TokenIds)
 
 
 class DecodingOptions(TypedDict, total=False):
-    """How a text is written; what is not given is the model's own. Ranges are those of `GenerationSettings`."""
+    """How a text is written; what is not given is the model's own. Ranges are those of `Decoding`."""
 
     max_new_tokens: int
     temperature: float
@@ -143,7 +143,7 @@ class OpenedModel:
         refuse_silent(self.card)
         if isinstance(stop, str) or not all(stop):
             raise DataError(f"stop is {stop!r}; give a list of texts that are not empty")
-        validate(dict(decoding), GenerationSettings, "generate")
+        validate(dict(decoding), Decoding, "generate")
         defaults = writing_defaults(self.source)
         chat = named_template(template) if template else None
         writer = Writer(self.model, settings_for(defaults, dict(decoding), stop=stop, seed=seed), chat)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tilbench.comparison.paired import ALPHA, Paired, Side, pair
-from tilbench.config.decoding import Preset, Sweep
+from tilbench.config.decoding import Sampling
 from tilbench.config.suite import Suite, Task
+from tilbench.config.sweep import Sweep
 from tilbench.data.rows import Prompt, Row
 from tilbench.errors import ConfigError, DataError, TilbenchError, UnknownName, Unsupported
 from tilbench.evaluation.metric_errors import metric_faults
@@ -51,7 +52,7 @@ class SweepPlan:
 
     sweep: Sweep
     seed: int
-    presets: Mapping[str, Preset]
+    presets: Mapping[str, Sampling]
     tasks: Mapping[str, Sequence[PlannedTask]]
     tuning: Part
     holdout: Part
@@ -72,7 +73,7 @@ class Result:
     """What one preset did on one part. objective: mean over texts. values: dataset → the metric's values."""
 
     preset: str
-    settings: Preset
+    settings: Sampling
     objective: float
     values: Mapping[str, Mapping[str, Value]]
     texts: Sequence[Text]
@@ -113,9 +114,9 @@ class Outcome:
         return self.holdout[-1] if self.verdict == "the default is better" else self.holdout[0]
 
 
-def sweep_suite(sweep: Sweep, preset: Preset, datasets: Sequence[str], seed: int) -> Suite:
+def sweep_suite(sweep: Sweep, preset: Sampling, datasets: Sequence[str], seed: int) -> Suite:
     """Return the tasks of one preset: the sweep's metric on each dataset of prompts."""
-    settings = {**sweep.settings, **preset.model_dump()}
+    settings = {**sweep.settings, **asdict(preset)}
     tasks = [
         Task(name=f"prompts-{place}", metric=sweep.metric, dataset=dataset, settings=settings)
         for place, dataset in enumerate(datasets)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tilbench.checkpoints.folder import is_checkpoint
+from tilbench.checkpoints.generation import GENERATION, generation_config
 from tilbench.comparison.paired import Paired
-from tilbench.config.decoding import Preset
+from tilbench.config.decoding import SAMPLING
 from tilbench.generation.sweep import Outcome, Part, Result, SweepPlan, run_sweep
 from tilbench.kinds.language_model import OpenOptions
 from tilbench.kinds.metric import Value
@@ -25,7 +26,7 @@ from tilbench.results.markdown import table
 from tilbench.results.wording import format_p
 from tilbench.scoring.journal import Journal
 
-__all__ = ["generation_config", "summary", "sweep_into", "sweep_to", "write_sweep"]
+__all__ = ["summary", "sweep_into", "sweep_to", "write_sweep"]
 
 
 def sweep_to(
@@ -69,20 +70,6 @@ def _special(reference: str, options: OpenOptions, registry: Registry) -> Specia
     return special
 
 
-def generation_config(preset: Preset, settings: Mapping[str, Any], special: SpecialTokens) -> dict[str, Any]:
-    """Return a preset as Transformers' `GenerationConfig` names it."""
-    config: dict[str, Any] = {"do_sample": preset.temperature > 0}
-    if preset.temperature > 0:  # fields that greedy decoding would be warned about
-        config |= {"temperature": preset.temperature, "top_k": preset.top_k, "top_p": preset.top_p}
-    config |= {"repetition_penalty": preset.repetition_penalty, "no_repeat_ngram_size": preset.no_repeat_ngram}
-    if "max_new_tokens" in settings:
-        config["max_new_tokens"] = settings["max_new_tokens"]
-    if settings.get("stop"):
-        config["stop_strings"] = list(settings["stop"])
-    ids = {"bos_token_id": special.bos, "eos_token_id": special.eos, "pad_token_id": special.pad}
-    return config | {name: token for name, token in ids.items() if token is not None}
-
-
 def summary(plan: SweepPlan, outcome: Outcome) -> dict[str, Any]:
     """Return everything but the texts as plain data."""
     return {
@@ -102,12 +89,14 @@ def summary(plan: SweepPlan, outcome: Outcome) -> dict[str, Any]:
 def write_sweep(folder: Path, plan: SweepPlan, outcome: Outcome, special: SpecialTokens) -> None:
     """Write all files of a sweep into an existing folder."""
     chosen = outcome.recommended
-    _json(folder / "generation_config.json", generation_config(chosen.settings, plan.sweep.settings, special))
+    limit, stop = (plan.sweep.settings.get(name) for name in ("max_new_tokens", "stop"))
+    config = generation_config(chosen.settings, special, max_new_tokens=limit, stop=stop or ())
+    _json(folder / GENERATION, config)
     recommended = {
         "preset": chosen.preset,
         "winner": outcome.winner.preset,
         "verdict": outcome.verdict,
-        **chosen.settings.model_dump(),
+        **asdict(chosen.settings),
         **plan.sweep.settings,
         "model": outcome.card.name,
         "fingerprint": outcome.card.fingerprint,
@@ -124,7 +113,7 @@ def _result(result: Result) -> dict[str, object]:
     values = {dataset: {name: asdict(value) for name, value in each.items()} for dataset, each in result.values.items()}
     return {
         "preset": result.preset,
-        "settings": result.settings.model_dump(),
+        "settings": asdict(result.settings),
         "objective": result.objective,
         "values": values,
     }
@@ -138,11 +127,9 @@ def _table(path: Path, results: Sequence[Result]) -> None:
     """Write one row per preset, dataset and value, and the objective of the preset beside each."""
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(
-            ["preset", *Preset.model_fields, "objective", "dataset", "value_name", "value", "low", "high", "n"]
-        )
+        rows.writerow(["preset", *SAMPLING, "objective", "dataset", "value_name", "value", "low", "high", "n"])
         for result in results:
-            settings = result.settings.model_dump().values()
+            settings = asdict(result.settings).values()
             for dataset, values in result.values.items():
                 for name, value in values.items():
                     numbers = [value.value, value.low, value.high, value.n]

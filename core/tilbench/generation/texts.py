@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tilbench.config.model import GenerationSettings
+from tilbench.config.decoding import Decoding
 from tilbench.data.files import read_rows
 from tilbench.errors import ConfigError, DataError, Unsupported
 from tilbench.kinds.capabilities.loader import HasWritingDefaults
 from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions, WritingDefaults
-from tilbench.kinds.requests import Decoding, Generated, Generation, RequestKind, Unanswered
+from tilbench.kinds.requests import Generated, Generation, RequestKind, Unanswered
 from tilbench.resolve.models import ModelSource
 from tilbench.scoring.decode.generate import Job, fit
 from tilbench.scoring.encode.chat import ChatEncoder
@@ -75,7 +75,7 @@ def settings_for(
     origin = defaults.origin if own else "the model comes with no settings"
     if over:
         origin += f"; {', '.join(over)} as given"
-    fields = {**(own or GenerationSettings(temperature=0.0)).model_dump(), **over}
+    fields = {**asdict(own or Decoding()), **over}
     return Settings(decoding=Decoding(**fields), stop=tuple(stop), seed=seed, origin=origin)
 
 

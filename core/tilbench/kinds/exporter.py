@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from tilbench.config.model import DType, GenerationSettings
+from tilbench.config.decoding import Decoding
+from tilbench.config.model import DType
 from tilbench.kinds.architecture import Architecture, DecoderConfig
 from tilbench.kinds.tokenizer import Tokenizer
 
@@ -32,7 +33,7 @@ class ExportJob:
     architecture: Architecture
     config: DecoderConfig
     tokenizer: Tokenizer
-    generation: GenerationSettings | None = None
+    generation: Decoding | None = None
     chat: str = ""
     dtype: DType = "float32"
     allow_code: bool = False

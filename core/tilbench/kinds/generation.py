@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from dataclasses import fields
 from string import Formatter
-from typing import Annotated
-
-from pydantic import Field
 
 from tilbench.config.base import Schema
+from tilbench.config.decoding import (
+    Decoding,
+    MaxNewTokens,
+    NoRepeatNgram,
+    RepetitionPenalty,
+    Stop,
+    Temperature,
+    TopK,
+    TopP,
+)
 from tilbench.data.rows import Row
 from tilbench.kinds.prompt import Prompt
-from tilbench.kinds.requests import Decoding, Generation
+from tilbench.kinds.requests import Generation
 
 __all__ = ["GenerativeSettings", "check_template", "few_shot", "row_seed"]
 
@@ -23,24 +29,17 @@ class GenerativeSettings(Schema):
 
     instruction: str = ""
     """Text before the first example, in the task's language."""
-    max_new_tokens: int = Field(default=128, ge=1)
-    """Tokens at most; a text that has more to say is cut."""
-    temperature: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """0 takes the likeliest token."""
-    top_k: int = Field(default=0, ge=0)
-    """0 keeps all."""
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    """1 keeps all."""
-    repetition_penalty: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """1 is none."""
-    no_repeat_ngram: int = Field(default=0, ge=0)
-    """Tokens of the n-grams that may not come twice; 0 forbids none."""
-    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ("\n",)
-    """A text ends before the first of these."""
+    max_new_tokens: MaxNewTokens = 128
+    temperature: Temperature = 0.0
+    top_k: TopK = 0
+    top_p: TopP = 1.0
+    repetition_penalty: RepetitionPenalty = 1.0
+    no_repeat_ngram: NoRepeatNgram = 0
+    stop: Stop = ("\n",)
 
     def ask(self, prompt: Prompt, row: Row, seed: int) -> Generation:
         """Ask for the text after `prompt`, drawn with a seed of the row's own."""
-        decoding = Decoding(**self.model_dump(include={field.name for field in fields(Decoding)}))
+        decoding = Decoding.of(self)
         return Generation(prompt.text, decoding, self.stop, row_seed(seed, row.id), prompt.optional, prompt.keep)
 
 

@@ -10,7 +10,8 @@ from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 from pydantic import ConfigDict, Field
 
 from tilbench.config.base import RECORDED
-from tilbench.config.model import DType, GenerationSettings
+from tilbench.config.decoding import Decoding
+from tilbench.config.model import DType
 from tilbench.kinds.requests import Answer, Request, RequestKind
 from tilbench.kinds.tokenizer import Tokenizer
 
@@ -101,7 +102,7 @@ class WritingDefaults:
     where that is from.
     """
 
-    generation: GenerationSettings | None = None
+    generation: Decoding | None = None
     origin: str = ""
     template: str = ""
     template_origin: str = ""

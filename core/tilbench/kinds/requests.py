@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, TypeVar
 
+from tilbench.config.decoding import Decoding
 from tilbench.errors import PluginError
 
 __all__ = [
     "Answer",
     "Continuation",
-    "Decoding",
     "Document",
     "Exchange",
     "Generated",
@@ -121,16 +121,7 @@ class Document:
     prefix_each_window: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Decoding:
-    """How text is generated. `temperature = 0` takes the likeliest token; `top_k = 0` keeps all."""
-
-    max_new_tokens: int = 64
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    repetition_penalty: float = 1.0
-    no_repeat_ngram: int = 0
+_GREEDY = Decoding()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +134,7 @@ class Generation:
 
     kind: ClassVar[RequestKind] = RequestKind.GENERATION
     prompt: str
-    decoding: Decoding = Decoding()
+    decoding: Decoding = _GREEDY
     stop: tuple[str, ...] = ()
     seed: int = 0
     optional: Spans = ()

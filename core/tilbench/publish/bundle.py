@@ -10,9 +10,9 @@ from typing import Any
 
 from tilbench.checkpoints.folder import checkpoints, find_checkpoint, read_info
 from tilbench.comparison.compare import Comparison, compare_models
-from tilbench.config.decoding import Sweep
 from tilbench.config.model import DType, ModelSpec
 from tilbench.config.references import split_folder
+from tilbench.config.sweep import Sweep
 from tilbench.errors import CheckpointError, ConfigError
 from tilbench.evaluation.prepare import RunConfig, prepare
 from tilbench.evaluation.runner import JOURNAL, SuiteRun, run_suite

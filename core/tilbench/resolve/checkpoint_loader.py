@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tilbench.checkpoints.folder import INFO, RUN, changed_base, checkpoint_fingerprint, is_checkpoint
-from tilbench.checkpoints.generation import end_tokens, generation_config
+from tilbench.checkpoints.generation import end_tokens, read_generation_config
 from tilbench.config.model import ModelSpec
 from tilbench.config.references import parse_spec
 from tilbench.errors import CheckpointError, PluginError, TilbenchError
@@ -72,7 +72,7 @@ class CheckpointLoader:
     def defaults(self, reference: str) -> WritingDefaults:
         """Return what the spec says of writing; where it says nothing, what generation_config.json does."""
         checkpoint = Checkpoint.open(Path(reference), self._registry)
-        recorded = generation_config(checkpoint.folder)
+        recorded = read_generation_config(checkpoint.folder)
         spec, origin = self._spec(checkpoint)
         chat = spec.recipe.chat if spec and spec.recipe else None
         said = checkpoint.info.chat

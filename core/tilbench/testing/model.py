@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from tilbench.config.decoding import Decoding
 from tilbench.errors import ConfigError, TilbenchError
 from tilbench.kinds.executor import Executor
 from tilbench.kinds.language_model import LanguageModel, Loader, OpenOptions
 from tilbench.kinds.requests import (
     Answer,
     Continuation,
-    Decoding,
     Document,
     Generated,
     Generation,

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
+from tilbench.config.decoding import Decoding
 from tilbench.config.model import Probe, Recipe, Sample
-from tilbench.kinds.requests import Answer, Decoding, Generated, Generation, NextWord, Ranked, Request, Unanswered
+from tilbench.kinds.requests import Answer, Generated, Generation, NextWord, Ranked, Request, Unanswered
 from tilbench.kinds.trainer import TrainingJob
 from tilbench.progress import Progress
 from tilbench.scoring.encode.prefix import Prefix

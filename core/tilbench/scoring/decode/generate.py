@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tilbench.config.decoding import Decoding
 from tilbench.errors import DataError, Unsupported
 from tilbench.kinds.architecture import Cache, Decoder
-from tilbench.kinds.requests import Decoding, Generated, Generation, request_key
+from tilbench.kinds.requests import Generated, Generation, request_key
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.scoring.decode.sampling import choose, needs_history, uniforms
 from tilbench.scoring.forward.states import must_be_alone

@@ -7,7 +7,8 @@ import hashlib
 import torch
 from torch import Tensor
 
-from tilbench.kinds.requests import Decoding, Generation, request_key
+from tilbench.config.decoding import Decoding
+from tilbench.kinds.requests import Generation, request_key
 from tilbench.scoring.forward.numbers import check_numbers
 
 __all__ = ["choose", "needs_history", "uniforms"]
