@@ -16,6 +16,7 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.records import record
 
 from tilbench.checkpoints.folder import CheckpointInfo, write_info
 from tilbench.comparison import paired
@@ -29,7 +30,6 @@ from tilbench.kinds.metric import ItemScore, Value
 from tilbench.resolve.recorded import recorded_model
 from tilbench.results import labels
 from tilbench.results.store import RecordStore
-from tilbench.testing.records import record
 
 Tilbench = Callable[..., Any]
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.support.records import entries
+from tests.support.records import record as made
 
 from tilbench.cli.table import render
 from tilbench.comparison.conditions import conditions
 from tilbench.kinds.metric import Value
 from tilbench.results.record import Reading, Record
 from tilbench.results.table import make_board
-from tilbench.testing.records import entries
-from tilbench.testing.records import record as made
 
 BPB = Value(value=2.0, n=9, unit="bits/byte", direction="lower")
 BOS, OTHER, DOCUMENTS, NONE = "<s> (1)", "</s> (2)", "<s> (1), before whole documents only", "none"

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 import scipy.stats
+from tests.support.records import record
 
 from tilbench.kinds.metric import ItemScore, Value
 from tilbench.results.macro import macro_items, macro_score
 from tilbench.results.statistics import mean_interval, proportion_interval
-from tilbench.testing.records import record
 
 
 def parts(*scores: Value) -> list[ItemScore]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.records import record
 
 from tilbench.errors import DataError
 from tilbench.kinds.language_model import ModelCard
@@ -16,7 +17,6 @@ from tilbench.kinds.metric import ItemScore, Value
 from tilbench.kinds.requests import RequestKind
 from tilbench.results.record import Record
 from tilbench.results.store import RecordStore
-from tilbench.testing.records import record
 from tilbench_leaderboard import __file__ as package
 
 RECORDS = Path(package).parents[1] / "records"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.support import broken
 
 from tilbench import testing
 from tilbench.config.model import Recipe
@@ -43,7 +44,6 @@ from tilbench.testing import (
     ToyMetric,
     ToyTokenizerFamily,
     TrainerConformance,
-    broken,
     conformance,
     toy_language,
     toy_rows,

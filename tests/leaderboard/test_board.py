@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.support.records import accuracy, entries, record, score, showcase
 
 from tilbench.kinds.metric import Value
 from tilbench.results.record import Record
 from tilbench.results.table import Board, Cell, differences, format_value, make_board, unrun
-from tilbench.testing.records import accuracy, entries, record, score, showcase
 
 
 def names(board: Board) -> list[str]:

@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.support.records import record, save, score
 
 from tilbench.errors import DataError, MissingDependency
 from tilbench.results.store import RecordStore
-from tilbench.testing.records import record, save, score
 from tilbench_leaderboard import launch
 from tilbench_leaderboard.load import Reader
 

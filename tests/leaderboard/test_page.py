@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from tests.support.records import HOSTILE, accuracy, record, save, score, showcase
 
 from tilbench.results.record import Contamination, Reading
-from tilbench.testing.records import HOSTILE, accuracy, record, save, score, showcase
 from tilbench_leaderboard.view import literal
 
 

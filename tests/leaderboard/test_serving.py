@@ -10,8 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-from tilbench.testing.records import save, showcase
+from tests.support.records import save, showcase
 
 pytestmark = pytest.mark.slow
 

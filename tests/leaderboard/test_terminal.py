@@ -8,13 +8,13 @@ from typing import Any
 
 from click.testing import CliRunner
 from rich.console import Console
+from tests.support.records import HOSTILE, accuracy, entries, record, save, score, showcase
 
 from tilbench.cli.leaderboard import leaderboard
 from tilbench.cli.table import render
 from tilbench.results.record import Reading
 from tilbench.results.table import Board, make_board
 from tilbench.results.wording import format_interval
-from tilbench.testing.records import HOSTILE, accuracy, entries, record, save, score, showcase
 
 
 def shown(board: Board, width: int = 240) -> str:

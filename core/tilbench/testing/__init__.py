@@ -27,8 +27,8 @@ The same checks, of anything registered, from the command line: `tilbench check 
 | `SuiteConformance`         | `name`, `registry`                                     |
 
 Toy parts conform and are as small as that allows: `ToyArchitecture`, `ToyTokenizerFamily`, `ToyLanguageModel`,
-`ToyLoader`, `ToyMetric`, `toy_rows`, `toy_texts`, `toy_language`. `tilbench.testing.broken` has each of them with one
-fault. Nothing is imported before it is asked for, since some of it imports torch.
+`ToyLoader`, `ToyMetric`, `toy_rows`, `toy_texts`, `toy_language`. Nothing is imported before it is asked for, since
+some of it imports torch.
 """
 
 from __future__ import annotations

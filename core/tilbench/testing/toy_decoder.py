@@ -1,6 +1,6 @@
 """A decoder of a few thousand parameters that conforms: linear biases, pre-norm, tied embeddings, a cache.
 
-It is what a new architecture can be compared with, and what the broken ones in `tilbench.testing.broken` vary.
+A new architecture can be compared with it. The project's own tests vary it, one fault at a time.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ Each table maps what is wrong to a broken subject and the checks that must fail 
 
 from __future__ import annotations
 
-from tilbench.testing.broken.architectures import ARCHITECTURES
-from tilbench.testing.broken.metrics import METRICS
-from tilbench.testing.broken.models import LANGUAGE_MODELS, LOADERS
-from tilbench.testing.broken.tokenizers import TOKENIZERS
+from tests.support.broken.architectures import ARCHITECTURES
+from tests.support.broken.metrics import METRICS
+from tests.support.broken.models import LANGUAGE_MODELS, LOADERS
+from tests.support.broken.tokenizers import TOKENIZERS
 
 __all__ = ["ARCHITECTURES", "LANGUAGE_MODELS", "LOADERS", "METRICS", "TOKENIZERS"]
