@@ -1,6 +1,8 @@
 import doctest
 import math
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -35,6 +37,13 @@ def ids(count: int) -> list[str]:
 
 def test_docstring_examples() -> None:
     assert doctest.testmod(statistics).failed == 0
+
+
+def test_scipy_is_imported_when_something_is_computed() -> None:
+    modules = "tilbench.results.statistics, tilbench.results.macro, tilbench.lint.chi_square"
+    code = f"import sys, {modules}; print([each for each in sys.modules if each.partition('.')[0] == 'scipy'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 @pytest.mark.parametrize("power", [1, 2])

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors import safe_open
 from torch import Tensor
 
@@ -200,9 +201,12 @@ def test_decoding_settings_and_card(host: Host, bpe: Any, tmp_path: Path) -> Non
     architecture: Any = host.registry.architectures.get("llama")
     with export_job(f"{tmp_path / 'run'}@7", host.registry) as job:
         assert f"| parameters | {architecture.parameters(job.config):,} |" in card
-        longer = model_card(job, [("Results", "| a | b |\n|---|---|")])
+        longer = model_card(job, [("Results", "| a | b |\n|---|---|")], {"license": "mit", "language": ["kk"]})
         assert longer.endswith("\n## Results\n\n| a | b |\n|---|---|\n")
     assert "trust_remote_code" not in card
+    head = ModelCard(longer).data  # what the Hub reads of it
+    assert (head.license, head.language, head.library_name) == ("mit", ["kk"], "transformers")
+    assert (head.pipeline_tag, head.tags) == ("text-generation", ["tilbench"])
 
 
 def test_text_in_a_card_is_shown_as_it_is() -> None:

@@ -15,7 +15,6 @@ import regex
 from tilbench.cli.app import App
 from tilbench.errors import ConfigError, DataError, near
 from tilbench.paths import atomic_folder
-from tilbench.resolve.schemas import schema_text
 from tilbench.testing.language import PLACEHOLDER, scripts_of
 
 __all__ = ["SCRIPTS", "identifier", "letters_of", "new", "placeholder_rows", "read_tag", "write_folder"]
@@ -79,6 +78,8 @@ def language(app: App, tag: str, name: str, native_name: str, alphabet: str, out
     Example:
       tilbench new language ba-Cyrl --name Bashkir --alphabet аәбвгғдҙеёжзийкҡлмнңоөпрсҫтуүфхһцчшщъыьэюя
     """
+    from tilbench.resolve.schemas import schema_text
+
     subtag, script = read_tag(tag)
     letters = letters_of(script, alphabet)
     registry = app.host.registry

@@ -7,8 +7,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice, product
 
-from scipy.special import stdtridf
-
 from tilbench.config.suite import Macro, Suite
 from tilbench.errors import ConfigError
 from tilbench.kinds.metric import Direction, ItemScore, Value
@@ -89,6 +87,8 @@ def _spread(part: Mapping[str, float], share: float) -> Spread:
     if stderr == 0:
         return Spread(sides[1] / normal * share, math.inf)
     widths = [side / stderr for side in sides if side > normal * stderr]
+    from scipy.special import stdtridf
+
     df = max(1.0, float(stdtridf(0.5 + LEVEL / 2, widths[0]))) if widths else math.inf
     return Spread(stderr * share, df)
 

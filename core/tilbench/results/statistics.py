@@ -27,7 +27,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
 
 from tilbench.kinds.metric import Direction, ItemScore, Value
 
@@ -88,6 +87,8 @@ def student_quantile(df: float, probability: float = 0.5 + LEVEL / 2) -> float:
     >>> round(student_quantile(4), 3), round(student_quantile(math.inf), 3)
     (2.776, 1.96)
     """
+    from scipy.special import stdtrit
+
     return float(stdtrit(min(df, 1e12), probability))
 
 
@@ -122,6 +123,8 @@ class Spread:
         lean, t = max(0.0, side * self.skewness / 6), away / 2
         if lean * (1 + 2 * t**2) < t:  # the correction is less than t: solve t + lean (1 + 2t²) = away
             t = 2 * (away - lean) / (1 + math.sqrt(1 + 8 * lean * (away - lean)))
+        from scipy.special import stdtr
+
         return float(2 * stdtr(min(self.df, 1e12), -t))
 
 
