@@ -29,6 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -159,7 +160,7 @@ def ours(sizes: dict[str, Any], turns: Turns, compiled: bool, precision: str) ->
         job = TrainingJob(
             spec=spec,
             architecture=Llama(),
-            module=_ours_module(sizes),
+            build=cache(partial(_ours_module, sizes)),
             tokenizer=ToyTokenizer(),
             sources=[],
             hardware=registry.hardware.get(device),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -69,6 +70,26 @@ def data_dir() -> Path:
 def root() -> Path:
     """Return the checkout."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def growth() -> Callable[[Callable[[int], object], int], float]:
+    """Return a function that says how many times the CPU time of `work(size)` is that of `work(size / 10)`.
+
+    About 10 is linear, 100 is quadratic. It depends neither on the machine nor on what else runs on it.
+    """
+
+    def cpu_seconds(work: Callable[[int], object], size: int) -> float:
+        begun = time.process_time()
+        work(size)
+        return time.process_time() - begun
+
+    def measure(work: Callable[[int], object], size: int) -> float:
+        # Other sizes each time, because tokenizers remember texts.
+        small = min(cpu_seconds(work, size // 10 + more) for more in range(3))
+        return cpu_seconds(work, size) / small
+
+    return measure
 
 
 class Outcome(NamedTuple):

@@ -24,7 +24,9 @@ def test_every_tiny_model_learns_its_languages_and_a_second_run_is_free(
     host: Host, tmp_path: Path, tilbench: Callable[..., Any]
 ) -> None:
     command = ("run", "quickstart", "--out", tmp_path / "records", "--runs", tmp_path / "runs")
+    began = time.process_time()
     first = tilbench(*command)
+    took = time.process_time() - began
     assert first.status == 0, first.err
     records = [record for _, record in RecordStore(tmp_path / "records").records()]
     suite = find_suite("quickstart", host.registry)
@@ -39,9 +41,9 @@ def test_every_tiny_model_learns_its_languages_and_a_second_run_is_free(
             assert trained[1] < min(untrained[0], 8.0), (model, task)
             learned += 1
     assert learned >= 10
-    began = time.monotonic()
+    began = time.process_time()
     second = tilbench(*command)
-    assert time.monotonic() - began < 15
+    assert time.process_time() - began < took / 20  # no model is built, no training is looked into
     assert "0 results new" in second.err
     assert "0 requests answered" in second.err
     assert second.out == first.out

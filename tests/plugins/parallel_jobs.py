@@ -49,10 +49,11 @@ def make_job(out: Path, architecture: str, config: dict[str, Any], recipe: dict[
     family = load_plugins().registry.architectures.get(architecture)
     torch.manual_seed(0)
     rows = [Document(str(number), text) for number, text in enumerate(toy_texts(30))]
+    module = family.build(family.Config(**config))
     return TrainingJob(
         spec=spec,
         architecture=family,
-        module=family.build(family.Config(**config)),
+        build=lambda: module,
         tokenizer=ToyTokenizer(),
         sources=[Source("toy", 1.0, rows[:24], rows[24:])],
         hardware=CPU,

@@ -1,3 +1,6 @@
+import resource
+import subprocess
+import sys
 import time
 import types
 
@@ -55,11 +58,14 @@ def test_nothing_is_shown_to_run_faster_than_its_peak() -> None:
     assert busy.mfu(0.21e12, "fp32") is None
 
 
-def test_this_processor_is_measured_once_and_quickly() -> None:
+def test_this_processor_is_measured_once_and_within_the_time_that_importing_torch_takes() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", "import torch"], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     detected.cpu.cache_clear()
-    start = time.perf_counter()
+    start = time.process_time()
     profile = detected.cpu()
-    assert time.perf_counter() - start < 5  # under a second on an idle machine
+    assert time.process_time() - start < after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert detected.cpu() is profile
     assert isinstance(profile, HardwareProfile)
     assert profile.precisions == {"fp32", "bf16"}

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from tilbench.checkpoints.folder import checkpoints, read_info
 from tilbench.checkpoints.weights import load_weights, save_weights
-from tilbench.config.model import ModelSpec, Optimizer, Schedule
+from tilbench.config.model import ArchitectureRef, ModelSpec, Optimizer, Schedule
 from tilbench.data.rows import Document
 from tilbench.errors import CheckpointError, ConfigError, DataError, TilbenchError, Unsupported
 from tilbench.kinds.hardware import HardwareProfile
@@ -186,10 +186,11 @@ def make_job(
     if module is None:
         torch.manual_seed(seed)
         module = ToyDecoder(ToyConfig(vocab_size=257))
+    built = module
     return TrainingJob(
         spec=spec,
         architecture=architecture,
-        module=module,
+        build=lambda: built,
         tokenizer=ToyTokenizer(),
         sources=[
             Source("kk", 2.0, documents(20), documents(3, 90)),
@@ -778,6 +779,23 @@ def test_recipes_that_cannot_be_run(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_finished_run_builds_no_module(tmp_path: Path) -> None:
+    def job(steps: int) -> TrainingJob:
+        made = make_job(tmp_path, steps=steps)
+        sizes = ArchitectureRef(name="toy", config={"width": 16, "vocab_size": 257})
+        return replace(made, spec=made.spec.model_copy(update={"architecture": sizes}))
+
+    def refuse() -> ToyDecoder:
+        raise AssertionError("the module was built")
+
+    last = fit(job(4))
+    written = (tmp_path / "run.json").stat().st_mtime_ns
+    assert fit(replace(job(4), build=refuse)) == last
+    assert (tmp_path / "run.json").stat().st_mtime_ns == written
+    with pytest.raises(AssertionError, match="the module was built"):
+        fit(replace(job(5), build=refuse))
+
+
 def test_jobs_that_cannot_be_run(tmp_path: Path) -> None:
     job = make_job(tmp_path)
     with pytest.raises(ConfigError, match="has no recipe"):
@@ -785,7 +803,7 @@ def test_jobs_that_cannot_be_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="two sources are called 'kk'"):
         fit(replace(job, sources=[job.sources[0]] * 2))
     with pytest.raises(ConfigError, match="257 ids and the embedding 200 rows"):
-        fit(replace(job, module=ToyDecoder(ToyConfig(vocab_size=200))))
+        fit(replace(job, build=lambda: ToyDecoder(ToyConfig(vocab_size=200))))
     with pytest.raises(DataError, match="'kk' has 9 tokens, and one sequence needs 17"):
         fit(replace(job, sources=[Source("kk", 1.0, [Document("1", "abcdefgh")])]))
     with pytest.raises(ConfigError, match="4 sequences .* which 3 processes cannot share equally"):

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def make_job(out: Path, *, seed: int = 0, dropout: float = 0.0, **recipe: Any) -
     return TrainingJob(
         spec=spec,
         architecture=Llama(),
-        module=make_module(seed, dropout=dropout),
+        build=cache(partial(make_module, seed, dropout=dropout)),
         tokenizer=ToyTokenizer(),
         sources=[Source("toy", 1.0, rows[:24], rows[24:])],
         hardware=CPU,

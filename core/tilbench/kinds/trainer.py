@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -79,13 +79,14 @@ class Evaluation(Protocol):
 class TrainingJob:
     """Everything a trainer needs, resolved: nothing in it is a name any more.
 
-    architecture: the registered object that built `module` and saves it. out: the run's folder.
-    start: what the module's weights are from; None where they are fresh. ranks: the processes that share it.
+    architecture: the registered object that built the module and saves it. build: returns the module, the same one
+    each time. out: the run's folder. start: what the module's weights are from; None where they are fresh. ranks: the
+    processes that share it.
     """
 
     spec: ModelSpec
     architecture: Architecture
-    module: nn.Module
+    build: Callable[[], nn.Module]
     tokenizer: Tokenizer
     sources: Sequence[Source]
     hardware: HardwareProfile
@@ -95,6 +96,11 @@ class TrainingJob:
     evaluation: Evaluation | None = None
     start: Start | None = None
     ranks: Ranks = ALONE
+
+    @property
+    def module(self) -> nn.Module:
+        """The module to train. It is built when it is first asked for: a run that is finished needs none."""
+        return self.build()
 
 
 @runtime_checkable

@@ -65,7 +65,7 @@ class TrainerConformance(Conformance):
         return TrainingJob(
             spec=spec,
             architecture=ToyArchitecture(),
-            module=module,
+            build=lambda: module,
             tokenizer=ToyTokenizer(),
             sources=[Source("toy", 1.0, rows[:24], rows[24:], "toy:1")],
             hardware=HardwareProfile(name="cpu", device="cpu", memory_gib=1.0, peak_tflops={"fp32": 0.01}),

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tilbench.checkpoints.folder import is_run
 from tilbench.errors import DataError, Unsupported
+from tilbench.kinds.architecture import Architecture
 from tilbench.kinds.capabilities.trainer import Previews
-from tilbench.kinds.trainer import TrainingJob
+from tilbench.kinds.trainer import Start, TrainingJob
 from tilbench.ranks import Ranks, joined
 from tilbench.registry import Registry
 from tilbench.training.base import adapted, base_origin, started
 from tilbench.training.resolve import Training, resolve_training
 from tilbench.training.tokenizer import run_tokenizer
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["preview", "train", "train_if_needed"]
 
@@ -26,23 +32,16 @@ def train(training: Training, registry: Registry, out: Path, *, progress: bool =
     """
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file; a run goes into a folder, so name another with --out")
-    import torch
-
     architecture = registry.architectures.get(training.spec.architecture.name)
     with joined(training.hardware.device) as ranks:
         start = base_origin(training.spec, architecture, registry)
-        # A spec with a published base may leave out its sizes; those of its config are then a class's defaults.
-        parameters = start.parameters if start else 0
-        _refuse_too_large(training, parameters or architecture.parameters(training.config), ranks)
-        torch.manual_seed(training.recipe.seed)
-        module = started(training.spec, architecture, training.config, start, registry)
-        module = adapted(training.spec, architecture, module)
+        _refuse_too_large(training, start, architecture, ranks)
         with ranks.in_turn():
             tokenizer = run_tokenizer(training, registry, out)
         job = TrainingJob(
             spec=training.spec,
             architecture=architecture,
-            module=module,
+            build=cache(partial(_built, training, start, registry)),
             tokenizer=tokenizer,
             sources=training.sources,
             hardware=training.hardware,
@@ -55,6 +54,16 @@ def train(training: Training, registry: Registry, out: Path, *, progress: bool =
         )
         folder: Path = registry.trainers.get(training.recipe.trainer).fit(job)
     return folder
+
+
+def _built(training: Training, start: Start | None, registry: Registry) -> nn.Module:
+    """Return the module that training begins with: fresh weights by the recipe's seed, or those of `start`."""
+    import torch
+
+    architecture = registry.architectures.get(training.spec.architecture.name)
+    torch.manual_seed(training.recipe.seed)
+    module = started(training.spec, architecture, training.config, start, registry)
+    return adapted(training.spec, architecture, module)
 
 
 def preview(training: Training, registry: Registry, out: Path) -> Iterator[str]:
@@ -77,10 +86,12 @@ def train_if_needed(reference: str, out: Path, registry: Registry, data_dir: Pat
     return train(resolve_training(reference, registry, data_dir), registry, out)
 
 
-def _refuse_too_large(training: Training, parameters: int, ranks: Ranks) -> None:
+def _refuse_too_large(training: Training, start: Start | None, architecture: Architecture, ranks: Ranks) -> None:
     """Raise Unsupported where weights, gradients and AdamW's two moments in fp32 exceed the memory of one device."""
     if training.recipe.adapter is not None:  # most weights are frozen and have neither
         return
+    # A spec with a published base may leave out its sizes; those of its config are then a class's defaults.
+    parameters = (start.parameters if start else 0) or architecture.parameters(training.config)
     devices = ranks.world if training.recipe.parallel == "fsdp" else 1
     needed, there = 16 * parameters / devices / 2**30, training.hardware.memory_gib
     if needed > there:

@@ -16,7 +16,7 @@ from tilbench.paths import atomic_path
 from tilbench.version import __version__
 from tilbench_trainers.data.rows import source_fingerprint
 
-__all__ = ["claim", "resolved_architecture", "run_record"]
+__all__ = ["claim", "resolved_architecture", "run_record", "same_run"]
 
 _FREE = frozenset(
     {
@@ -40,7 +40,9 @@ _FREE = frozenset(
 
 def resolved_architecture(job: TrainingJob) -> ArchitectureRef:
     """Return the job's architecture with every field of its config filled in."""
-    given = {"vocab_size": job.module.vocab_size} | job.spec.architecture.config
+    given = job.spec.architecture.config
+    if "vocab_size" not in given:
+        given = {**given, "vocab_size": job.module.vocab_size}
     config = job.architecture.Config.model_validate(given)
     return ArchitectureRef(name=job.spec.architecture.name, config=config.model_dump(mode="json"))
 
@@ -75,6 +77,15 @@ def _deciding(record: Mapping[str, Any]) -> dict[str, object]:
         decisive["start"] = start["lineage"]
     recipe = {key: value for key, value in (record.get("recipe") or {}).items() if key not in _FREE}
     return decisive | {"recipe": recipe}
+
+
+def same_run(out: Path, record: Mapping[str, Any]) -> bool:
+    """Say whether the run in `out` is this one, from the digests alone: `claim` says what is different or damaged."""
+    try:
+        held = json.loads((out / RUN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(held, dict) and held.get("digest") == record["digest"]
 
 
 def claim(out: Path, record: Mapping[str, Any]) -> None:

@@ -15,26 +15,15 @@ from tilbench_trainers.data.batch import rank_rows
 from tilbench_trainers.loop.forward import check_compiler
 from tilbench_trainers.parallel import check_sharding, sharded
 
-__all__ = ["checked_recipe", "chosen_device", "remarks", "slower_precision"]
+__all__ = ["check_module", "checked_recipe", "chosen_device", "remarks", "slower_precision"]
 
 
 def checked_recipe(job: TrainingJob) -> Recipe:
-    """Return the recipe. Raises where this trainer cannot run it with this module and tokenizer."""
+    """Return the recipe. Raises where this trainer cannot run it, whatever the module. Builds no module."""
     recipe = job.spec.recipe
     if recipe is None:
         raise ConfigError(f"model {job.spec.name!r} has no recipe; give it one, or choose a variant that has")
     rank_rows(recipe.batch_size * recipe.accumulation * recipe.devices, job.ranks.rank, job.ranks.world)
-    if sharded(recipe, job.ranks):
-        check_sharding(recipe, job.module)
-    longest, vocabulary = int(job.module.max_length), int(job.module.vocab_size)  # type: ignore[arg-type]
-    if recipe.sequence_length > longest:
-        raise ConfigError(
-            f"recipe.sequence_length {recipe.sequence_length} is more than the model's {longest} positions"
-        )
-    if reason := ids_beyond(job.tokenizer, vocabulary):
-        raise ConfigError(f"{reason}; set vocab_size")
-    if recipe.adapter is not None and all(parameter.requires_grad for parameter in job.module.parameters()):
-        raise ConfigError("the recipe has an adapter, and trainer 'pretrain' adds none; use a trainer that does")
     check_compiler(recipe, job.hardware)
     if recipe.keep_best and not any(source.validation for source in job.sources):
         raise ConfigError("recipe.keep_best needs held-out text, and no source has any; name some with data.heldout")
@@ -47,6 +36,21 @@ def checked_recipe(job: TrainingJob) -> Recipe:
     if doubled := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"two sources are called {min(doubled)!r}; give them different names")
     return recipe
+
+
+def check_module(job: TrainingJob, recipe: Recipe) -> None:
+    """Raise where this trainer cannot run the recipe with this module and tokenizer."""
+    if sharded(recipe, job.ranks):
+        check_sharding(recipe, job.module)
+    longest, vocabulary = int(job.module.max_length), int(job.module.vocab_size)  # type: ignore[arg-type]
+    if recipe.sequence_length > longest:
+        raise ConfigError(
+            f"recipe.sequence_length {recipe.sequence_length} is more than the model's {longest} positions"
+        )
+    if reason := ids_beyond(job.tokenizer, vocabulary):
+        raise ConfigError(f"{reason}; set vocab_size")
+    if recipe.adapter is not None and all(parameter.requires_grad for parameter in job.module.parameters()):
+        raise ConfigError("the recipe has an adapter, and trainer 'pretrain' adds none; use a trainer that does")
 
 
 def remarks(job: TrainingJob, recipe: Recipe) -> Iterator[str]:

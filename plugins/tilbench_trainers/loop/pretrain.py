@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import torch
 
+from tilbench.checkpoints.folder import step_folder
 from tilbench.config.model import Recipe
 from tilbench.kinds.architecture import Decoder
 from tilbench.kinds.capabilities.architecture import StatesParts
@@ -30,12 +31,12 @@ from tilbench.memory import peak_memory
 from tilbench.progress import Progress
 from tilbench.scoring.encode.prefix import Prefix
 from tilbench_trainers.checkpoint.best import Best
-from tilbench_trainers.checkpoint.record import claim, resolved_architecture, run_record
+from tilbench_trainers.checkpoint.record import claim, resolved_architecture, run_record, same_run
 from tilbench_trainers.checkpoint.state import State, clean, last_checkpoint, restore, save, write_model
 from tilbench_trainers.data.batch import Batches, rank_rows
 from tilbench_trainers.data.batches import text_batches
 from tilbench_trainers.data.packing import key_of
-from tilbench_trainers.loop.checks import checked_recipe, chosen_device, remarks
+from tilbench_trainers.loop.checks import check_module, checked_recipe, chosen_device, remarks
 from tilbench_trainers.loop.forward import Forward
 from tilbench_trainers.loop.guard import Guard, check_ids
 from tilbench_trainers.loop.interrupts import StopRequests
@@ -64,14 +65,17 @@ class Pretrain:
         unusable text, CheckpointError where `job.out` is a different run, and TilbenchError, with the rows of the batch
         and the last good checkpoint, where the loss or the gradient is not finite.
         """
-        recipe, device = checked_recipe(job), chosen_device(job)
-        record = run_record(job)
+        recipe, record = checked_recipe(job), run_record(job)
+        if done := job.ranks.told(_finished(job.out, recipe, record)):
+            return done
+        check_module(job, recipe)
+        device = chosen_device(job)
         if job.ranks.first:
             claim(job.out, record)
             clean(job.out)
         job.ranks.wait()
         last = job.ranks.told(last_checkpoint(job.out))
-        if last is not None and last.name == f"step-{recipe.steps:08d}":
+        if last is not None and _at_end(last, recipe):
             return last
         accelerators = [] if device.type == "cpu" else [torch.get_device_module(device).current_device()]
         with torch.random.fork_rng(devices=accelerators, device_type=device.type if accelerators else "cuda"):
@@ -88,6 +92,16 @@ class Pretrain:
     def validator(self, job: TrainingJob, device: torch.device, prefix: Prefix) -> Validation:
         """Return what measures the module on held-out rows."""
         return Validator(job, device, prefix)
+
+
+def _finished(out: Path, recipe: Recipe, record: dict[str, Any]) -> Path | None:
+    """Return the last checkpoint of this very run where it is at its end; the module need not be built then."""
+    last = last_checkpoint(out) if same_run(out, record) else None
+    return last if last is not None and _at_end(last, recipe) else None
+
+
+def _at_end(checkpoint: Path, recipe: Recipe) -> bool:
+    return checkpoint == step_folder(checkpoint.parent, recipe.steps)
 
 
 class _Loop:
@@ -115,7 +129,7 @@ class _Loop:
             prefix=prefix,
             lineage=job.start.lineage if job.start else (),
         )
-        seen = replace(job, module=self.whole.module)
+        seen = replace(job, build=lambda: self.whole.module)
         validator, write = trainer.validator(seen, device, prefix), partial(write_model, job, recipe, self.state)
         self.watch = Watch(seen, recipe, device, prefix, validator, write)
         self.guard = Guard(recipe.spike, job.out)
