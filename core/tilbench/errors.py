@@ -17,7 +17,7 @@ else is a bug and keeps its traceback.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 __all__ = [
     "CheckpointError",
@@ -40,7 +40,17 @@ _SHOWN = 12
 
 
 class TilbenchError(Exception):
-    """Base of every error whose message alone tells the user what to do."""
+    """Base of every error whose message alone tells the user what to do. It can be pickled."""
+
+    def __reduce__(self) -> tuple[Callable[..., TilbenchError], tuple[type[TilbenchError], str]]:
+        return _again, (type(self), str(self))
+
+
+def _again(kind: type[TilbenchError], said: str) -> TilbenchError:
+    """Make an error of a message, whatever its class makes messages of."""
+    error = kind.__new__(kind)
+    error.args = (said,)
+    return error
 
 
 class UnknownName(TilbenchError):

@@ -73,10 +73,10 @@ def load_plugins(files: Sequence[str] = (), entry_points: Iterable[tuple[EntryPo
     """
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
-    registry = Registry()
     statuses: list[PluginStatus] = []
     listed = [path for path in os.environ.get("TILBENCH_PLUGINS", "").split(os.pathsep) if path]
     named = dict.fromkeys(str(Path(path).expanduser().resolve()) for path in (*listed, *files))
+    registry = Registry(tuple(named))
     candidates = [*_installed(entry_points), *map(_file, named)]
     holders: dict[str, _Candidate] = {}
     for candidate in candidates:

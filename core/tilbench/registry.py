@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -178,9 +178,13 @@ class Names(Generic[T_co]):
 
 
 class Registry:
-    """The names of every kind, each under an attribute called as in `KINDS`."""
+    """The names of every kind, each under an attribute called as in `KINDS`.
 
-    def __init__(self) -> None:
+    files: plugin files that registered some of them, besides the installed plugins.
+    """
+
+    def __init__(self, files: Sequence[str] = ()) -> None:
+        self.files = tuple(files)
         self.languages: Names[Language] = Names("languages")
         self.datasets: Names[Dataset] = Names("datasets")
         self.tokenizers: Names[TokenizerFamily] = Names("tokenizers")

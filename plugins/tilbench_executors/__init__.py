@@ -1,4 +1,4 @@
-"""The executor that needs nothing: one model after another, in this process."""
+"""Executors that need nothing else: `local` in this process, `process` in a second one."""
 
 from __future__ import annotations
 
@@ -8,5 +8,10 @@ from tilbench.hookspecs import Register
 
 @hookimpl
 def register_executors(register: Register) -> None:
-    """Register `local`."""
-    register("local", "tilbench_executors.executor:LocalExecutor", summary="one model after another, in this process")
+    """Register both."""
+    register("local", "tilbench_executors.local:LocalExecutor", summary="one model after another, in this process")
+    register(
+        "process",
+        "tilbench_executors.process:ProcessExecutor",
+        summary="one model after another, in a second process, which may die",
+    )

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 pytestmark = pytest.mark.long
@@ -36,6 +37,7 @@ tasks:
 """
 MODELS = ("counting:llama", "counting:bytes")
 WHOLE = "whole"
+EXECUTORS = ("local", "process")
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +53,10 @@ def folder(once: Callable[..., Path], command: Command, save_llama: Callable[...
     return once("interrupted", make)
 
 
-def run(out: str) -> list[str | Path]:
+def run(out: str, executor: str = "local") -> list[str | Path]:
     models = ",".join(MODELS)
-    batch = ("--batch-tokens", "1024", "--device", "cpu")
-    return ["--plugin", PLUGIN, "run", "small.yaml", "--models", models, "--out", out, *batch]
+    how = ("--batch-tokens", "1024", "--device", "cpu", "--executor", executor)
+    return ["--plugin", PLUGIN, "run", "small.yaml", "--models", models, "--out", out, *how]
 
 
 def answers(out: Path) -> Answers:
@@ -112,10 +114,11 @@ def asked(file: Path) -> list[tuple[str, str]]:
     return [(model, key) for model, key in map(json.loads, lines)]
 
 
+@pytest.mark.parametrize("executor", EXECUTORS)
 def test_killed_three_times_it_asks_nothing_twice_and_writes_the_same_records(
-    folder: Path, start: Start, command: Command, tilbench: Callable[..., Any]
+    folder: Path, start: Start, command: Command, tilbench: Callable[..., Any], executor: str
 ) -> None:
-    out, total = folder / "killed", len(answers(folder / WHOLE))
+    out, total = folder / f"killed-{executor}", len(answers(folder / WHOLE))
     moments: list[Moment] = [
         lambda now, before: len(now) >= 5,  # during the first model
         lambda now, before: any(out.glob("small/*/*.json")),  # as records are written
@@ -123,8 +126,8 @@ def test_killed_three_times_it_asks_nothing_twice_and_writes_the_same_records(
     ]
     before: Answers = {}
     for place, reached in enumerate(moments):
-        counted = folder / f"killed-{place}.counted"
-        process = start(*run(out.name), cwd=folder, COUNTED=str(counted), PAUSE="0.05")
+        counted = folder / f"{out.name}-{place}.counted"
+        process = start(*run(out.name, executor), cwd=folder, COUNTED=str(counted), PAUSE="0.05")
         stop_when(process, partial(is_time, reached, out, before), signal.SIGKILL)
         assert process.returncode == -signal.SIGKILL
         assert not set(asked(counted)) & set(before)
@@ -132,32 +135,61 @@ def test_killed_three_times_it_asks_nothing_twice_and_writes_the_same_records(
         assert len(before) < len(now) < total
         assert before.items() <= now.items()
         before = now
-    counted = folder / "killed-last.counted"
-    _, err = command(*run(out.name), cwd=folder, COUNTED=str(counted), PAUSE="0")
+    counted = folder / f"{out.name}-last.counted"
+    _, err = command(*run(out.name, executor), cwd=folder, COUNTED=str(counted), PAUSE="0")
     assert f"; {total - len(before)} requests answered;" in err
     assert set(asked(counted)) == {each for each in asked(folder / f"{WHOLE}.counted") if each not in before}
     assert answers(out) == answers(folder / WHOLE)
     assert contents(out) == contents(folder / WHOLE)
     assert len(contents(out)) == 20 + 15  # every model on every task, and the items of those that are not n/a
     assert tilbench("records", "verify", out).status == 0
-    again = folder / "killed-again.counted"
+    again = folder / f"{out.name}-again.counted"
     _, err = command(*run(out.name), cwd=folder, COUNTED=str(again), PAUSE="0")
     assert "; 0 requests answered;" in err
     assert not again.exists()
 
 
+@pytest.mark.parametrize("executor", EXECUTORS)
 def test_ctrl_c_is_status_130_and_one_line_and_the_same_command_goes_on(
-    folder: Path, start: Start, command: Command
+    folder: Path, start: Start, command: Command, executor: str
 ) -> None:
-    out = folder / "stopped"
-    process = start(*run(out.name), cwd=folder, COUNTED=str(folder / "stopped.counted"), PAUSE="0.05")
-    said = stop_when(process, lambda: len(answers(out)) >= 5, signal.SIGINT)
+    out = folder / f"stopped-{executor}"
+    process = start(*run(out.name, executor), cwd=folder, COUNTED=str(folder / f"{out.name}.counted"), PAUSE="0.05")
+    children: list[psutil.Process] = []
+
+    def reached() -> bool:
+        children[:] = psutil.Process(process.pid).children(recursive=True)
+        return len(answers(out)) >= 5
+
+    said = stop_when(process, reached, signal.SIGINT)
+    assert bool(children) == (executor == "process")
+    assert psutil.wait_procs(children, timeout=60)[1] == []
     assert process.returncode == 130
     # click first ends the line on which a terminal shows ^C
     assert said.strip() == "interrupted; what was done is kept, and the same command goes on from there"
     kept = answers(out)
-    _, err = command(*run(out.name), cwd=folder, COUNTED=str(folder / "stopped-2.counted"), PAUSE="0")
+    _, err = command(*run(out.name), cwd=folder, COUNTED=str(folder / f"{out.name}-2.counted"), PAUSE="0")
     assert f"; {len(answers(folder / WHOLE)) - len(kept)} requests answered;" in err
+    assert contents(out) == contents(folder / WHOLE)
+
+
+def test_a_model_whose_process_is_killed_fails_and_the_others_go_on(
+    folder: Path, start: Start, command: Command
+) -> None:
+    out = folder / "murdered"
+    process = start(*run(out.name, "process"), cwd=folder, COUNTED=str(folder / "murdered.counted"), PAUSE="0.05")
+    while len(answers(out)) < 5:
+        time.sleep(0.02)
+        assert process.poll() is None, process.communicate()[1]
+    (worker,) = (each for each in psutil.Process(process.pid).children() if "spawn_main" in " ".join(each.cmdline()))
+    worker.kill()
+    _, said = process.communicate(timeout=500)
+    assert process.returncode == 1
+    (error,) = (line for line in said.splitlines() if line.startswith("error:"))
+    assert MODELS[0] in error
+    assert "killed" in error
+    assert {path.name.rpartition("-")[0] for path in out.glob("small/*/*.json")} >= {"counting_bytes", "xz", "ngram"}
+    command(*run(out.name, "process"), cwd=folder, COUNTED=str(folder / "murdered-2.counted"), PAUSE="0")
     assert contents(out) == contents(folder / WHOLE)
 
 

@@ -64,6 +64,18 @@ def test_a_macro_is_the_plain_mean_of_its_tasks(records: Path) -> None:
     assert record(records, "both", "ngram")["values"]["bpb"]["value"] == pytest.approx(sum(parts) / 2)
 
 
+def test_a_second_process_answers_the_same(records: Path, suite: Path, tilbench: Tilbench, tmp_path: Path) -> None:
+    outcome = tilbench("run", suite, "--out", tmp_path, "--executor", "process")
+    assert outcome.status == 0, outcome.err
+    found = {
+        path.relative_to(tmp_path): json.loads(path.read_text("utf-8")) for path in tmp_path.glob("small/*/*.json")
+    }
+    wanted = {path.relative_to(records): json.loads(path.read_text("utf-8")) for path in records.glob("small/*/*.json")}
+    for each in (*found.values(), *wanted.values()):
+        del each["measured"]
+    assert found == wanted
+
+
 def test_a_second_run_scores_and_writes_nothing(records: Path, suite: Path, tilbench: Tilbench) -> None:
     before = {path: path.stat().st_mtime_ns for path in records.glob("small/*/*")}
     outcome = tilbench("run", suite, "--out", records)

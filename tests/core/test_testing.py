@@ -19,6 +19,7 @@ from tilbench.config.model import Recipe
 from tilbench.data.dataset import Dataset
 from tilbench.data.rows import KINDS, Document, Question, Row
 from tilbench.errors import ConfigError, MissingDependency, PluginError, Unsupported
+from tilbench.kinds.executor import Ended
 from tilbench.kinds.exporter import ExportJob
 from tilbench.kinds.hardware import HardwareProfile
 from tilbench.kinds.language import Language
@@ -355,14 +356,16 @@ def test_hardware() -> None:
 
 def test_executors() -> None:
     class Loses:
-        def map(self, work: Any, shares: Any) -> Iterator[Any]:
-            for share in list(shares)[1:]:
+        def run(self, work: Any, jobs: Any) -> Iterator[Any]:
+            for place, job in enumerate(list(jobs)[1:]):
                 try:
-                    yield work(share)
+                    yield from ((place, event) for event in work(job))
                 except Exception:
                     return
+                yield place, Ended()
 
-    assert set(failed(made(ExecutorConformance, subject=Loses()))) == {"every_share_is_done_once", "errors_are_raised"}
+    every = {"every_job_is_done", "an_error_ends_one_job", "other_exceptions_are_raised"}
+    assert set(failed(made(ExecutorConformance, subject=Loses()))) == every
 
 
 class _NeverResumes:

@@ -50,8 +50,8 @@ def _reading(source: ModelSource, run: SuiteRun) -> dict[str, object]:
     """Return what a model will not read of each task; nothing for one that is still to be trained."""
     if source.on_demand:
         return {}
-    source.check(run.options)
-    if (reader := source.reader(run.options)) is None:
+    source.check(run.worker.options)
+    if (reader := source.reader(run.worker.options)) is None:
         return {}
     from tilbench.evaluation.fit import foresee, refuse_truncation
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from tilbench.errors import CheckpointError, MissingDataset, TilbenchError
+from tilbench.errors import MissingDataset, TilbenchError
 from tilbench.evaluation.plan import PlannedTask
 from tilbench.evaluation.score import reason_of, score_task
+from tilbench.evaluation.worker import Answered, Event, Job, Opened, answers
 from tilbench.kinds.capabilities.metric import HasNotes
-from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions
+from tilbench.kinds.language_model import ModelCard, OpenOptions
 from tilbench.kinds.metric import ItemScore
 from tilbench.kinds.requests import Answer, Generated, Likelihood, Ranked, Request, Timed, TokenIds, Unanswered
 from tilbench.memory import peak_memory
@@ -21,7 +21,7 @@ from tilbench.results.record import Environment, Measured, Record
 from tilbench.results.store import RecordStore
 from tilbench.scoring.journal import ENGINE_VERSION, Journal
 
-__all__ = ["Share", "run_model"]
+__all__ = ["ModelRun", "Recorder", "Share", "run_model"]
 
 
 @dataclass(slots=True)
@@ -39,69 +39,138 @@ class Share:
     scored: int = 0
 
 
-@dataclass(slots=True)
-class _Timing:
-    seconds: dict[Request, float] = field(default_factory=dict)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorder:
+    """Where a run keeps what comes of its models, and what its records say of it. Stays in the process of the run."""
+
+    store: RecordStore
+    journal: Journal
+    environment: Environment
+    progress: Progress
+    command: str = ""
 
 
-def run_model(
-    source: ModelSource,
-    tasks: Sequence[PlannedTask],
-    store: RecordStore,
-    journal: Journal,
-    options: OpenOptions,
-    environment: Environment,
-    progress: Progress,
-    command: str = "",
-) -> Share:
-    """Score one model on every task that has no record of it yet, and record the results.
+class ModelRun:
+    """One model on every task that has no record of it yet, from what is known already to its records.
 
-    Answers are journalled batch by batch. A task that the model cannot answer, or whose answers its metric refuses to
-    score, is recorded as "n/a", one whose data is missing as "not run".
+    job: what the model is still to be asked. The events of a worker go to `take`. A task that the model cannot answer,
+    or whose answers its metric refuses to score, is recorded as "n/a", one whose data is missing as "not run".
     """
-    try:
-        card = source.card(options)
-        unopened = ""
-    except MissingDataset as error:
-        card = ModelCard(name=source.name, fingerprint="none", supports=frozenset())
-        unopened = str(error)
-    share = Share(source, card)
-    found: dict[str, Record] = {}
-    open_tasks: list[PlannedTask] = []
-    blanks: list[Record] = []
-    for task in tasks:
-        used = task.used
-        old = store.find(used.suite, used.name, used.fingerprint, card.name, card.fingerprint)
-        blank = _blank(task, card, environment, unopened, command)
+
+    def __init__(
+        self, source: ModelSource, tasks: Sequence[PlannedTask], options: OpenOptions, recorder: Recorder
+    ) -> None:
+        """Find what is there. Trains a model that is trained on demand; raises what describing the model raises."""
+        self.source = source
+        self._tasks = tasks
+        self._recorder = recorder
+        try:
+            self.card, unopened = source.card(options), ""
+        except MissingDataset as error:
+            self.card = ModelCard(name=source.name, fingerprint="none", supports=frozenset())
+            unopened = str(error)
+        self._found: dict[str, Record] = {}
+        self._open: list[PlannedTask] = []
+        self._blanks: list[Record] = []
+        self._written = 0
+        for task in tasks:
+            self._look_up(task, unopened)
+        wanted = {request: None for task in self._open for requests in task.requests.values() for request in requests}
+        self._known = dict(recorder.journal.known(self.card.fingerprint, wanted))
+        missing = [request for request in wanted if request not in self._known]
+        self._seconds: dict[Request, float] = {}
+        self._peak_memory = 0
+        if strict := [task for task in self._open if task.used.truncation == "error"]:
+            _refuse_truncation(source, self.card, strict, options)
+        self.job = Job(self.card.name, source.location if missing else source.reference, missing)
+
+    def _look_up(self, task: PlannedTask, unopened: str) -> None:
+        """Sort a task: it has a record, it can be recorded without an answer, or it is open."""
+        used, card, recorder = task.used, self.card, self._recorder
+        old = recorder.store.find(used.suite, used.name, used.fingerprint, card.name, card.fingerprint)
+        blank = _blank(task, card, recorder, unopened)
         if old is not None and old.measured.engine != ENGINE_VERSION:
             old = None  # the engine would answer otherwise today
         done = old is not None and old.status == "done" and task.lasting  # a timing is measured in every run
         if old is not None and (done or (blank and old.reason == blank.reason)):
-            found[used.name] = old
+            self._found[used.name] = old
         elif blank is not None:
-            found[used.name] = blank
-            blanks.append(blank)
+            self._found[used.name] = blank
+            self._blanks.append(blank)
         else:
-            open_tasks.append(task)
-    wanted = {request: None for task in open_tasks for requests in task.requests.values() for request in requests}
-    known = dict(journal.known(card.fingerprint, wanted))
-    missing = [request for request in wanted if request not in known]
-    timing = _Timing()
-    if strict := [task for task in open_tasks if task.used.truncation == "error"]:
-        _refuse_truncation(source, card, strict, options)
-    model = source.open(options) if missing else None  # before anything is written: its files may not fit together
-    for blank in blanks:
-        store.write(blank, [])
-    if model is not None:
-        _ask(model, card, missing, known, journal, timing, progress)
-    for task in open_tasks:
-        record, items = _score(task, card, known, timing, environment, command)
-        store.write(record, items)
-        found[task.used.name] = record
-    share.records = [found[task.used.name] for task in tasks]
-    share.made = len(open_tasks) + len(blanks)
-    share.scored = len(missing)
-    return share
+            self._open.append(task)
+
+    def take(self, event: Event) -> None:
+        """Keep what a worker found. Answers are in the journal when this returns."""
+        recorder, total = self._recorder, len(self.job.requests)
+        match event:
+            case Opened():  # nothing is written before: the model's files may not fit together
+                self._write_blanks()
+                recorder.progress(self.card.name, 0, total)
+            case Answered():
+                recorder.journal.add(self.card.fingerprint, event.answers)
+                for request, answer in event.answers:
+                    self._known[request] = answer
+                    self._seconds[request] = event.seconds / len(event.answers)
+                self._peak_memory = event.peak_memory
+                recorder.progress(self.card.name, len(self._seconds), total)
+
+    def finish(self) -> Share:
+        """Score and record every open task. Raises TilbenchError where the model left requests unanswered."""
+        if unanswered := sum(request not in self._known for request in self.job.requests):
+            raise TilbenchError(
+                f"{self.card.name}: the model left {unanswered} of {len(self.job.requests)} requests unanswered"
+            )
+        self._write_blanks()
+        for task in self._open:
+            record, items = self._score(task)
+            self._recorder.store.write(record, items)
+            self._found[task.used.name] = record
+        return Share(
+            self.source,
+            self.card,
+            records=[self._found[task.used.name] for task in self._tasks],
+            made=len(self._open) + self._written,
+            scored=len(self.job.requests),
+        )
+
+    def _write_blanks(self) -> None:
+        while self._blanks:
+            self._recorder.store.write(self._blanks.pop(0), [])
+            self._written += 1
+
+    def _score(self, task: PlannedTask) -> tuple[Record, Sequence[ItemScore]]:
+        scored = score_task(task, self._known)
+        requests = {request for each in task.requests.values() for request in each}
+        measured = _measured(
+            self._recorder.command,
+            wall_seconds=sum(self._seconds.get(request, 0.0) for request in requests),
+            requests=len(requests),
+            reused=sum(request not in self._seconds for request in requests),
+            tokens=sum(_tokens(self._known[request]) for request in requests),
+            peak=self._peak_memory,
+        )
+        record = Record(
+            status="n/a" if scored.refusal else "done",
+            reason=reason_of(scored, self.card),
+            task=task.used,
+            model=self.card,
+            values=dict(scored.values),
+            environment=self._recorder.environment,
+            measured=measured,
+            notes=_notes(task),
+            reading=scored.reading,
+        )
+        return record, scored.items
+
+
+def run_model(source: ModelSource, tasks: Sequence[PlannedTask], options: OpenOptions, recorder: Recorder) -> Share:
+    """Score one model in this process, opened by its own loader, and record the results."""
+    model = ModelRun(source, tasks, options, recorder)
+    if model.job.requests:
+        for event in answers(source.open(options), model.job):
+            model.take(event)
+    return model.finish()
 
 
 def _refuse_truncation(
@@ -114,72 +183,13 @@ def _refuse_truncation(
         refuse_truncation(card.name, reader.length, [(task, foresee(reader, task)) for task in tasks])
 
 
-def _ask(
-    model: LanguageModel,
-    card: ModelCard,
-    requests: Sequence[Request],
-    known: dict[Request, Answer],
-    journal: Journal,
-    timing: _Timing,
-    progress: Progress,
-) -> None:
-    done = 0
-    progress(card.name, 0, len(requests))
-    before = time.perf_counter()
-    try:
-        for batch in model.answer(requests):
-            journal.add(card.fingerprint, batch)
-            now = time.perf_counter()
-            for request, answer in batch:
-                known[request] = answer
-                timing.seconds[request] = (now - before) / len(batch)
-            before = now
-            done += len(batch)
-            progress(card.name, done, len(requests))
-    except CheckpointError as error:
-        raise CheckpointError(f"{card.name}: {error}") from None
-    if unanswered := len(requests) - sum(request in known for request in requests):
-        raise TilbenchError(f"{card.name}: the model left {unanswered} of {len(requests)} requests unanswered")
-
-
-def _score(
-    task: PlannedTask,
-    card: ModelCard,
-    known: Mapping[Request, Answer],
-    timing: _Timing,
-    environment: Environment,
-    command: str,
-) -> tuple[Record, Sequence[ItemScore]]:
-    scored = score_task(task, known)
-    requests = {request for each in task.requests.values() for request in each}
-    measured = _measured(
-        command,
-        wall_seconds=sum(timing.seconds.get(request, 0.0) for request in requests),
-        requests=len(requests),
-        reused=sum(request not in timing.seconds for request in requests),
-        tokens=sum(_tokens(known[request]) for request in requests),
-    )
-    record = Record(
-        status="n/a" if scored.refusal else "done",
-        reason=reason_of(scored, card),
-        task=task.used,
-        model=card,
-        values=dict(scored.values),
-        environment=environment,
-        measured=measured,
-        notes=_notes(task),
-        reading=scored.reading,
-    )
-    return record, scored.items
-
-
 def _notes(task: PlannedTask) -> list[str]:
     count = len(task.used.dataset.equal_options)
     equal = [f"{count} questions have two options of equal text, as published"] if count else []
     return [*equal, *(task.metric.notes if isinstance(task.metric, HasNotes) else ())]
 
 
-def _blank(task: PlannedTask, card: ModelCard, environment: Environment, unopened: str, command: str) -> Record | None:
+def _blank(task: PlannedTask, card: ModelCard, recorder: Recorder, unopened: str) -> Record | None:
     """Return the record of a task that this model cannot be scored on, saying why; None where it can be."""
     missing = task.missing or unopened
     lacking = sorted(kind for kind in task.counts if kind not in card.supports)
@@ -190,12 +200,14 @@ def _blank(task: PlannedTask, card: ModelCard, environment: Environment, unopene
         reason=missing or f"{card.name} cannot answer {' and '.join(lacking)} requests",
         task=task.used,
         model=card,
-        environment=environment,
-        measured=_measured(command),
+        environment=recorder.environment,
+        measured=_measured(recorder.command),
     )
 
 
-def _measured(command: str, wall_seconds: float = 0.0, requests: int = 0, reused: int = 0, tokens: int = 0) -> Measured:
+def _measured(
+    command: str, wall_seconds: float = 0.0, requests: int = 0, reused: int = 0, tokens: int = 0, peak: int = 0
+) -> Measured:
     return Measured(
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,
@@ -203,7 +215,7 @@ def _measured(command: str, wall_seconds: float = 0.0, requests: int = 0, reused
         requests=requests,
         reused=reused,
         tokens=tokens,
-        peak_memory_bytes=peak_memory(),
+        peak_memory_bytes=peak or peak_memory(),
         engine=ENGINE_VERSION,
     )
 

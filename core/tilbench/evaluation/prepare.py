@@ -11,10 +11,10 @@ from tilbench.errors import ConfigError
 from tilbench.evaluation.environment import describe_environment, machine_name, thread_count
 from tilbench.evaluation.plan import on_machine, plan_tasks, select_tasks
 from tilbench.evaluation.runner import SuiteRun
+from tilbench.evaluation.worker import Worker
 from tilbench.registry import Registry
-from tilbench.resolve.datasets import ReferenceText
 from tilbench.resolve.failures import Failure, findable, openable
-from tilbench.resolve.model_options import ModelOptions, open_options
+from tilbench.resolve.model_options import ModelOptions
 from tilbench.resolve.models import ModelSource, Train
 from tilbench.resolve.suites import expand_suite
 from tilbench.results.store import RecordStore
@@ -61,10 +61,12 @@ def prepare(config: RunConfig, registry: Registry, failures: list[Failure] | Non
     if lost and failures is None:
         raise lost[0].error
     planned = plan_tasks(suite, select_tasks(suite, config.tasks), registry, config.data_dir, config.limit)
-    options = open_options(config.options, registry, ReferenceText(suite.reference_text, registry, config.data_dir))
+    worker = Worker.here(config.options, suite.reference_text, config.data_dir, registry)
+    options = worker.options
     if failures is not None:
         sources, closed = openable(sources, options)
         failures += [*lost, *closed]
+    worker.sources = {source.name: source for source in sources}
     profile = registry.hardware.get("cuda" if options.device.startswith("cuda") else "cpu")
     machine = machine_name(options.device, options.dtype, thread_count())
     planned = [on_machine(task, machine) for task in planned]
@@ -73,7 +75,7 @@ def prepare(config: RunConfig, registry: Registry, failures: list[Failure] | Non
         suite=suite,
         tasks=planned,
         sources=sources,
-        options=options,
+        worker=worker,
         environment=describe_environment(profile.name, options.device, options.dtype, thread_count(), distributions),
         out=config.out,
         command=config.command,

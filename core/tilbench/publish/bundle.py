@@ -168,7 +168,7 @@ def release(plan: Release, registry: Registry, out: Path, progress: Progress) ->
         _copy_records(plan, scored.records, aside / "records")
         outcome = None
         if plan.sweep is not None:
-            source, options = plan.runs[0].sources[0], plan.runs[0].options
+            source, options = plan.runs[0].sources[0], plan.runs[0].worker.options
             outcome = sweep_into(
                 aside, plan.sweep, source, options, registry, journal=plan.records / JOURNAL, progress=progress
             )

@@ -61,6 +61,11 @@ class ModelSource:
 
         return self.loader.reader(self.reference, options) if isinstance(self.loader, ReadsTokens) else None
 
+    @property
+    def location(self) -> str:
+        """The reference by which another process finds the same model: for a trained spec, its checkpoint's folder."""
+        return self.loader.found() if isinstance(self.loader, TrainedOnDemand) else self.reference
+
     def check(self, options: OpenOptions) -> None:
         """Raise now what describing the model would raise later; one that is still to be trained is left alone."""
         if not self.on_demand:
@@ -147,15 +152,16 @@ class TrainedOnDemand:
     def card(self, reference: str, options: OpenOptions) -> ModelCard:
         """Train where that is still to be done, then describe the checkpoint."""
         self._train(self._asked.label, self._folder)
-        return self._checkpoints.card(self._found(), options)
+        return self._checkpoints.card(self.found(), options)
 
     def open(self, reference: str, options: OpenOptions) -> LanguageModel:
         """Open the checkpoint."""
-        return self._checkpoints.open(self._found(), options)
+        return self._checkpoints.open(self.found(), options)
 
     def reader(self, reference: str, options: OpenOptions) -> Reader:
         """Return how the checkpoint reads text."""
-        return self._checkpoints.reader(self._found(), options)
+        return self._checkpoints.reader(self.found(), options)
 
-    def _found(self) -> str:
+    def found(self) -> str:
+        """Return the folder of the checkpoint that was asked for."""
         return str(find_checkpoint(self._folder, self._asked.step))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from tilbench.config.decoding import Decoding
-from tilbench.errors import ConfigError, TilbenchError
-from tilbench.kinds.executor import Executor
+from tilbench.errors import ConfigError, TilbenchError, UnknownName
+from tilbench.kinds.executor import Ended, Executor
 from tilbench.kinds.language_model import LanguageModel, Loader, OpenOptions
 from tilbench.kinds.requests import (
     Answer,
@@ -203,27 +203,50 @@ class ExecutorConformance(Conformance):
 
     subject: Executor
 
-    def test_every_share_is_done_once(self) -> None:
-        """Each share's result comes once, in any order; no shares give no results."""
-        found = sorted(self.subject.map(_square, range(7)))
-        require(found == [each * each for each in range(7)], f"the results of squaring 0 to 6 are {found}")
-        require(list(self.subject.map(_square, [])) == [], "there are results without shares")
+    def test_every_job_is_done(self) -> None:
+        """Events of each job come in their order with its place, and `Ended` comes last; no jobs give no events."""
+        found = self._events(range(4))
+        wanted = {number: [number, number**2, Ended()] for number in range(4)}
+        require(found == wanted, f"the events of four jobs are {found}, not {wanted}")
+        require(self._events([]) == {}, "there are events without jobs")
 
-    def test_errors_are_raised(self) -> None:
-        """What a share raises reaches the caller."""
+    def test_an_error_ends_one_job(self) -> None:
+        """A TilbenchError ends its own job, with its class and message; the jobs before and after it are done."""
+        found = self._events([1, -1, 2])
+        errors = {place: (type(events[-1].error), str(events[-1].error)) for place, events in found.items()}
+        none = (type(None), "None")
+        wanted = {0: none, 1: (UnknownName, str(_negative(-1))), 2: none}
+        require(errors == wanted, f"jobs that fail in the middle end with {errors}, not {wanted}")
+
+    def test_other_exceptions_are_raised(self) -> None:
+        """A bug in the work reaches the caller."""
         try:
-            list(self.subject.map(_fail, [1]))
+            list(self.subject.run(_wrong, [1]))
         except Exception:
             return
-        require(False, "an error inside a share is lost")
+        require(False, "an exception inside a job is lost")
+
+    def _events(self, jobs: Sequence[int]) -> dict[int, list[Any]]:
+        found: dict[int, list[Any]] = {}
+        for place, event in self.subject.run(_powers, jobs):
+            found.setdefault(place, []).append(event)
+        return found
 
 
-def _square(number: int) -> int:
-    return number * number
+def _powers(number: int) -> Iterator[int]:
+    if number < 0:
+        raise _negative(number)
+    yield number
+    yield number**2
 
 
-def _fail(number: int) -> int:
-    raise TilbenchError("a share that cannot be done")
+def _wrong(number: int) -> Iterator[int]:
+    yield number
+    raise ValueError("a bug")
+
+
+def _negative(number: int) -> UnknownName:
+    return UnknownName("number", str(number), ["0", "1"])
 
 
 def _toy_tokenizer(reference: str) -> Tokenizer:

@@ -14,7 +14,7 @@ from tilbench.config.model import Evaluate
 from tilbench.config.suite import Suite
 from tilbench.errors import MissingDataset
 from tilbench.evaluation.environment import describe_environment, thread_count
-from tilbench.evaluation.execute import run_model
+from tilbench.evaluation.execute import Recorder, run_model
 from tilbench.evaluation.plan import PlannedTask, plan_tasks, select_tasks
 from tilbench.evaluation.runner import JOURNAL
 from tilbench.kinds.hardware import HardwareProfile
@@ -70,15 +70,18 @@ class SuiteEvaluation:
         device, dtype = self.hardware.device, self.options.dtype
         store = RecordStore(records)
         with Journal(records / JOURNAL) as journal:
+            recorder = Recorder(
+                store=store,
+                journal=journal,
+                environment=describe_environment(self.hardware.name, device, dtype, thread_count(), distributions),
+                progress=progress,
+                command=shlex.join(["tilbench", *sys.argv[1:]]),
+            )
             share = run_model(
                 ModelSource(model.card.name, str(checkpoint), _Opened(model, CheckpointLoader(self.registry))),
                 self.tasks,
-                store,
-                journal,
                 self.options,
-                describe_environment(self.hardware.name, device, dtype, thread_count(), distributions),
-                progress,
-                shlex.join(["tilbench", *sys.argv[1:]]),
+                recorder,
             )
         made = [*share.records, *record_macros(self.suite, share.records, store)]
         return {
