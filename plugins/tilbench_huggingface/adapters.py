@@ -88,7 +88,7 @@ def save_merged(folder: Path, out: Path, dtype: torch.dtype) -> None:
     if not (folder / ADAPTER).is_file():
         raise Unsupported(f"{folder} has no adapter to merge")
     source = resolve_base(folder)
-    base = load_model(source, dtype=dtype)
+    base: Any = load_model(source, dtype=dtype)
     if getattr(base, "is_quantized", False):
         with quiet():
             base = base.dequantize().to(dtype)

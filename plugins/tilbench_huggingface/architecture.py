@@ -107,10 +107,9 @@ class HuggingFaceArchitecture:
         from tilbench_huggingface.weights import load_adapter, load_model
 
         adapted = (folder / ADAPTER).is_file()
-        model = load_model(resolve_base(folder) if adapted else folder, dtype=dtype)
-        _same(config, model.config.model_type, None, str(folder))
-        if adapted:
-            model = load_adapter(model, folder, trainable=True)
+        base = load_model(resolve_base(folder) if adapted else folder, dtype=dtype)
+        _same(config, base.config.model_type, None, str(folder))
+        model = load_adapter(base, folder, trainable=True) if adapted else base
         decoder = HuggingFaceDecoder(model, config.max_length)
         _same(config, model.config.model_type, decoder.vocab_size, str(folder))
         return decoder

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tilbench.errors import CheckpointError
 from tilbench_huggingface.library import faults, quiet
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["added_before", "differences", "open_auto"]
 
@@ -18,16 +21,16 @@ _TRIED = 512
 """Entries of a vocabulary that are tried as a text."""
 
 
-def open_auto(folder: Path, *, trust_remote_code: bool = False) -> Any:
+def open_auto(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """Return Transformers' tokenizer of a folder. Raises CheckpointError in one line."""
     from transformers import AutoTokenizer
 
     with quiet(), faults(f"{folder}: its tokenizer cannot be loaded"):
-        load: Any = AutoTokenizer.from_pretrained
+        load: Callable[..., PreTrainedTokenizerBase] = AutoTokenizer.from_pretrained
         return load(folder, local_files_only=True, trust_remote_code=trust_remote_code)
 
 
-def added_before(tokenizer: Any, folder: Path) -> list[int]:
+def added_before(tokenizer: PreTrainedTokenizerBase, folder: Path) -> list[int]:
     """Return the ids that the tokenizer itself puts before a text.
 
     Raises CheckpointError where no text is found that the tokenizer has tokens for, or that it leaves whole.
@@ -45,18 +48,18 @@ def added_before(tokenizer: Any, folder: Path) -> list[int]:
     )
 
 
-def _texts(tokenizer: Any) -> Iterator[str]:
+def _texts(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
     """Yield texts to try: a letter, then what ordinary entries of the vocabulary stand for."""
     yield _PROBE
     special = set(tokenizer.all_special_ids)
     ordinary = (token for token in sorted(tokenizer.get_vocab().values()) if token not in special)
     for token, _ in zip(ordinary, range(_TRIED), strict=False):
-        text = tokenizer.decode([token]).strip()
+        text = str(tokenizer.decode([token])).strip()
         if text and "\ufffd" not in text:
             yield text
 
 
-def differences(tokenizer: Any, folder: Path) -> str:
+def differences(tokenizer: PreTrainedTokenizerBase, folder: Path) -> str:
     """Say which parts of the folder's tokenizer.json Transformers replaces; empty where none, or there is no file.
 
     Texts are encoded as tokenizer.json says.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,9 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from tilbench.errors import Unsupported
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 __all__ = ["Memory", "Slots", "Way", "new_state"]
 
@@ -107,7 +110,7 @@ class Slots(DynamicLayer):  # type: ignore[no-untyped-call]
         self.is_initialized = True
 
 
-def new_state(config: Any, capacity: int) -> DynamicCache:
+def new_state(config: PretrainedConfig, capacity: int) -> DynamicCache:
     """Return transformers' cache for a model of this config, with room for `capacity` tokens."""
     state = DynamicCache(config=config)
     state.layers = [Slots(capacity) if type(layer) in _ATTENTION else layer for layer in state.layers]

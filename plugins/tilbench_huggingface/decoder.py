@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from tilbench_huggingface.head import base_name, head_logits, head_of
 from tilbench_huggingface.probe import FAULTS, LENGTH, ask, close
 from tilbench_huggingface.stretch import restore, stretch_of
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
 __all__ = ["HuggingFaceDecoder", "context_length"]
 
 _DEFAULT_LENGTH = 2048
@@ -26,7 +29,7 @@ _FULL = "full_attention"
 _WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
 
 
-def context_length(config: Any) -> int:
+def context_length(config: PretrainedConfig) -> int:
     """Return the tokens that a model of this config attends over; 2048 where the config does not say."""
     inner = config.get_text_config()
     found = (getattr(inner, name, None) for name in _LENGTHS)
@@ -298,7 +301,7 @@ def _rows(model: Any) -> int:
     return int(model.config.get_text_config().vocab_size)
 
 
-def _window(config: Any) -> int | None:
+def _window(config: PretrainedConfig) -> int | None:
     """Return the shortest window of a class whose layers do not all see everything."""
     inner = config.get_text_config()
     found = [value for name in _WINDOWS if isinstance(value := getattr(inner, name, None), int) and value > 0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tilbench.checkpoints.generation import chat_template, end_tokens, read_generation_config
 from tilbench.errors import CheckpointError, Unsupported
@@ -11,6 +11,8 @@ from tilbench.kinds.language_model import LanguageModel, ModelCard, OpenOptions,
 from tilbench_huggingface.source import Source, recognises, resolve
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from tilbench.scoring.encode.prefix import Prefix
     from tilbench.scoring.encode.reader import Reader
 
@@ -62,14 +64,13 @@ class HuggingFaceLoader:
         source = _source(reference, options)
         prefix = _prefix(source, options)
         card = _card(source, prefix, options)
-        model = load_model(
+        base = load_model(
             source.base,
             dtype=getattr(torch, options.dtype),
             device=options.device,
             trust_remote_code=options.trust_remote_code,
         )
-        if source.adapter:
-            model = load_adapter(model, source.adapter)
+        model = load_adapter(base, source.adapter) if source.adapter else base
         try:
             decoder = HuggingFaceDecoder(model).eval()
         except Unsupported as error:
@@ -150,7 +151,7 @@ def _card(source: Source, prefix: Prefix, options: OpenOptions) -> ModelCard:
     )
 
 
-def _details(source: Source, model: Any, options: OpenOptions) -> dict[str, str]:
+def _details(source: Source, model: PreTrainedModel, options: OpenOptions) -> dict[str, str]:
     """Return what a record says of the libraries' part: the class, and where they read the tokenizer differently."""
     from tilbench_huggingface.auto_tokenizer import differences, open_auto
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tilbench.errors import CheckpointError, ConfigError
 from tilbench.scoring.encode.prefix import Prefix
 from tilbench_huggingface.auto_tokenizer import added_before, open_auto
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["read_prefix"]
 _CHARGED = "the first token of a text costs log2(vocabulary size) bits"
@@ -61,7 +64,7 @@ def read_prefix(
     )
 
 
-def _name(tokenizer: Any, token: int, folder: Path, config: Mapping[str, Any]) -> str:
+def _name(tokenizer: PreTrainedTokenizerBase, token: int, folder: Path, config: Mapping[str, Any]) -> str:
     """Return the text of a special token. Raises CheckpointError for an id that tokenizer or model does not have."""
     name = tokenizer.convert_ids_to_tokens(token) if 0 <= token < len(tokenizer) else None
     size = config.get("vocab_size", (config.get("text_config") or {}).get("vocab_size"))

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 __all__ = ["Stretch", "restore", "stretch_of"]
 
@@ -29,7 +32,7 @@ class Stretch:
         return 0 if length <= self.limit else length if self.each else 1
 
 
-def stretch_of(config: Any) -> Stretch | None:
+def stretch_of(config: PretrainedConfig) -> Stretch | None:
     """Return where the angles of a model of this config begin to depend on the length; None where they never do."""
     inner = config.get_text_config()
     found = [each for rope in _ropes(getattr(inner, "rope_parameters", None)) if (each := _stretch(rope, inner))]
@@ -46,7 +49,7 @@ def _ropes(parameters: Any) -> Iterator[Mapping[str, object]]:
         yield from _ropes(each)
 
 
-def _stretch(rope: Mapping[str, Any], config: Any) -> Stretch | None:
+def _stretch(rope: Mapping[str, Any], config: PretrainedConfig) -> Stretch | None:
     if "dynamic" in str(rope["rope_type"]):
         return Stretch(int(config.max_position_embeddings), True)
     if rope["rope_type"] == "longrope" or "long_mscale" in rope:  # PhiMoE scales every type by the length

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -18,6 +18,10 @@ from tilbench_huggingface.examine import examine_weights
 from tilbench_huggingface.library import faults, quiet, unbothered
 from tilbench_huggingface.source import CONFIG
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PretrainedConfig, PreTrainedModel
+
 __all__ = ["adapter_shapes", "count", "load_adapter", "load_model", "meta_model"]
 
 
@@ -30,16 +34,18 @@ def count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def meta_model(folder: Path, *, trust_remote_code: bool = False) -> Any:
+def meta_model(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedModel:
     """Build the model of a folder's config without allocating its weights."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with quiet(), faults(f"{folder}: no causal language model can be built from its {CONFIG}"):
-        config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+        config: PretrainedConfig = AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=trust_remote_code
+        )
         if getattr(config, "quantization_config", None) is not None:
             del config.quantization_config  # the count is that of the weights, however they are stored
         with torch.device("meta"):
-            make: Any = AutoModelForCausalLM.from_config
+            make: Callable[..., PreTrainedModel] = AutoModelForCausalLM.from_config
             return make(config, trust_remote_code=trust_remote_code)
 
 
@@ -50,7 +56,7 @@ def load_model(
     device: str | torch.device = "cpu",
     trust_remote_code: bool = False,
     quantization: str = "none",
-) -> Any:
+) -> PreTrainedModel:
     """Load the causal language model in `folder`, in evaluation mode. dtype: None keeps what is stored.
 
     quantization: nf4 puts the linear layers into 4 bits with doubly quantised scales (Dettmers et al., QLoRA, 2023),
@@ -95,9 +101,11 @@ def load_model(
     refuse_not_finite(folder, model)
     if getattr(model, "is_quantized", False):
         _keep_layout(model)
-        return model
+        kept: PreTrainedModel = model
+        return kept
     examine_weights(folder, model)
-    return model.to(device)
+    moved: PreTrainedModel = model.to(device)
+    return moved
 
 
 def _keep_layout(model: nn.Module) -> None:
@@ -122,14 +130,14 @@ def adapter_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 it is no dict
 
 
-def load_adapter(base: Any, folder: Path, *, trainable: bool = False) -> Any:
+def load_adapter(base: PreTrainedModel, folder: Path, *, trainable: bool = False) -> PeftModel:
     """Put the peft adapter in `folder` on a loaded `base`. Raises CheckpointError where they do not fit."""
     load_optional("peft", "hf", f"the adapter {folder}")
     from peft import PeftModel, get_peft_model_state_dict
 
     stored = adapter_shapes(folder)
     with quiet(), faults(f"the adapter {folder} cannot be put on its base"), unbothered():
-        model: Any = PeftModel.from_pretrained(base, str(folder), is_trainable=trainable)
+        model = PeftModel.from_pretrained(base, str(folder), is_trainable=trainable)
         if model.active_peft_config.is_prompt_learning:
             raise Unsupported(
                 f"{folder}: an adapter of type {model.active_peft_config.peft_type} adds tokens; use LoRA"

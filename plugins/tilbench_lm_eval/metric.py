@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tilbench.config.suite import HarnessEntry, HarnessTask, Macro
 from tilbench.data.resolve import Rows
@@ -26,6 +26,10 @@ from tilbench_lm_eval.settings import LmEvalSettings, MetricUse, decisive, metri
 from tilbench_lm_eval.sources import dataset_name, load_splits
 from tilbench_lm_eval.tasks import build
 from tilbench_lm_eval.values import CHANCE, PAIRED, TIED, Aggregate, keep, tied_value, value_of
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+    from lm_eval.api.task import Task
 
 __all__ = ["LmEval"]
 
@@ -56,8 +60,8 @@ class LmEval:
         filters = ", ".join(settings.filters)
         self.notes = (f"lm-eval {settings.lm_eval}, {settings.task} version {settings.version}, filters {filters}",)
         self._settings = settings
-        self._task: Any = None
-        self._instances: Mapping[str, Sequence[Any]] = {}
+        self._task: Task = None
+        self._instances: Mapping[str, Sequence[Instance]] = {}
         self._prompts: Mapping[str, Prompt] = {}
 
     @classmethod
@@ -223,12 +227,12 @@ def _refuse(config: Mapping[str, Any]) -> None:
         )
 
 
-def _content(instances: Sequence[Any]) -> str:
+def _content(instances: Sequence[Instance]) -> str:
     asked = [[each.request_type, list(each.args), each.repeats] for each in instances]
     return json.dumps([instances[0].doc, asked], ensure_ascii=False, sort_keys=True, default=str)
 
 
-def _chance(task: Any, instances: Sequence[Any]) -> Mapping[str, float]:
+def _chance(task: Task, instances: Sequence[Instance]) -> Mapping[str, float]:
     """Return the share of right choices of a document that has choices."""
     if task.OUTPUT_TYPE != "multiple_choice":
         return {}
@@ -238,7 +242,7 @@ def _chance(task: Any, instances: Sequence[Any]) -> Mapping[str, float]:
     return {CHANCE: right / len(task.doc_to_choice(doc))}
 
 
-def _tied(task: Any, instances: Sequence[Any]) -> Mapping[str, float]:
+def _tied(task: Task, instances: Sequence[Instance]) -> Mapping[str, float]:
     """Return, of a document that has choices, whether the likeliest two are equally likely."""
     if task.OUTPUT_TYPE != "multiple_choice":
         return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
@@ -20,6 +20,9 @@ from tilbench.resolve.model_options import ModelOptions, PrefixName, open_option
 from tilbench.resolve.models import find_model
 from tilbench_lm_eval.messages import as_request, as_response
 from tilbench_lm_eval.refusal import check_read
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
 
 __all__ = ["TilbenchLM"]
 
@@ -74,15 +77,15 @@ class TilbenchLM(LM):  # type: ignore[misc, unused-ignore]  # lm-eval has no typ
         """Fingerprint of the tokenizer, which keys lm-eval's cache of requests."""
         return self.card.tokenizer
 
-    def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+    def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Return (log-probability, whether greedy decoding gives it) of each continuation."""
         return self._responses("loglikelihood", requests)
 
-    def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
+    def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:
         """Return the log-probability of each whole text."""
         return self._responses("loglikelihood_rolling", requests)
 
-    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+    def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
         """Return the text that follows each prompt. Repeats of one request are sampled with seeds of their own."""
         return self._responses("generate_until", requests)
 
@@ -137,7 +140,7 @@ class TilbenchLM(LM):  # type: ignore[misc, unused-ignore]  # lm-eval has no typ
             "model_prefix": self.card.prefix,
         }
 
-    def _responses(self, kind: str, instances: Sequence[Any]) -> list[Any]:
+    def _responses(self, kind: str, instances: Sequence[Instance]) -> list[Any]:
         seen: dict[int, int] = {}
         wanted: list[Request] = []
         for instance in instances:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from tilbench.config.base import Schema
 from tilbench_lm_eval.catalogue import Leaf
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import Task
 
 __all__ = ["FEWSHOT_SEED", "LmEvalSettings", "MetricUse", "decisive", "filter_names", "metric_names", "uses"]
 
@@ -92,7 +95,7 @@ def metric_names(config: Mapping[str, Any]) -> list[str]:
     return [name for name, _ in _metrics(config)]
 
 
-def uses(config: Mapping[str, Any], task: Any) -> dict[str, MetricUse]:
+def uses(config: Mapping[str, Any], task: Task) -> dict[str, MetricUse]:
     """Return how a built task aggregates each of its metrics, by name."""
     from lm_eval.api.registry import AGGREGATION_REGISTRY
 

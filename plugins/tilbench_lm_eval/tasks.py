@@ -5,16 +5,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tilbench.kinds.prompt import Prompt
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import Task
 
 __all__ = ["build"]
 
 
 def build(
     config: Mapping[str, Any], splits: Mapping[str, Any] | None, shots: int, seed: int, limit: int | None
-) -> tuple[Any, Mapping[str, Prompt]]:
+) -> tuple[Task, Mapping[str, Prompt]]:
     """Return the harness's task of a configuration, with an instance for every request about its first documents.
 
     Beside it, by its text, each prompt of which the harness says what is description and what are examples.
@@ -28,7 +31,7 @@ def build(
     if splits is not None:
         filled |= {"custom_dataset": lambda **_: splits, "dataset_kwargs": None}
     if (own := filled.get("class")) is not None:
-        task: Any = own(config=filled) if "config" in inspect.signature(own.__init__).parameters else own()
+        task: Task = own(config=filled) if "config" in inspect.signature(own.__init__).parameters else own()
     else:
         task = ConfigurableTask(config=filled)
     task.set_config("task", config["task"])
@@ -39,7 +42,7 @@ def build(
     return task, prompts
 
 
-def _noted(task: Any) -> Mapping[str, Prompt]:
+def _noted(task: Task) -> Mapping[str, Prompt]:
     """Note the prompts that a task writes from now on, by their text, with the places of their examples.
 
     A prompt that is not the description and the turns of its examples, one after the other, is not noted.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tilbench.config.base import Schema
 from tilbench.config.decoding import (
@@ -115,7 +115,7 @@ class Behavior:
         return [f"language_consistency: {self._spoken.rule}"] if self._own else []
 
     @property
-    def deciding(self) -> Mapping[str, Any]:
+    def deciding(self) -> Mapping[str, object]:
         """What the values depend on besides settings, rows and answers."""
         return self._spoken.deciding
 

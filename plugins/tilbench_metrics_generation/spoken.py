@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from tilbench.kinds.language import Language
 from tilbench.text.language_id import OTHER, deciding, identify, segments, untold
@@ -21,7 +20,7 @@ class Spoken:
         self._untold = untold(language) if language else "the task has no language"
 
     @property
-    def deciding(self) -> Mapping[str, Any]:
+    def deciding(self) -> Mapping[str, object]:
         """What the answers depend on besides the texts."""
         return {"language_id": deciding(self._candidates)}
 
@@ -31,7 +30,7 @@ class Spoken:
         if self._untold:
             return f"not judged: {self._untold}"
         named = ", ".join(each.tag for each in self._candidates[1:])
-        tool = self.deciding["language_id"]["tool"]
+        tool = deciding(self._candidates)["tool"]
         rule = f"a sentence is in {self._tag} unless another language is {OTHER} times as likely by {tool}"
         return f"{rule}, and chosen among {self._tag}, {named}" if named else rule
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -96,7 +96,7 @@ class Verdict:
         return [f"verdict: {_RULE}; language: {self._spoken.rule}"]
 
     @property
-    def deciding(self) -> Mapping[str, Any]:
+    def deciding(self) -> Mapping[str, object]:
         """What the values depend on besides settings, rows and answers."""
         return self._spoken.deciding
 

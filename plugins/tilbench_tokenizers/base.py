@@ -99,7 +99,7 @@ class LoadedFamily(ABC):
     """A family whose tokenizers come ready made."""
 
     trainable: ClassVar[bool] = False
-    Options: ClassVar[type[Any]] = NoOptions
+    Options: ClassVar[type[BaseModel]] = NoOptions
     name: ClassVar[str]
 
     @abstractmethod

@@ -107,7 +107,7 @@ class TrainedFamily(ABC):
     """Trains with the pieces its subclass gives, and loads what it saved."""
 
     trainable: ClassVar[bool] = True
-    Options: ClassVar[type[Any]] = TrainingOptions
+    Options: ClassVar[type[TrainingOptions]] = TrainingOptions
     name: ClassVar[str]
     smaller: ClassVar[str] = ""
     """What else helps where vocab_size is too small."""
@@ -131,7 +131,7 @@ class TrainedFamily(ABC):
         folder = Path(reference)
         return verified(FastTokenizer(self.name, read_content(folder), role_names(folder)), reference)
 
-    def train(self, texts: Iterable[str], options: Mapping[str, Any]) -> Tokenizer:
+    def train(self, texts: Iterable[str], options: Mapping[str, object]) -> Tokenizer:
         """Train on `texts`, read once. Raises ConfigError for bad options, Unsupported without text."""
         settings = checked(self.Options, options)
         self._check_names(settings)
@@ -173,7 +173,7 @@ class ByteLevelBPE(TrainedFamily):
     """Byte-level BPE with all 256 bytes in its alphabet (GPT-2's scheme): any text round-trips."""
 
     name: ClassVar[str] = "bpe"
-    Options: ClassVar[type[Any]] = ByteLevelOptions
+    Options: ClassVar[type[TrainingOptions]] = ByteLevelOptions
 
     def pre_tokenizer(self, options: ByteLevelOptions) -> pre_tokenizers.PreTokenizer:
         """Split by the options' pattern."""
@@ -204,7 +204,7 @@ class Til(ByteLevelBPE):
 
     name: ClassVar[str] = "til"
     drops: ClassVar[str] = "\x1f"
-    Options: ClassVar[type[Any]] = TilOptions
+    Options: ClassVar[type[TrainingOptions]] = TilOptions
     smaller: ClassVar[str] = ", or lower 'reserved'"
 
     def pre_tokenizer(self, options: Any) -> pre_tokenizers.PreTokenizer:
@@ -221,7 +221,7 @@ class Unigram(TrainedFamily):
     """Unigram language model (Kudo 2018) over byte-level characters: any text round-trips."""
 
     name: ClassVar[str] = "unigram"
-    Options: ClassVar[type[Any]] = UnigramOptions
+    Options: ClassVar[type[TrainingOptions]] = UnigramOptions
 
     def pre_tokenizer(self, options: ByteLevelOptions) -> pre_tokenizers.PreTokenizer:
         """Split by the options' pattern."""
@@ -245,7 +245,7 @@ class WordPiece(TrainedFamily):
 
     name: ClassVar[str] = "wordpiece"
     lossless: ClassVar[bool] = False
-    Options: ClassVar[type[Any]] = WordPieceOptions
+    Options: ClassVar[type[TrainingOptions]] = WordPieceOptions
     smaller: ClassVar[str] = ", or lower 'alphabet'"
 
     def pre_tokenizer(self, options: Any) -> pre_tokenizers.PreTokenizer:

@@ -781,7 +781,7 @@ def test_a_record_says_where_transformers_reads_a_tokenizer_differently(tmp_path
     assert "tokenizer" not in HuggingFaceLoader().card(str(tmp_path), options()).details
     path = tmp_path / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_class": "Qwen2Tokenizer"}))
-    said = HuggingFaceLoader().card(str(tmp_path), options()).details["tokenizer"]
+    said = str(HuggingFaceLoader().card(str(tmp_path), options()).details["tokenizer"])
     assert "(Qwen2Tokenizer) replaces the normalizer and the pre_tokenizer of tokenizer.json" in said
 
 

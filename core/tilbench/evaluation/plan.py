@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pydantic
 
@@ -87,7 +86,7 @@ def on_machine(task: PlannedTask, machine: str) -> PlannedTask:
     return replace(task, used=task.used.model_copy(update={"machine": machine, "fingerprint": fingerprint}))
 
 
-def fingerprint_of(task: TaskUsed, language: Language | None, deciding: Mapping[str, Any] | None = None) -> str:
+def fingerprint_of(task: TaskUsed, language: Language | None, deciding: Mapping[str, object] | None = None) -> str:
     """Return the fingerprint of a task: SHA-256 of everything that decides its values, whatever the model.
 
     language: its definition, None where the task has none or its rows were missing. deciding: see `Metric`.
@@ -178,7 +177,7 @@ def _plan_borrowed(
     return PlannedTask(used, metric, rows.rows, requests, distributions=frozenset({distribution}))
 
 
-def deciding_of(metric: Metric) -> Mapping[str, Any]:
+def deciding_of(metric: Metric) -> Mapping[str, object]:
     """Return what the metric states that its values depend on besides what every task has."""
     return metric.deciding if isinstance(metric, StatesDeciding) else {}
 

@@ -43,7 +43,7 @@ class ExportJob:
 class Exporter(Protocol):
     """Writes one format."""
 
-    def export(self, job: ExportJob, out: Path) -> Mapping[str, Any]:
+    def export(self, job: ExportJob, out: Path) -> Mapping[str, object]:
         """Write the checkpoint into `out`, an empty folder, and return what is worth telling, as plain data.
 
         Raises Unsupported for an architecture, tokenizer or dtype that the format cannot hold, CheckpointError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 __all__ = ["CardWords", "Cues", "Language", "load_language"]
 
@@ -73,7 +72,7 @@ class Language:
     card: CardWords | None = None
 
     @property
-    def deciding(self) -> dict[str, Any]:
+    def deciding(self) -> dict[str, object]:
         """What a score can depend on, as plain data."""
         return {name: value for name, value in asdict(self).items() if name != "card"}
 

@@ -38,7 +38,7 @@ class ModelCard:
     tokenizer: str = ""
     max_length: int | None = None
     lineage: tuple[str, ...] = ()
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, object] = field(default_factory=dict)
 
 
 @runtime_checkable

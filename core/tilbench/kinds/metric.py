@@ -84,7 +84,10 @@ class Metric(Protocol):
     rows: ClassVar[frozenset[str]]
     headline: str
     version: ClassVar[int]
-    Settings: ClassVar[type[Any]]
+
+    @property
+    def Settings(self) -> type[BaseModel]:
+        """The settings' model."""
 
     def __init__(self, settings: Any, context: TaskContext) -> None:
         """Bind validated settings and the task's context."""

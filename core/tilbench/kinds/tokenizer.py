@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 __all__ = ["SpecialTokens", "Tokenizer", "TokenizerFamily", "ids_beyond"]
 
@@ -68,8 +71,10 @@ class TokenizerFamily(Protocol):
     """
 
     trainable: ClassVar[bool]
-    Options: ClassVar[type[Any]]
-    """Pydantic model of the training options (`vocab_size` among them), forbidding unknown fields."""
+
+    @property
+    def Options(self) -> type[BaseModel]:
+        """Pydantic model of the training options (`vocab_size` among them), forbidding unknown fields."""
 
     def recognises(self, reference: str) -> bool:
         """Say whether `reference` (a folder, a file, `scheme:name`) is this family's to load."""
@@ -77,7 +82,7 @@ class TokenizerFamily(Protocol):
     def load(self, reference: str) -> Tokenizer:
         """Load a tokenizer. Raises CheckpointError where the files are not what they should be."""
 
-    def train(self, texts: Iterable[str], options: Mapping[str, Any]) -> Tokenizer:
+    def train(self, texts: Iterable[str], options: Mapping[str, object]) -> Tokenizer:
         """Train on `texts`. Raises ConfigError for bad options, Unsupported where nothing can be trained."""
 
 

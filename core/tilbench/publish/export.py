@@ -6,7 +6,6 @@ import contextlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from tilbench.config.model import DType
 from tilbench.errors import CheckpointError
@@ -20,7 +19,7 @@ __all__ = ["export", "export_job"]
 
 def export(
     reference: str, to: str, out: Path, registry: Registry, *, dtype: DType = "float32", allow_code: bool = False
-) -> Mapping[str, Any]:
+) -> Mapping[str, object]:
     """Write the checkpoint `reference` (`FOLDER` or `FOLDER@STEP`) into `out` in the format of the exporter `to`.
 
     Returns what the exporter tells. Raises UnknownName for a format nobody registered, CheckpointError for a folder
@@ -31,7 +30,7 @@ def export(
         raise CheckpointError(f"{out} exists; name a folder that does not")
     with export_job(reference, registry, dtype=dtype, allow_code=allow_code) as job:
         with atomic_folder(out) as aside:
-            told: Mapping[str, Any] = exporter.export(job, aside)
+            told: Mapping[str, object] = exporter.export(job, aside)
         return told
 
 

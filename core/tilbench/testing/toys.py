@@ -7,7 +7,9 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
+
+from pydantic import BaseModel
 
 from tilbench.config.base import Schema
 from tilbench.data.rows import Conversation, Document, Labelled, Pair, Probe, Prompt, Question, Reading, Row
@@ -148,7 +150,7 @@ class ToyTokenizerFamily:
     """Trains, which takes no time, and loads toy tokenizers; `made` is the class it makes."""
 
     trainable: ClassVar[bool] = True
-    Options: ClassVar[type[Any]] = ToyOptions
+    Options: ClassVar[type[BaseModel]] = ToyOptions
     made: ClassVar[type[ToyTokenizer]] = ToyTokenizer
 
     def recognises(self, reference: str) -> bool:
@@ -232,7 +234,7 @@ class ToyMetric:
     rows: ClassVar[frozenset[str]] = frozenset({"documents"})
     headline = "bits"
     version: ClassVar[int] = 1
-    Settings: ClassVar[type[Any]] = ToySettings
+    Settings: ClassVar[type[BaseModel]] = ToySettings
 
     def __init__(self, settings: ToySettings, context: TaskContext) -> None:
         self.scale = settings.scale

@@ -8,7 +8,7 @@ installed. A language without a profile cannot be told from others: nothing is s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import regex
 
@@ -73,7 +73,7 @@ def untold(language: Candidate) -> str:
     return ""
 
 
-def deciding(candidates: Sequence[Candidate]) -> Mapping[str, Any]:
+def deciding(candidates: Sequence[Candidate]) -> Mapping[str, object]:
     """Return what the answers depend on besides the texts, as plain data: the library and each profile's digest."""
     return {"tool": tool(), "profiles": {each.tag: each.digest for each in _profiles(candidates)}}
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from tilbench.checkpoints.folder import RUN, is_run, read_json
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
-from tilbench.kinds.tokenizer import Tokenizer, ids_beyond
+from tilbench.kinds.tokenizer import Tokenizer, TokenizerFamily, ids_beyond
 from tilbench.paths import atomic_folder, refuse_filled
 from tilbench.registry import Registry
 from tilbench.resolve.datasets import documents
@@ -25,7 +24,7 @@ def train_tokenizer(
     out: Path,
     registry: Registry,
     *,
-    options: Mapping[str, Any] = MappingProxyType({}),
+    options: Mapping[str, object] = MappingProxyType({}),
     data_dir: Path | None = None,
 ) -> Tokenizer:
     """Train a tokenizer of a family on datasets of documents, write it into `out`, and return it.
@@ -69,7 +68,7 @@ def run_tokenizer(training: Training, registry: Registry, out: Path) -> Tokenize
     return _fitting(training, family.load(str(folder)))
 
 
-def _kept(training: Training, family: Any, out: Path, folder: Path) -> Tokenizer:
+def _kept(training: Training, family: TokenizerFamily, out: Path, folder: Path) -> Tokenizer:
     """Return the tokenizer that the run in `out` has. Raises CheckpointError where that run is another one.
 
     The trainer, which knows every field that makes a run another one, is only reached with a tokenizer that fits.

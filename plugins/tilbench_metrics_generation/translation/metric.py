@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from tilbench.data.rows import Pair
 from tilbench.kinds.metric import Direction, ItemScore, TaskContext, Value
@@ -71,7 +71,7 @@ class Translation(Prompted[Pair]):
         return [*(scorer.signature(1) for scorer in self._scorers), self._traps.note]
 
     @property
-    def deciding(self) -> Mapping[str, Any]:
+    def deciding(self) -> Mapping[str, object]:
         """What the values depend on besides settings, rows and answers."""
         return {"language_id": self._traps.deciding}
 

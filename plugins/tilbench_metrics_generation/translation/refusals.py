@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pydantic import Field
 
@@ -40,7 +39,7 @@ class Traps:
         self._untold = untold(language)
 
     @property
-    def deciding(self) -> Mapping[str, Any]:
+    def deciding(self) -> Mapping[str, object]:
         """What the marks depend on besides the texts."""
         return deciding([self._language])
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tilbench.errors import ConfigError
@@ -28,7 +28,7 @@ def text_batches(job: TrainingJob, separator: int | None, progress: Progress | N
         raise ConfigError(f"model {job.spec.name!r} has no recipe")
     if recipe.chat is not None:
         raise ConfigError("recipe.chat is for trainer 'sft', and this one learns from running text; remove it")
-    ids: dict[str, tuple[float, NDArray[Any]]] = {}
+    ids: dict[str, tuple[float, NDArray[np.integer]]] = {}
     for source in job.sources:
         if source.weight > 0:
             file = token_file(

@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -163,7 +162,7 @@ class Stream:
 
     def __init__(
         self,
-        sources: Mapping[str, tuple[float, NDArray[Any]]],
+        sources: Mapping[str, tuple[float, NDArray[np.integer]]],
         *,
         sequence_length: int,
         rows: int,

@@ -15,7 +15,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +36,7 @@ class TokenFile:
     ids: uint16 or uint32, mapped into memory. documents, bytes: of text that they stand for.
     """
 
-    ids: NDArray[Any]
+    ids: NDArray[np.integer]
     documents: int
     bytes: int
     fingerprint: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import BaseModel
 
@@ -110,7 +110,7 @@ class OpenSettings(ToyMetric):
 
         scale: float = 1.0
 
-    Settings: ClassVar[type[Any]] = Loose
+    Settings: ClassVar[type[BaseModel]] = Loose
 
 
 METRICS: Mapping[str, tuple[object, set[str]]] = {

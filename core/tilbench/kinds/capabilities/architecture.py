@@ -90,7 +90,7 @@ class ReadsTransformers(Protocol):
     """The `model_type` in the config.json that it reads."""
 
     def read_transformers(
-        self, fields: Mapping[str, Any], state: Mapping[str, Tensor]
+        self, fields: Mapping[str, object], state: Mapping[str, Tensor]
     ) -> tuple[DecoderConfig, Mapping[str, Tensor]]:
         """Return config and state dict from the fields of a config.json and the weights by Transformers' names.
 
@@ -105,7 +105,7 @@ class WritesTransformers(Protocol):
     def to_transformers(self, config: Any, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return the weights by Transformers' names from a state dict of ours."""
 
-    def transformers_config(self, config: Any) -> Mapping[str, Any]:
+    def transformers_config(self, config: Any) -> Mapping[str, object]:
         """Return the fields of the equal model's config.json."""
 
 
@@ -129,5 +129,5 @@ class SavesTransformers(Protocol):
 class HasExample(Protocol):
     """Says what a tiny config has, for `tilbench check`."""
 
-    example: ClassVar[Mapping[str, Any]]
+    example: ClassVar[Mapping[str, object]]
     """Fields of `Config` that make a decoder which trains in seconds."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 __all__ = ["HasNotes", "StatesDeciding"]
 
@@ -22,7 +22,7 @@ class StatesDeciding(Protocol):
     """Depends on more than rows, answers, settings, examples and the task's language."""
 
     @property
-    def deciding(self) -> Mapping[str, Any]:
+    def deciding(self) -> Mapping[str, object]:
         """Plain data on all that it depends on besides, such as the version of a library or the digest of a file.
 
         It is part of the task's fingerprint.
