@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -30,6 +31,13 @@ def test_the_page_names_every_function_and_column() -> None:
     functions = set(tilbench.__all__) - {"TilbenchError", "hookimpl"}
     assert functions <= set(re.findall(r"^\| `(\w+)\(", PAGE, flags=re.MULTILINE))
     assert set(records_frame([]).columns) <= set(re.findall(r"`(\w+)`", PAGE))
+
+
+def test_every_dotted_name_of_the_page_is_there() -> None:
+    named = set(re.findall(r"`(tilbench(?:\.\w+)+)`", PAGE))
+    assert len(named) > 5
+    for name in named:
+        assert pkgutil.resolve_name(name) is not None
 
 
 @pytest.mark.slow
