@@ -85,7 +85,7 @@ def run_suite(
 
     What is recorded already is not scored again. Raises the first model's error, and what was scored before is kept.
     """
-    from tilbench.evaluation.prepare import RunConfig, prepare
+    from tilbench.evaluation.run_plan import RunConfig, plan_run
     from tilbench.evaluation.runner import run_suite as execute
     from tilbench.resolve.suites import find_suite
     from tilbench.results.frame import records_frame
@@ -109,7 +109,7 @@ def run_suite(
         train=train_if_needed if (train or found.train) == "auto" else None,
         command=_called(suite, names, tasks=tasks, limit=limit, train=train, **options),
     )
-    planned = prepare(config, registry)
+    planned = plan_run(config, registry)
     store = RecordStore(planned.out)
     shares = execute(planned, registry.executors.get("local"), progress or _silent)
     records = [record for share in shares for record in share.records]
@@ -167,7 +167,7 @@ def compare(
     """
     from tilbench.comparison.compare import compare_models
     from tilbench.comparison.report import ComparisonReport
-    from tilbench.resolve.recorded import recorded_model
+    from tilbench.resolve.recorded_model import recorded_model
     from tilbench.results.store import RecordStore
 
     store = RecordStore(_records_folder(records))

@@ -15,7 +15,7 @@ from tilbench.checkpoints.adapters import ADAPTER, add_adapter, is_adapted, load
 from tilbench.checkpoints.budget import parameter_budget
 from tilbench.checkpoints.weights import load_weights, save_weights
 from tilbench.config.model import Adapter
-from tilbench.kinds.architecture import Part
+from tilbench.kinds.architecture import ParameterCount
 from tilbench_decoders.config import DecoderConfig
 from tilbench_decoders.decoder import Decoder
 
@@ -75,7 +75,7 @@ class DecoderFamily(ABC, Generic[ConfigT]):
             initialise(module, layers=config.num_layers, initializer_range=config.initializer_range)
         return module
 
-    def budget(self, config: ConfigT) -> Mapping[str, Part]:
+    def budget(self, config: ConfigT) -> Mapping[str, ParameterCount]:
         """Return where the parameters are; they sum to `parameters(config)`."""
         with torch.device("meta"):
             return parameter_budget(self.assemble(config), config.vocab_size)

@@ -9,16 +9,16 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from tilbench.kinds.parts import Slot
+from tilbench.kinds.weight_layout import Slot
 from tilbench_decoders.config import DecoderConfig
 from tilbench_decoders.decoder import Block, Decoder
 from tilbench_decoders.family import DecoderFamily
 from tilbench_decoders.layers.attention import GroupedAttention
 from tilbench_decoders.layers.feed_forward import GeluFeedForward
 from tilbench_decoders.layers.positions import LearnedPositions
-from tilbench_decoders.parts import grouped_attention, outside, single
 from tilbench_decoders.transformers_config import gpt2_config
 from tilbench_decoders.transformers_map import Link, from_transformers, gpt2_links, to_transformers
+from tilbench_decoders.weight_layout import grouped_attention, outside, single
 
 __all__ = ["GPT2", "GPT2Config"]
 

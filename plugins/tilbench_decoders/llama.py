@@ -8,15 +8,15 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from tilbench.kinds.parts import Slot
+from tilbench.kinds.weight_layout import Slot
 from tilbench_decoders.config import GroupedConfig
 from tilbench_decoders.decoder import Decoder
 from tilbench_decoders.family import DecoderFamily
 from tilbench_decoders.grouped import grouped_blocks, grouped_norm, grouped_parameters
 from tilbench_decoders.layers.positions import Rotary
-from tilbench_decoders.parts import grouped
 from tilbench_decoders.transformers_config import llama_config
 from tilbench_decoders.transformers_map import from_transformers, llama_links, rotary_fields, to_transformers
+from tilbench_decoders.weight_layout import grouped
 
 __all__ = ["Llama", "LlamaConfig"]
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from tilbench.errors import Unsupported
-from tilbench.kinds.parts import Slot
+from tilbench.kinds.weight_layout import Slot
 from tilbench_decoders.config import DecoderConfig
 from tilbench_decoders.decoder import Block, Decoder
 from tilbench_decoders.family import DecoderFamily
@@ -17,7 +17,6 @@ from tilbench_decoders.layers.feed_forward import SwiGLU
 from tilbench_decoders.layers.latent import LatentAttention, LatentShape
 from tilbench_decoders.layers.norms import RMSNorm
 from tilbench_decoders.layers.positions import Rotary
-from tilbench_decoders.parts import latent_attention, outside, swiglu
 from tilbench_decoders.transformers_config import mla_config
 from tilbench_decoders.transformers_map import (
     Link,
@@ -26,6 +25,7 @@ from tilbench_decoders.transformers_map import (
     rotary_fields,
     to_transformers,
 )
+from tilbench_decoders.weight_layout import latent_attention, outside, swiglu
 
 __all__ = ["MLA", "MLAConfig"]
 

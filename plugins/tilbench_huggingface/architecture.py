@@ -11,7 +11,7 @@ from pydantic import Field
 from tilbench.config.base import Schema
 from tilbench.config.references import split_hub
 from tilbench.errors import CheckpointError, ConfigError, TilbenchError, Unsupported, suggest
-from tilbench.kinds.architecture import Part
+from tilbench.kinds.architecture import ParameterCount
 from tilbench.kinds.trainer import Start
 from tilbench_huggingface.source import ADAPTER, CONFIG, one_line, resolve, resolve_base
 
@@ -53,7 +53,7 @@ class HuggingFaceArchitecture:
         with torch.device("meta"):
             return count(self.build(config))
 
-    def budget(self, config: HuggingFaceConfig) -> Mapping[str, Part]:
+    def budget(self, config: HuggingFaceConfig) -> Mapping[str, ParameterCount]:
         """Return where the parameters are; they sum to `parameters(config)`."""
         import torch
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tilbench.errors import CheckpointError
-from tilbench_huggingface.library import faults, quiet
+from tilbench_huggingface.library import library_errors, quiet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,7 +25,7 @@ def open_auto(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedTok
     """Return Transformers' tokenizer of a folder. Raises CheckpointError in one line."""
     from transformers import AutoTokenizer
 
-    with quiet(), faults(f"{folder}: its tokenizer cannot be loaded"):
+    with quiet(), library_errors(f"{folder}: its tokenizer cannot be loaded"):
         load: Callable[..., PreTrainedTokenizerBase] = AutoTokenizer.from_pretrained
         return load(folder, local_files_only=True, trust_remote_code=trust_remote_code)
 
@@ -36,7 +36,7 @@ def added_before(tokenizer: PreTrainedTokenizerBase, folder: Path) -> list[int]:
     Raises CheckpointError where no text is found that the tokenizer has tokens for, or that it leaves whole.
     """
     for text in _texts(tokenizer):
-        with faults(f"{folder}: its tokenizer cannot encode {text!r}"):
+        with library_errors(f"{folder}: its tokenizer cannot encode {text!r}"):
             bare = tokenizer(text, add_special_tokens=False)["input_ids"]
             full = tokenizer(text, add_special_tokens=True)["input_ids"]
         for start in range(len(full) - len(bare) + 1) if bare else ():
@@ -71,7 +71,7 @@ def differences(tokenizer: PreTrainedTokenizerBase, folder: Path) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or not path.is_file():
         return ""
-    with faults(f"{path} cannot be read"):
+    with library_errors(f"{path} cannot be read"):
         own = Tokenizer.from_file(str(path))
     changed = [part for part in _PARTS if _content(getattr(backend, part)) != _content(getattr(own, part))]
     if not changed:

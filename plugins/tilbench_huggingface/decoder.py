@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tilbench.errors import Unsupported
-from tilbench.kinds.parts import Slot
+from tilbench.kinds.weight_layout import Slot
 from tilbench_huggingface.cache import Memory, Way, new_state
 from tilbench_huggingface.fused import fused_slots
 from tilbench_huggingface.head import base_name, head_logits, head_of

@@ -13,7 +13,7 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
-from tilbench.kinds.parts import Part, Slot
+from tilbench.kinds.weight_layout import Slot, WeightSlice
 
 __all__ = ["fused_slots"]
 
@@ -164,5 +164,5 @@ def _slot(module: nn.Module, name: str, roles: Sequence[str]) -> Slot | None:
     if rows != len(roles) or not period or len(runs) < 2:
         return None
     times = len(runs) // period
-    parts = tuple(Part(role, size * times, times) for role, size in runs[:period])
+    parts = tuple(WeightSlice(role, size * times, times) for role, size in runs[:period])
     return Slot(f"{name}.weight", parts, columns, by_head=times > 1, transposed=_across(module))

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from tilbench.errors import CheckpointError, MissingDependency, TilbenchError
 from tilbench_huggingface.source import one_line
 
-__all__ = ["faults", "quiet", "require", "unbothered"]
+__all__ = ["library_errors", "quiet", "require", "unbothered"]
 
 
 def require(package: str, purpose: str, extra: str = "hf") -> None:
@@ -54,7 +54,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def faults(what: str) -> Iterator[None]:
+def library_errors(what: str) -> Iterator[None]:
     """Turn what a library raises into a CheckpointError in one line; running out of memory stays itself."""
     try:
         yield

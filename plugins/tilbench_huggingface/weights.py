@@ -15,7 +15,7 @@ from tilbench.checkpoints.unsupported import unsupported
 from tilbench.checkpoints.weights import refuse_not_finite
 from tilbench.errors import CheckpointError, Unsupported
 from tilbench_huggingface.examine import examine_weights
-from tilbench_huggingface.library import faults, quiet, unbothered
+from tilbench_huggingface.library import library_errors, quiet, unbothered
 from tilbench_huggingface.source import CONFIG
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def meta_model(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedMo
     """Build the model of a folder's config without allocating its weights."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    with quiet(), faults(f"{folder}: no causal language model can be built from its {CONFIG}"):
+    with quiet(), library_errors(f"{folder}: no causal language model can be built from its {CONFIG}"):
         config: PretrainedConfig = AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=trust_remote_code
         )
@@ -84,7 +84,7 @@ def load_model(
             bnb_4bit_compute_dtype=dtype or torch.float32,
         )
         options["device_map"] = {"": str(device)}
-    with quiet(), faults(f"{folder} cannot be loaded"):
+    with quiet(), library_errors(f"{folder} cannot be loaded"):
         load: Any = AutoModelForCausalLM.from_pretrained
         model, info = load(
             folder,
@@ -126,7 +126,7 @@ def adapter_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     path = folder / "adapter_model.safetensors"
     if not path.is_file():
         raise CheckpointError(f"{folder} has no {path.name}; save the adapter with peft as safetensors")
-    with faults(f"{path} cannot be read"), safe_open(path, framework="pt") as file:
+    with library_errors(f"{path} cannot be read"), safe_open(path, framework="pt") as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 it is no dict
 
 
@@ -136,7 +136,7 @@ def load_adapter(base: PreTrainedModel, folder: Path, *, trainable: bool = False
     from peft import PeftModel, get_peft_model_state_dict
 
     stored = adapter_shapes(folder)
-    with quiet(), faults(f"the adapter {folder} cannot be put on its base"), unbothered():
+    with quiet(), library_errors(f"the adapter {folder} cannot be put on its base"), unbothered():
         model = PeftModel.from_pretrained(base, str(folder), is_trainable=trainable)
         if model.active_peft_config.is_prompt_learning:
             raise Unsupported(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tilbench.errors import CheckpointError
-from tilbench.kinds.parts import Part, Slot
+from tilbench.kinds.weight_layout import Slot, WeightSlice
 from tilbench_import.match import Match
 from tilbench_import.templates import Template
 from tilbench_import.words import Guess
@@ -48,7 +48,7 @@ class _Source:
             for role in guess.roles
         }
 
-    def part(self, part: Part, slot: Slot, layer: int) -> Tensor:
+    def part(self, part: WeightSlice, slot: Slot, layer: int) -> Tensor:
         """Return the rows [rows, columns] of a part, in our order."""
         template, guess = self.found[part.role]
         tensors = [self.weights[name] for name in template.members[layer]]
@@ -61,7 +61,7 @@ class _Source:
         return _half_apart(rows, part) if part.rotated and self.match.neighbours else rows
 
 
-def _rows(whole: Tensor, parts: Sequence[Part], wanted: Part, by_head: bool) -> Tensor:
+def _rows(whole: Tensor, parts: Sequence[WeightSlice], wanted: WeightSlice, by_head: bool) -> Tensor:
     """Return the rows of `wanted` out of those of `parts`."""
     groups = math.gcd(*(part.heads for part in parts)) if by_head else 1
     grouped: Tensor = whole.view(groups, -1, *whole.shape[1:])  # [groups, rows of a group, …]
@@ -69,7 +69,7 @@ def _rows(whole: Tensor, parts: Sequence[Part], wanted: Part, by_head: bool) -> 
     return grouped[:, before : before + wanted.rows // groups].flatten(0, 1)
 
 
-def _half_apart(rows: Tensor, part: Part) -> Tensor:
+def _half_apart(rows: Tensor, part: WeightSlice) -> Tensor:
     """Return rows whose rotary pairs (2i, 2i + 1) are now (i, i + rotated / 2)."""
     heads = rows.reshape(part.heads, -1, *rows.shape[1:])
     kept, turned = heads[:, : -part.rotated], heads[:, -part.rotated :]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tilbench.errors import CheckpointError
-from tilbench.kinds.parts import Part, Slot
+from tilbench.kinds.weight_layout import Slot, WeightSlice
 from tilbench_import.templates import Shape, Template
 from tilbench_import.words import Guess, guesses, leaf, rotary_convention
 
@@ -107,7 +107,7 @@ class _Roles:
                         yield Guess(names[::-1])
 
 
-def _groups(parts: Sequence[Part]) -> int:
+def _groups(parts: Sequence[WeightSlice]) -> int:
     return math.gcd(*(part.heads for part in parts))
 
 

@@ -13,7 +13,7 @@ from tilbench.checkpoints.unsupported import unsupported
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
 from tilbench.kinds.architecture import Architecture, DecoderConfig
 from tilbench.kinds.capabilities.architecture import StatesParts
-from tilbench.kinds.parts import Slot
+from tilbench.kinds.weight_layout import Slot
 from tilbench_import.assemble import assemble
 from tilbench_import.match import Match, Options, match
 from tilbench_import.templates import templates

@@ -78,11 +78,11 @@ class LmEval:
         if settings.leaf is None:
             raise ConfigError(f"list {settings.task!r} under 'lm_eval', not under 'tasks'")
         _refuse(settings.leaf.outline)
-        with _faults(settings.task, Unsupported):
+        with _task_errors(settings.task, Unsupported):
             config = settings.leaf.config()
         itself = "class" in config or callable(config.get("custom_dataset"))
         origin, splits = ("", None) if itself else load_splits(config, context.shots, data_dir)
-        with _faults(settings.task, MissingDataset if itself else DataError):
+        with _task_errors(settings.task, MissingDataset if itself else DataError):
             task, prompts = build(config, splits, context.shots, settings.fewshot_seed, limit)
             used = uses(config, task)
         filled = settings.model_copy(
@@ -202,7 +202,7 @@ def _own_aggregation(metric: str, settings: LmEvalSettings) -> Aggregate:
     """Return an aggregation from the task's file, where that is here and the one that was recorded."""
     try:
         (leaf,) = Catalogue().find(settings.task).leaves
-        with _faults(leaf.name):
+        with _task_errors(leaf.name):
             config = leaf.config()
     except UnknownName:
         config = {}
@@ -252,7 +252,7 @@ def _tied(task: Task, instances: Sequence[Instance]) -> Mapping[str, float]:
 
 
 @contextlib.contextmanager
-def _faults(task: str, kind: type[TilbenchError] = DataError) -> Iterator[None]:
+def _task_errors(task: str, kind: type[TilbenchError] = DataError) -> Iterator[None]:
     """Say what goes wrong inside the harness, or in a task's own Python, in one line with the task's name.
 
     kind: the error to raise; one that reads "not run" where Python of the task's own may want what is not here.

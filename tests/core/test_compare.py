@@ -27,7 +27,7 @@ from tilbench.comparison.verdict import FEWEST_EFFECTIVE, caveats, verdict
 from tilbench.config.model import ArchitectureRef
 from tilbench.errors import DataError, UnknownName
 from tilbench.kinds.metric import ItemScore, Value
-from tilbench.resolve.recorded import recorded_model
+from tilbench.resolve.recorded_model import recorded_model
 from tilbench.results import labels
 from tilbench.results.store import RecordStore
 

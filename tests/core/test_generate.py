@@ -20,7 +20,7 @@ from tilbench.kinds.requests import Generated, Generation
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.loader import Host
 from tilbench.scoring.decode.generate import Job, fit, generate
-from tilbench.scoring.decode.sampling import choose, uniforms
+from tilbench.scoring.decode.sampling import next_tokens, uniforms
 from tilbench.testing.modules import lively
 from tilbench.testing.toy_decoder import ToyCache, ToyConfig, ToyDecoder
 
@@ -174,7 +174,7 @@ def test_penalties_are_those_of_transformers(penalty: float, ngram: int) -> None
     if ngram:
         wanted = NoRepeatNGramLogitsProcessor(ngram)(seen, wanted.clone())
     padded = torch.cat([torch.full((5, 2), -1), seen], 1)
-    found = choose(logits, padded, Decoding(repetition_penalty=penalty, no_repeat_ngram=ngram), torch.zeros(5))
+    found = next_tokens(logits, padded, Decoding(repetition_penalty=penalty, no_repeat_ngram=ngram), torch.zeros(5))
     assert found.tolist() == wanted.argmax(-1).tolist()
 
 
@@ -183,13 +183,13 @@ def test_a_penalty_makes_seen_ids_less_likely_whatever_their_sign() -> None:
     logits = torch.tensor([[2.0, 1.5], [-1.0, -1.2]])
     seen = torch.tensor([[0], [0]])
     for penalty, expected in ((1.0, [0, 0]), (1.5, [1, 1])):
-        assert choose(logits, seen, Decoding(repetition_penalty=penalty), torch.zeros(2)).tolist() == expected
+        assert next_tokens(logits, seen, Decoding(repetition_penalty=penalty), torch.zeros(2)).tolist() == expected
 
 
 @pytest.mark.parametrize(("ngram", "seen", "expected"), [(1, [2], 1), (2, [2, 2], 1), (2, [2], 2), (3, [2, 2], 2)])
 def test_the_shortest_text_that_holds_an_ngram_forbids_it(ngram: int, seen: list[int], expected: int) -> None:
     logits = torch.tensor([[0.0, 1.0, 2.0]])
-    assert choose(logits, torch.tensor([seen]), Decoding(no_repeat_ngram=ngram), torch.zeros(1)).item() == expected
+    assert next_tokens(logits, torch.tensor([seen]), Decoding(no_repeat_ngram=ngram), torch.zeros(1)).item() == expected
 
 
 @pytest.mark.parametrize(
@@ -207,14 +207,14 @@ def test_draws_are_shares_of_the_unit_interval(settings: dict[str, Any], expecte
     count = 9000
     logits = torch.tensor([0.1, 0.4, 0.2, 0.3]).log().expand(count, 4)
     uniform = (torch.arange(count) + 0.5) / count
-    drawn = choose(logits, torch.zeros(count, 0), Decoding(**{"temperature": 1.0, **settings}), uniform)
+    drawn = next_tokens(logits, torch.zeros(count, 0), Decoding(**{"temperature": 1.0, **settings}), uniform)
     assert (drawn.bincount(minlength=4) / count).tolist() == pytest.approx(expected, abs=2e-4)
     assert drawn.tolist() == sorted(drawn.tolist())
 
 
 def test_what_cannot_be_is_never_drawn() -> None:
     logits = torch.tensor([[-torch.inf, 0.0, 0.0]])
-    assert choose(logits, torch.zeros(1, 0), Decoding(temperature=1.0), torch.zeros(1)).item() == 1
+    assert next_tokens(logits, torch.zeros(1, 0), Decoding(temperature=1.0), torch.zeros(1)).item() == 1
 
 
 @given(st.integers(0, 2**31), st.floats(0, 1, exclude_max=True, width=32))
@@ -224,7 +224,7 @@ def test_rounding_does_not_change_what_is_drawn(seed: int, uniform: float) -> No
     logits = torch.randn(1, 200, generator=state) * 1e-6
     moved = logits + torch.randn(1, 200, generator=state) * 1e-7
     drawn = torch.tensor([uniform])
-    one, other = (choose(each, drawn[None], Decoding(temperature=1.0), drawn) for each in (logits, moved))
+    one, other = (next_tokens(each, drawn[None], Decoding(temperature=1.0), drawn) for each in (logits, moved))
     assert abs(int(one) - int(other)) <= 1
 
 

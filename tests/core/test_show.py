@@ -12,7 +12,7 @@ import pytest
 from tilbench.config.references import parse_spec
 from tilbench.errors import CheckpointError
 from tilbench.loader import load_plugins
-from tilbench.resolve.describe_model import about_folder, about_spec
+from tilbench.resolve.describe_model import describe_checkpoint, describe_spec
 from tilbench.resolve.specs import load_spec, variants
 from tilbench.training.fit import train
 from tilbench.training.resolve import resolve_training
@@ -24,7 +24,7 @@ LABELS = [label for name in NAMES for label in (name, *(f"{name}:{variant}" for 
 
 
 def parts(name: str) -> dict[str, int]:
-    return {part: each["parameters"] for part, each in about_spec(name, REGISTRY)["budget"].items()}
+    return {part: each["parameters"] for part, each in describe_spec(name, REGISTRY)["budget"].items()}
 
 
 @pytest.mark.parametrize("label", LABELS)
@@ -50,7 +50,7 @@ def test_the_budget_of_turkish_v1_line_by_line() -> None:
         "norms": 6_400,
         "output head": 0,
     }
-    budget = about_spec("turkish-v1", REGISTRY)["budget"]
+    budget = describe_spec("turkish-v1", REGISTRY)["budget"]
     assert [round(budget[name]["share"], 3) for name in ("token embedding", "attention", "feed-forward")] == [
         0.663,
         0.080,
@@ -60,7 +60,7 @@ def test_the_budget_of_turkish_v1_line_by_line() -> None:
 
 
 def test_the_layer_of_turkish_v2() -> None:
-    about = about_spec("turkish-v2", REGISTRY)
+    about = describe_spec("turkish-v2", REGISTRY)
     layer = {name: part["per_layer"] for name, part in about["budget"].items() if part["per_layer"]}
     assert layer == {"attention": 786_432, "feed-forward": 2_113_536, "norms": 1_024}
     assert sum(layer.values()) == 2_900_992
@@ -92,14 +92,14 @@ def test_embeddings_tied_learned_and_untied(name: str, count: int, embeddings: d
     ],
 )
 def test_bytes_of_the_cache_follow_from_heads_and_latents(name: str, numbers: int) -> None:
-    cache = about_spec(name, REGISTRY)["cache_bytes_per_token"]
+    cache = describe_spec(name, REGISTRY)["cache_bytes_per_token"]
     assert cache == {"fp32": 4 * numbers, "bf16": 2 * numbers, "fp16": 2 * numbers}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_timeline_is_what_the_trainer_does(name: str) -> None:
     """Its phases cover every step, and at their ends stand the rates of the schedule."""
-    for stage in about_spec(name, REGISTRY)["timeline"]:
+    for stage in describe_spec(name, REGISTRY)["timeline"]:
         recipe = load_spec(parse_spec(f"{name}:{stage['stage']}" if stage["stage"] else name), REGISTRY).recipe
         assert recipe is not None
         peak, end = recipe.optimizer.learning_rate, 0
@@ -114,15 +114,15 @@ def test_the_timeline_is_what_the_trainer_does(name: str) -> None:
 
 
 def test_stages_are_the_variants_that_go_on_with_the_same_model() -> None:
-    stages = [stage["stage"] for stage in about_spec("turkish-v1", REGISTRY)["timeline"]]
+    stages = [stage["stage"] for stage in describe_spec("turkish-v1", REGISTRY)["timeline"]]
     assert {"", "round-2", "round-2.5", "sft"} <= set(stages)
     assert not {"tiny", "small"} & set(stages)
-    assert [stage["stage"] for stage in about_spec("turkish-v1:tiny", REGISTRY)["timeline"]] == [""]
+    assert [stage["stage"] for stage in describe_spec("turkish-v1:tiny", REGISTRY)["timeline"]] == [""]
 
 
 def test_what_is_reported_and_what_is_derived_stand_apart() -> None:
     spec = load_spec(parse_spec("turkish-v1"), REGISTRY)
-    about = about_spec("turkish-v1", REGISTRY)
+    about = describe_spec("turkish-v1", REGISTRY)
     costs = {each["on"]: each for each in about["cost"]}
     assert costs["turkish-v1:round-2.5"]["reported_cost"] == 63.08
     assert costs["turkish-v1:round-2.5"]["derived_cost"] == pytest.approx(26.5 * 2.38)
@@ -169,11 +169,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_and_a_checkpoint(run: Path, tilbench: Callable[..., Any]) -> None:
     last = json.loads(tilbench("show", run, "--json").out)
     assert (last["name"], last["checkpoint"]["step"], last["recipe"]["steps"]) == ("turkish-v1:tiny", 2, 2)
-    assert last["parameters"] == about_spec("turkish-v1:tiny", REGISTRY)["parameters"]
-    assert about_folder(f"{run}@0", REGISTRY)["checkpoint"]["step"] == 0
-    assert about_folder(str(run / "step-00000002"), REGISTRY)["checkpoint"]["trained_tokens"] == 2 * 8 * 128
+    assert last["parameters"] == describe_spec("turkish-v1:tiny", REGISTRY)["parameters"]
+    assert describe_checkpoint(f"{run}@0", REGISTRY)["checkpoint"]["step"] == 0
+    assert describe_checkpoint(str(run / "step-00000002"), REGISTRY)["checkpoint"]["trained_tokens"] == 2 * 8 * 128
     page = tilbench("show", run).out
     assert "step: 2" in page
     assert "where the parameters are" in page
     with pytest.raises(CheckpointError, match="step"):
-        about_folder(f"{run}@1", REGISTRY)
+        describe_checkpoint(f"{run}@1", REGISTRY)

@@ -159,7 +159,7 @@ def run(tmp_path: Path, tilbench: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(tmp_path)
 
     def timed(models: str, machine: str) -> str:
-        monkeypatch.setattr("tilbench.evaluation.prepare.machine_name", lambda *_: machine)
+        monkeypatch.setattr("tilbench.evaluation.run_plan.machine_name", lambda *_: machine)
         outcome = tilbench("run", "times.yaml", "--models", models, "--out", "records")
         assert outcome.status == 0, outcome.err
         return str(outcome.out + outcome.err)

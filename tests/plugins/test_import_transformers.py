@@ -25,7 +25,7 @@ from tilbench.loader import Host
 from tilbench.resolve.checkpoint_loader import CheckpointLoader
 from tilbench.resolve.specs import load_spec
 from tilbench.resolve.tokenizers import load_tokenizer
-from tilbench.training.base import base_origin
+from tilbench.training.initial import base_origin
 from tilbench_import.plan import Asked, plan_import, write_import
 
 TEXTS = ["Bugün hava çok güzel.", "Kitap masanın üstünde duruyor.", "The train leaves at nine o'clock."]

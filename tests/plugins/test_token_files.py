@@ -25,8 +25,8 @@ from tilbench.errors import DataError
 from tilbench.loader import load_plugins
 from tilbench.training.fit import train
 from tilbench.training.resolve import resolve_training
-from tilbench.training.rows import is_held_out, paragraphs, select
-from tilbench_trainers.data import parts
+from tilbench.training.rows import is_held_out, paragraphs, select_rows
+from tilbench_trainers.data import chunks
 from tilbench_trainers.data.packing import Stream
 from tilbench_trainers.data.tokens import Encoding, token_file
 
@@ -50,7 +50,7 @@ def make(path: Path, rows: Sequence[Document], **options: Any) -> Any:
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "_CHARACTERS", 2000)
+    monkeypatch.setattr(chunks, "_CHARACTERS", 2000)
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -109,10 +109,10 @@ _KILLED = """
 import sys, time
 from pathlib import Path
 from tests_token_files import documents, encode
-from tilbench_trainers.data import parts
+from tilbench_trainers.data import chunks
 from tilbench_trainers.data.tokens import Encoding, token_file
 
-parts._CHARACTERS = 2000
+chunks._CHARACTERS = 2000
 def slow(texts):
     time.sleep(0.05)
     return encode(texts)
@@ -136,7 +136,7 @@ def test_a_kill_loses_at_most_the_part_under_way(tmp_path: Path, monkeypatch: py
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         assert len(list(folder.glob("[0-9]*.json"))) >= wanted
-    monkeypatch.setattr(parts, "_CHARACTERS", 2000)
+    monkeypatch.setattr(chunks, "_CHARACTERS", 2000)
     kept = {each.name: each.stat().st_mtime_ns for each in folder.glob("[0-9]*.json")}
     encoded: list[int] = []
 
@@ -194,27 +194,27 @@ def test_splitting_loses_nothing_but_blank_lines(text: str) -> None:
 @given(ids=st.sets(st.text(min_size=1, max_size=8), max_size=60), share=st.floats(0, 0.99))
 def test_holding_out_is_a_matter_of_each_id(ids: set[str], share: float) -> None:
     rows = [Document(identity, identity) for identity in sorted(ids)]
-    found = select(rows, Data(dataset="a", validation_ratio=share))
+    found = select_rows(rows, Data(dataset="a", validation_ratio=share))
     assert {row.id for row in found.heldout} == {identity for identity in ids if is_held_out(identity, share)}
     assert {row.id for row in found.train} | {row.id for row in found.heldout} == ids
 
 
 def test_about_the_share_is_held_out() -> None:
-    found = select(documents(4000, 1), Data(dataset="a", validation_ratio=0.05))
+    found = select_rows(documents(4000, 1), Data(dataset="a", validation_ratio=0.05))
     assert 150 < len(found.heldout) < 250
     assert len(found.train) + len(found.heldout) == 4000
 
 
 def test_duplicates_and_what_is_short_are_left_out_and_counted() -> None:
     rows = [Document("1", "long enough"), Document("2", "long enough"), Document("3", "short")]
-    found = select(rows, Data(dataset="a", deduplicate=True, min_characters=6))
+    found = select_rows(rows, Data(dataset="a", deduplicate=True, min_characters=6))
     assert [row.id for row in found.train] == ["1"]
     assert found.dropped == {"duplicates": 1, "shorter than 6 characters": 1}
 
 
 def test_a_paragraph_that_is_held_out_is_not_trained_on() -> None:
     rows = [Document(str(n), f"own {n}\n\nshared by all") for n in range(50)]
-    found = select(rows, Data(dataset="a", deduplicate=True, split="blank_lines", validation_ratio=0.3))
+    found = select_rows(rows, Data(dataset="a", deduplicate=True, split="blank_lines", validation_ratio=0.3))
     train, heldout = ({row.text for row in part if isinstance(row, Document)} for part in (found.train, found.heldout))
     assert "shared by all" in heldout
     assert not train & heldout
@@ -225,7 +225,7 @@ def test_conversations_with_short_answers_are_left_out() -> None:
         Conversation("1", (("user", "u"), ("assistant", "one two three four five"))),
         Conversation("2", (("user", "u"), ("assistant", "one two three four"))),
     ]
-    found = select(rows, Data(dataset="a", min_answer_words=5))
+    found = select_rows(rows, Data(dataset="a", min_answer_words=5))
     assert [row.id for row in found.train] == ["1"]
     assert found.dropped == {"with an answer of fewer than 5 words": 1}
 

@@ -27,8 +27,8 @@ from tilbench.config.model import ModelSpec, Optimizer, Recipe, Schedule
 from tilbench.data.rows import Document
 from tilbench.errors import CheckpointError, ConfigError, Unsupported
 from tilbench.kinds.hardware import HardwareProfile
-from tilbench.kinds.parts import Part, Slot
 from tilbench.kinds.trainer import Source, TrainingJob
+from tilbench.kinds.weight_layout import Slot, WeightSlice
 from tilbench.loader import load_plugins
 from tilbench.testing.toys import ToyTokenizer, toy_texts
 from tilbench_decoders.llama import Llama
@@ -262,7 +262,7 @@ def test_every_part_of_every_decoder_is_a_matrix_of_its_own(name: str, config: d
 
 
 def test_a_part_of_every_head_is_taken_from_every_head() -> None:
-    slot = Slot("a.*.weight", (Part("k_b", 4, 2), Part("v_b", 6, 2)), 3, by_head=True)
+    slot = Slot("a.*.weight", (WeightSlice("k_b", 4, 2), WeightSlice("v_b", 6, 2)), 3, by_head=True)
     found = cuts([slot], ["a.0.weight", "a.11.weight", "b.0.weight"])
     assert sorted(found) == ["a.0.weight", "a.11.weight"]
     assert all([each.tolist() for each in cut.parts] == [[0, 1, 5, 6], [2, 3, 4, 7, 8, 9]] for cut in found.values())

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tilbench.kinds.architecture import Part
+from tilbench.kinds.architecture import ParameterCount
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +29,7 @@ _NAMES = {
 """What is in the names of a component's modules, in our decoders and in the classes of Transformers."""
 
 
-def parameter_budget(module: nn.Module, vocab_size: int) -> Mapping[str, Part]:
+def parameter_budget(module: nn.Module, vocab_size: int) -> Mapping[str, ParameterCount]:
     """Return the parameters of each component, in the order of `COMPONENTS`; each parameter is counted once.
 
     A norm inside attention is one of the norms. Tied weights are the embedding's. What has no name that is known here,
@@ -51,7 +51,9 @@ def parameter_budget(module: nn.Module, vocab_size: int) -> Mapping[str, Part]:
                 layers[component][layer] += parameter.numel()
                 deepest = max(deepest, layer + 1)
     return {
-        name: Part(totals[name], tuple(layers[name].get(layer, 0) for layer in range(deepest) if name in layers))
+        name: ParameterCount(
+            totals[name], tuple(layers[name].get(layer, 0) for layer in range(deepest) if name in layers)
+        )
         for name in COMPONENTS
         if name != OTHER or totals[OTHER]
     }

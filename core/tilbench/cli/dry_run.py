@@ -53,9 +53,9 @@ def _reading(source: ModelSource, run: SuiteRun) -> dict[str, object]:
     source.check(run.worker.options)
     if (reader := source.reader(run.worker.options)) is None:
         return {}
-    from tilbench.evaluation.fit import foresee, refuse_truncation
+    from tilbench.evaluation.truncation import predict_reading, refuse_truncation
 
-    found = [(task, foresee(reader, task)) for task in run.tasks if not task.missing]
+    found = [(task, predict_reading(reader, task)) for task in run.tasks if not task.missing]
     refuse_truncation(source.name, reader.length, found)
     return {
         task.used.name: {**reading.model_dump(exclude_defaults=True), "said": said}

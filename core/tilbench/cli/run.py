@@ -15,7 +15,7 @@ from tilbench.cli.app import App, console, data_option, json_option, model_optio
 from tilbench.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from tilbench.evaluation.prepare import RunConfig
+    from tilbench.evaluation.run_plan import RunConfig
     from tilbench.evaluation.runner import SuiteRun
     from tilbench.registry import Registry
     from tilbench.resolve.failures import Failure
@@ -76,7 +76,7 @@ def run(
     Example:
       tilbench run suites/kazakh.yaml --models runs/a,xz,hf:org/name@main --data DIR --out records
     """
-    from tilbench.evaluation.prepare import RunConfig
+    from tilbench.evaluation.run_plan import RunConfig
     from tilbench.evaluation.runner import run_suite
     from tilbench.resolve.suites import find_suite
     from tilbench.training.fit import train_if_needed
@@ -135,10 +135,10 @@ def _plan(config: RunConfig, named: Sequence[str], registry: Registry) -> tuple[
 
     Nothing is computed or written, so that a mistake costs nothing. named: the models without the suite's baselines.
     """
-    from tilbench.evaluation.prepare import prepare
+    from tilbench.evaluation.run_plan import plan_run
 
     failures: list[Failure] = []
-    planned = prepare(config, registry, failures)
+    planned = plan_run(config, registry, failures)
     if {failure.name for failure in failures} >= {name.rstrip("/") for name in named}:
         _finish(failures, False)  # baselines alone are not what was asked for
     return planned, failures

@@ -46,7 +46,7 @@ def select(
     """
     from tilbench.cli.progress import RunProgress
     from tilbench.config.references import split_folder
-    from tilbench.evaluation.prepare import RunConfig, prepare
+    from tilbench.evaluation.run_plan import RunConfig, plan_run
     from tilbench.resolve.suites import find_suite
     from tilbench.training.selection import candidates, select_checkpoint
 
@@ -63,7 +63,7 @@ def select(
         limit=limit,
         command=shlex.join(["tilbench", *sys.argv[1:]]),
     )
-    planned = prepare(config, registry)
+    planned = plan_run(config, registry)
     with RunProgress(len(models)) as progress:
         executor = registry.executors.get("local")
         choice = select_checkpoint(planned, executor, progress.update, value, finished=progress.finished)

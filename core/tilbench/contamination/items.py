@@ -8,15 +8,15 @@ from dataclasses import fields
 
 from tilbench.data.rows import Conversation, Item, Pair, Probe, Prompt, Question, Reading, Row
 
-__all__ = ["Part", "parts", "texts"]
+__all__ = ["NamedText", "parts", "texts"]
 
-Part = tuple[str, str]
+NamedText = tuple[str, str]
 """Name of a part of an item, and a text that it may stand in a corpus as."""
 
 _NOT_CONTENT = frozenset({"id", "source", "subject", "label"})
 
 
-def parts(row: Row) -> list[Part]:
+def parts(row: Row) -> list[NamedText]:
     """Return the parts of a row with their texts; a part may have several, any of which counts.
 
     documents, labelled: the text. prompts and probes: the prompt with its reference or target, since a prompt alone

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tilbench.contamination.items import Part
+from tilbench.contamination.items import NamedText
 from tilbench.contamination.normalise import BOUNDARY, MARK, Words, join, normalise, tail
 from tilbench.contamination.rolling import Hasher, Hashes
 
@@ -32,7 +32,7 @@ _STRETCH = 1 << 19
 """Characters hashed at a time."""
 
 Places = NDArray[np.int64]
-Item = tuple[str, Sequence[Part]]
+Item = tuple[str, Sequence[NamedText]]
 """Key of an item, and its parts."""
 
 

@@ -178,9 +178,9 @@ def _refuse_truncation(
 ) -> None:
     """Raise DataError where rows do not fit whose task asks for an error then; no weight is loaded for this."""
     if reader := source.reader(options):
-        from tilbench.evaluation.fit import foresee, refuse_truncation
+        from tilbench.evaluation.truncation import predict_reading, refuse_truncation
 
-        refuse_truncation(card.name, reader.length, [(task, foresee(reader, task)) for task in tasks])
+        refuse_truncation(card.name, reader.length, [(task, predict_reading(reader, task)) for task in tasks])
 
 
 def _notes(task: PlannedTask) -> list[str]:

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 from tilbench.errors import PluginError, TilbenchError
 
-__all__ = ["metric_faults"]
+__all__ = ["metric_errors"]
 
 
 @contextlib.contextmanager
-def metric_faults(name: str) -> Iterator[None]:
+def metric_errors(name: str) -> Iterator[None]:
     """Turn whatever metric `name` raises, but for errors meant for users, into a PluginError."""
     try:
         yield

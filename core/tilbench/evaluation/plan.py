@@ -16,7 +16,7 @@ from tilbench.config.yaml import validate
 from tilbench.data.resolve import Rows
 from tilbench.data.rows import Row
 from tilbench.errors import ConfigError, DataError, MissingDataset, MissingDependency, Unsupported
-from tilbench.evaluation.metric_errors import metric_faults
+from tilbench.evaluation.metric_errors import metric_errors
 from tilbench.kinds.capabilities.metric import StatesDeciding
 from tilbench.kinds.harness import Bound
 from tilbench.kinds.language import Language
@@ -137,7 +137,7 @@ def _plan(suite: Suite, task: Task, registry: Registry, data_dir: Path | None, l
     languages = [each for _, each in registry.languages.all()]
     context = TaskContext(language, examples.rows if examples else (), task.shots, suite.seed, languages)
     try:
-        with metric_faults(task.metric):
+        with metric_errors(task.metric):
             metric: Metric = metric_class(settings, context)
             requests = {row.id: tuple(metric.requests(row)) for row in rows.rows}
     except (ConfigError, DataError) as error:
@@ -161,7 +161,7 @@ def _plan_borrowed(
     language: Language | None = registry.languages.get(task.language) if task.language else None
     context = TaskContext(language, (), task.shots, suite.seed)
     try:
-        with metric_faults(task.metric):
+        with metric_errors(task.metric):
             bound: Bound = harness.bind(settings, context, data_dir, limit)
             metric, rows = bound.metric, bound.rows
             requests = {row.id: tuple(metric.requests(row)) for row in rows.rows}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tilbench.errors import Refused
-from tilbench.evaluation.metric_errors import metric_faults
+from tilbench.evaluation.metric_errors import metric_errors
 from tilbench.evaluation.plan import PlannedTask
 from tilbench.kinds.language_model import ModelCard
 from tilbench.kinds.metric import ItemScore, Metric, Value
@@ -35,7 +35,7 @@ def score_task(task: PlannedTask, known: Mapping[Request, Answer]) -> TaskScore:
     assert task.metric is not None
     scores: list[ItemScore] = []
     items: list[ItemScore] = []
-    with metric_faults(task.used.metric):
+    with metric_errors(task.used.metric):
         for row in task.rows:
             requests = task.requests[row.id]
             answers = [known[request] for request in requests]

@@ -19,7 +19,7 @@ from tilbench.config.suite import Suite, Task
 from tilbench.config.sweep import Sweep
 from tilbench.data.rows import Prompt, Row
 from tilbench.errors import ConfigError, DataError, TilbenchError, UnknownName, Unsupported
-from tilbench.evaluation.metric_errors import metric_faults
+from tilbench.evaluation.metric_errors import metric_errors
 from tilbench.evaluation.plan import PlannedTask, plan_tasks
 from tilbench.kinds.language_model import ModelCard, OpenOptions
 from tilbench.kinds.metric import ItemScore, Metric, Value
@@ -30,11 +30,11 @@ from tilbench.resolve.models import ModelSource
 from tilbench.results.wording import FEWEST
 from tilbench.scoring.journal import Journal
 
-__all__ = ["Outcome", "Part", "Result", "SweepPlan", "Text", "plan_sweep", "run_sweep", "sweep_suite"]
+__all__ = ["Outcome", "PromptSplit", "Result", "SweepPlan", "Text", "plan_sweep", "run_sweep", "sweep_suite"]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PromptSplit:
     """The prompts of one split. rows: task → ids of its rows that belong to it."""
 
     name: str
@@ -54,8 +54,8 @@ class SweepPlan:
     seed: int
     presets: Mapping[str, Sampling]
     tasks: Mapping[str, Sequence[PlannedTask]]
-    tuning: Part
-    holdout: Part
+    tuning: PromptSplit
+    holdout: PromptSplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ def plan_sweep(
         for row in task.rows:
             held = dataset in holdout if holdout else _held_out(row, seed)
             parts[held].setdefault(task.used.name, []).append(row.id)
-    tuning, held_out = Part("tuning", parts[False]), Part("hold-out", parts[True])
+    tuning, held_out = PromptSplit("tuning", parts[False]), PromptSplit("hold-out", parts[True])
     for part in (tuning, held_out):
         if not part.count:
             raise DataError(f"no prompt is left for the {part.name} part; name more prompts, or --holdout datasets")
@@ -223,7 +223,7 @@ class _Asking:
             raise TilbenchError(f"{self.card.name}: the model left {len(left)} of {len(missing)} requests unanswered")
 
 
-def _results(plan: SweepPlan, part: Part, presets: Sequence[str], asking: _Asking) -> list[Result]:
+def _results(plan: SweepPlan, part: PromptSplit, presets: Sequence[str], asking: _Asking) -> list[Result]:
     """Return what presets do on a part, in their order."""
     tasks = {name: [_task(task, part) for task in plan.tasks[name]] for name in presets}
     asking.ask([request for name in presets for task in tasks[name] for request in task.requests])
@@ -266,14 +266,14 @@ class _Task:
 
     def scored(self, known: Mapping[Request, Answer]) -> tuple[Sequence[ItemScore], Mapping[str, Value]]:
         """Return the scores of the rows, and the metric's values."""
-        with metric_faults(self.name):
+        with metric_errors(self.name):
             scores = [
                 self.metric.score(row, [known[request]]) for row, request in zip(self.rows, self.requests, strict=True)
             ]
             return scores, self.metric.aggregate(scores)
 
 
-def _task(task: PlannedTask, part: Part) -> _Task:
+def _task(task: PlannedTask, part: PromptSplit) -> _Task:
     """Raises ConfigError for a metric that asks for anything but one text a prompt."""
     chosen = set(part.rows.get(task.used.name, ()))
     rows = [row for row in task.rows if isinstance(row, Prompt) and row.id in chosen]

@@ -13,7 +13,7 @@ from tilbench.checkpoints.folder import is_checkpoint
 from tilbench.checkpoints.generation import GENERATION, generation_config
 from tilbench.comparison.paired import Paired
 from tilbench.config.decoding import SAMPLING
-from tilbench.generation.sweep import Outcome, Part, Result, SweepPlan, run_sweep
+from tilbench.generation.sweep import Outcome, PromptSplit, Result, SweepPlan, run_sweep
 from tilbench.kinds.language_model import OpenOptions
 from tilbench.kinds.metric import Value
 from tilbench.kinds.tokenizer import SpecialTokens
@@ -186,7 +186,7 @@ def _gained(gain: Paired | None) -> str:
     return f"{text}, {format_p(gain.p)} by {gain.clusters} prompts"
 
 
-def _part(title: str, part: Part, results: Sequence[Result]) -> list[str]:
+def _part(title: str, part: PromptSplit, results: Sequence[Result]) -> list[str]:
     """Return a table: a row per preset, a column per value, means over datasets weighted by their texts."""
     names = list(dict.fromkeys(name for result in results for each in result.values.values() for name in each))
     head = ["preset", "objective", *names]

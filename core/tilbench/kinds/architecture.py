@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-__all__ = ["Architecture", "Cache", "Decoder", "DecoderConfig", "Part"]
+__all__ = ["Architecture", "Cache", "Decoder", "DecoderConfig", "ParameterCount"]
 
 
 class Cache(Protocol):
@@ -92,7 +92,7 @@ class Decoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ParameterCount:
     """The parameters of a component of a decoder. layers: those of each layer, where it is in layers."""
 
     parameters: int = 0

@@ -14,7 +14,7 @@ from tilbench.config.model import DType, ModelSpec
 from tilbench.config.references import split_folder
 from tilbench.config.sweep import Sweep
 from tilbench.errors import CheckpointError, ConfigError
-from tilbench.evaluation.prepare import RunConfig, prepare
+from tilbench.evaluation.run_plan import RunConfig, plan_run
 from tilbench.evaluation.runner import JOURNAL, SuiteRun, run_suite
 from tilbench.generation.sweep import SweepPlan, plan_sweep
 from tilbench.generation.sweep_report import sweep_into
@@ -114,7 +114,7 @@ def plan_release(config: ReleaseConfig, registry: Registry) -> Release:
         folder=folder,
         spec=spec,
         languages=sorted(languages, key=lambda language: spec.languages.index(language.tag)),
-        runs=[prepare(run, registry) for run in runs],
+        runs=[plan_run(run, registry) for run in runs],
         against=against,
         sweep=plan_sweep(swept, registry, sets, [], data_dir=data_dir, limit=limit, seed=0) if sets else None,
         records=config.records,

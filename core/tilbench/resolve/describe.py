@@ -13,7 +13,7 @@ from tilbench.data.resolve import Rows, find_file, load_rows, unregistered
 from tilbench.errors import MissingDataset, TilbenchError, UnknownName
 from tilbench.registry import KINDS, Registry
 from tilbench.resolve.datasets import find_dataset
-from tilbench.resolve.describe_model import about_folder, about_spec
+from tilbench.resolve.describe_model import describe_checkpoint, describe_spec
 from tilbench.resolve.suites import find_suite, suite_names
 
 __all__ = ["describe", "kind_of"]
@@ -60,7 +60,7 @@ def describe(name: str, registry: Registry, kind: str | None = None, data_dir: P
 def _details(registry: Registry, kind: str, name: str, data_dir: Path | None) -> dict[str, Any]:
     if kind == "models":
         base = name.partition(":")[0]
-        return about_spec(name, registry) if base in registry.models.names() else about_folder(name, registry)
+        return describe_spec(name, registry) if base in registry.models.names() else describe_checkpoint(name, registry)
     if kind == "datasets":
         return _describe_dataset(registry, name, data_dir)
     if kind == "suites":

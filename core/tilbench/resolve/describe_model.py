@@ -21,14 +21,14 @@ from tilbench.registry import Registry
 from tilbench.resolve.checkpoint import Checkpoint
 from tilbench.resolve.specs import load_spec, variants
 
-__all__ = ["about_folder", "about_spec"]
+__all__ = ["describe_checkpoint", "describe_spec"]
 
 _BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 _SLOTS = 16
 """Tokens of the caches that are measured."""
 
 
-def about_spec(name: str, registry: Registry) -> dict[str, Any]:
+def describe_spec(name: str, registry: Registry) -> dict[str, Any]:
     """Return a spec with all that follows from it. `name` is `spec` or `spec:variant`."""
     asked = parse_spec(name)
     spec = load_spec(asked, registry)
@@ -44,7 +44,7 @@ def about_spec(name: str, registry: Registry) -> dict[str, Any]:
     return {**described, **_training(spec, stages, described["parameters"], registry)}
 
 
-def about_folder(reference: str, registry: Registry) -> dict[str, Any]:
+def describe_checkpoint(reference: str, registry: Registry) -> dict[str, Any]:
     """Return a checkpoint (the last one of a run, or `@STEP`) with the spec that it was trained from, where it has one.
 
     Raises CheckpointError where there is none.

@@ -15,7 +15,7 @@ from tilbench.kinds.capabilities.trainer import Previews
 from tilbench.kinds.trainer import Start, TrainingJob
 from tilbench.ranks import Ranks, joined
 from tilbench.registry import Registry
-from tilbench.training.base import adapted, base_origin, started
+from tilbench.training.initial import base_origin, initial_module, with_adapter
 from tilbench.training.resolve import Training, resolve_training
 from tilbench.training.tokenizer import run_tokenizer
 
@@ -62,8 +62,8 @@ def _built(training: Training, start: Start | None, registry: Registry) -> nn.Mo
 
     architecture = registry.architectures.get(training.spec.architecture.name)
     torch.manual_seed(training.recipe.seed)
-    module = started(training.spec, architecture, training.config, start, registry)
-    return adapted(training.spec, architecture, module)
+    module = initial_module(training.spec, architecture, training.config, start, registry)
+    return with_adapter(training.spec, architecture, module)
 
 
 def preview(training: Training, registry: Registry, out: Path) -> Iterator[str]:

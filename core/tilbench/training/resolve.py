@@ -22,7 +22,7 @@ from tilbench.registry import Registry
 from tilbench.resolve.datasets import rows_of
 from tilbench.resolve.specs import load_spec
 from tilbench.training.live import SuiteEvaluation, plan_evaluation
-from tilbench.training.rows import Selection, select
+from tilbench.training.rows import Selection, select_rows
 
 __all__ = ["Training", "resolve_spec", "resolve_training"]
 
@@ -154,9 +154,9 @@ def _learnable(sources: Sequence[Source], trainer: str, kinds: Collection[str]) 
 def _selected(data: Data, rows: Rows) -> Selection:
     """Return the rows of one kind that a trainer can learn from. Raises DataError for other kinds."""
     if documents := [row for row in rows.rows if isinstance(row, Document)]:
-        return select(documents, data)
+        return select_rows(documents, data)
     if conversations := [row for row in rows.rows if isinstance(row, Conversation)]:
-        return select(conversations, data)
+        return select_rows(conversations, data)
     raise DataError(f"dataset {data.dataset!r} holds {rows.kind}; running text or conversations are needed here")
 
 

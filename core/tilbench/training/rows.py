@@ -11,7 +11,7 @@ from typing import TypeAlias, TypeVar
 from tilbench.config.model import Data
 from tilbench.data.rows import Conversation, Document
 
-__all__ = ["Selection", "TrainingRow", "is_held_out", "paragraphs", "select"]
+__all__ = ["Selection", "TrainingRow", "is_held_out", "paragraphs", "select_rows"]
 
 TrainingRow: TypeAlias = Document | Conversation
 _RowT = TypeVar("_RowT", Document, Conversation)
@@ -29,7 +29,7 @@ class Selection:
     dropped: dict[str, int]
 
 
-def select(rows: Sequence[_RowT], data: Data) -> Selection:
+def select_rows(rows: Sequence[_RowT], data: Data) -> Selection:
     """Apply what a source of the mix asks for, in this order.
 
     Duplicates go first, then rows are held out by a hash of their ids, then documents are split, and what is too

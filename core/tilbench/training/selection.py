@@ -20,7 +20,7 @@ from tilbench.results.markdown import escape, table
 from tilbench.results.record import Record
 from tilbench.results.store import RecordStore
 
-__all__ = ["Candidate", "Choice", "candidates", "choose", "select_checkpoint"]
+__all__ = ["Candidate", "Choice", "candidates", "choose_checkpoint", "select_checkpoint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def select_checkpoint(
     """Score the checkpoints of `run` on its one task, and choose by `value` (the task's headline, if it is empty).
 
     The evidence, `selection.json` and `selection.md`, goes beside the folder of records. finished: told of each model
-    that is scored. Raises MissingDataset where the task's rows are not here, and what `choose` raises.
+    that is scored. Raises MissingDataset where the task's rows are not here, and what `choose_checkpoint` raises.
     """
     if run.tasks[0].missing:
         raise MissingDataset(run.tasks[0].missing)
@@ -104,7 +104,7 @@ def select_checkpoint(
     for share in run_suite(run, executor, progress):
         records += [record for record in share.records if record.task.name == run.tasks[0].used.name]
         finished(share.source.name)
-    choice = choose(records, RecordStore(run.out), value)
+    choice = choose_checkpoint(records, RecordStore(run.out), value)
     evidence = {
         "selection.json": json.dumps(choice.as_json(), indent=2, ensure_ascii=False) + "\n",
         "selection.md": choice.as_table(),
@@ -133,7 +133,7 @@ def candidates(runs: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def choose(records: Sequence[Record], store: RecordStore, value: str = "") -> Choice:
+def choose_checkpoint(records: Sequence[Record], store: RecordStore, value: str = "") -> Choice:
     """Return the choice among records of one task, by `value` (the task's headline, if empty).
 
     Raises DataError where a checkpoint has no value, where the tasks differ, or where neither end is better;

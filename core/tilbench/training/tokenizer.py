@@ -12,7 +12,7 @@ from tilbench.kinds.tokenizer import Tokenizer, TokenizerFamily, ids_beyond
 from tilbench.paths import atomic_folder, refuse_filled
 from tilbench.registry import Registry
 from tilbench.resolve.datasets import documents
-from tilbench.training.base import base_tokenizer
+from tilbench.training.initial import base_tokenizer
 from tilbench.training.resolve import Training
 
 __all__ = ["run_tokenizer", "train_tokenizer"]

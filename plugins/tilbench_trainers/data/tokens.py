@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tilbench.data.rows import Document
 from tilbench.errors import DataError
 from tilbench.paths import atomic_path
-from tilbench_trainers.data.parts import Encode, Parts
+from tilbench_trainers.data.chunks import Chunks, Encode
 
 __all__ = ["Encoding", "TokenFile", "token_file", "token_path"]
 
@@ -89,7 +89,7 @@ def token_file(
     index = path.with_suffix(".json")
     index.unlink(missing_ok=True)  # an old index must never describe the new tokens
     folder = path.parent / f"{path.stem}-parts"
-    parts = Parts(folder, digest, encoding.encode, separator, vocabulary, dtype, min_tokens)
+    parts = Chunks(folder, digest, encoding.encode, separator, vocabulary, dtype, min_tokens)
     try:
         made = parts.make(documents, workers, progress)
         if not sum(part.documents for part in made):

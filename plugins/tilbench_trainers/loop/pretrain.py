@@ -24,9 +24,9 @@ from tilbench.config.model import Recipe
 from tilbench.kinds.architecture import Decoder
 from tilbench.kinds.capabilities.architecture import StatesParts
 from tilbench.kinds.capabilities.decoder import StatesOwnParts
-from tilbench.kinds.parts import Slot
 from tilbench.kinds.tokenizer import SpecialTokens
 from tilbench.kinds.trainer import Stopped, TrainingJob
+from tilbench.kinds.weight_layout import Slot
 from tilbench.memory import peak_memory
 from tilbench.progress import Progress
 from tilbench.scoring.encode.prefix import Prefix
@@ -48,8 +48,8 @@ from tilbench_trainers.parallel import Whole
 from tilbench_trainers.reporting.board import TENSORBOARD, Board
 from tilbench_trainers.reporting.display import Display
 from tilbench_trainers.reporting.telemetry import LOG, Log
+from tilbench_trainers.validation.monitor import Monitor
 from tilbench_trainers.validation.validator import Validation, Validator
-from tilbench_trainers.validation.watch import Watch
 
 __all__ = ["Pretrain"]
 
@@ -131,7 +131,7 @@ class _Loop:
         )
         seen = replace(job, build=lambda: self.whole.module)
         validator, write = trainer.validator(seen, device, prefix), partial(write_model, job, recipe, self.state)
-        self.watch = Watch(seen, recipe, device, prefix, validator, write)
+        self.monitor = Monitor(seen, recipe, device, prefix, validator, write)
         self.guard = Guard(recipe.spike, job.out)
         self.best = Best(recipe.keep_best)
         self.board = Board(job.out / TENSORBOARD) if recipe.tensorboard and job.ranks.first else None
@@ -166,7 +166,7 @@ class _Loop:
 
     def _is_best(self, step: int) -> bool:
         """Say whether the validation after `step` is the best so far, and the recipe keeps the best; each calls it."""
-        return bool(self.recipe.keep_best) and self.watch.due(step) and self.ranks.told(self.best.step == step)
+        return bool(self.recipe.keep_best) and self.monitor.due(step) and self.ranks.told(self.best.step == step)
 
     def _due(self, step: int, every: int) -> bool:
         return step == self.recipe.steps or (every > 0 and step % every == 0)
@@ -187,9 +187,9 @@ class _Loop:
         # An fp16 step whose scaled gradient overflowed is skipped by the scaler and has no norm.
         shown = norm if math.isfinite(norm) else None
         log.write(step=step, loss=loss, lr=lr, grad_norm=shown, tokens=step * tokens, timing=timing)
-        if self.watch.due(step):
+        if self.monitor.due(step):
             with self.state.average.in_place(), self.whole.gathered():
-                if self.ranks.first and (found := self.watch.look(step, display.scoring)):
+                if self.ranks.first and (found := self.monitor.look(step, display.scoring)):
                     log.write(step=step, **found)
             self.ranks.wait()
         return stopped

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from tilbench.kinds.architecture import Decoder
-from tilbench.kinds.parts import Slot
+from tilbench.kinds.weight_layout import Slot
 
 __all__ = ["OUTER", "Cut", "PartedMuon", "cuts", "orthogonal", "outer"]
 
 OUTER = frozenset({"embedding", "positions", "lm_head"})
-"""Roles (`tilbench.kinds.parts`) of matrices that are not hidden: their rows are tokens or places."""
+"""Roles (`tilbench.kinds.weight_layout`) of matrices that are not hidden: their rows are tokens or places."""
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 """Coefficients of the quintic iteration, and below how often it is done: Jordan et al., 2024."""
 _ITERATIONS = 5

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tilbench.config.model import Optimizer
 from tilbench.errors import ConfigError
-from tilbench.kinds.parts import Slot
+from tilbench.kinds.weight_layout import Slot
 from tilbench_trainers.optim.muon import PartedMuon, cuts, outer
 from tilbench_trainers.parallel import is_shard
 

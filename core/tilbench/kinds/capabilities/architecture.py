@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from tilbench.kinds.architecture import DecoderConfig, Part
-from tilbench.kinds.parts import Slot
+from tilbench.kinds.architecture import DecoderConfig, ParameterCount
 from tilbench.kinds.trainer import Start
+from tilbench.kinds.weight_layout import Slot
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +67,7 @@ class StartsElsewhere(Protocol):
 class StatesBudget(Protocol):
     """Says where its parameters are, for `tilbench show`."""
 
-    def budget(self, config: Any) -> Mapping[str, Part]:
+    def budget(self, config: Any) -> Mapping[str, ParameterCount]:
         """Return the parameters by component; they sum to `parameters(config)`.
 
         `tilbench.checkpoints.budget` makes a budget of a module.

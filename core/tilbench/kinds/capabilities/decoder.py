@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from tilbench.kinds.parts import Slot
+from tilbench.kinds.weight_layout import Slot
 
 if TYPE_CHECKING:
     from torch import Tensor

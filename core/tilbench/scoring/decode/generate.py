@@ -20,7 +20,7 @@ from tilbench.errors import DataError, Unsupported
 from tilbench.kinds.architecture import Cache, Decoder
 from tilbench.kinds.requests import Generated, Generation, request_key
 from tilbench.kinds.tokenizer import Tokenizer
-from tilbench.scoring.decode.sampling import choose, needs_history, uniforms
+from tilbench.scoring.decode.sampling import needs_history, next_tokens, uniforms
 from tilbench.scoring.forward.states import must_be_alone
 
 __all__ = ["Fitted", "Job", "fit", "generate", "least", "shorten"]
@@ -291,10 +291,10 @@ class _Batch:
         logits = logits[:, : self._tokenizer.size]
         seen, uniform = self._seen[:, : self._width + self._steps], self._uniforms[:, self._steps]
         if len(self._settings) == 1:
-            return choose(logits, seen, self._settings[0][0], uniform)
+            return next_tokens(logits, seen, self._settings[0][0], uniform)
         tokens = torch.empty(len(logits), dtype=torch.int64, device=logits.device)
         for decoding, which in self._settings:
-            tokens[which] = choose(logits[which], seen[which], decoding, uniform[which])
+            tokens[which] = next_tokens(logits[which], seen[which], decoding, uniform[which])
         return tokens
 
     def take(self, tokens: Sequence[int]) -> None:

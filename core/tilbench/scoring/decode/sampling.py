@@ -11,7 +11,7 @@ from tilbench.config.decoding import Decoding
 from tilbench.kinds.requests import Generation, request_key
 from tilbench.scoring.forward.numbers import check_numbers
 
-__all__ = ["choose", "needs_history", "uniforms"]
+__all__ = ["needs_history", "next_tokens", "uniforms"]
 
 
 def uniforms(request: Generation) -> Tensor:
@@ -26,7 +26,7 @@ def needs_history(decoding: Decoding) -> bool:
     return decoding.repetition_penalty != 1.0 or decoding.no_repeat_ngram > 0
 
 
-def choose(logits: Tensor, seen: Tensor, decoding: Decoding, uniform: Tensor) -> Tensor:
+def next_tokens(logits: Tensor, seen: Tensor, decoding: Decoding, uniform: Tensor) -> Tensor:
     """Return the next id [B] of every row of `logits` [B, V].
 
     seen: ids so far [B, L], -1 where there is none, at the left only; looked at where `needs_history`.

@@ -13,7 +13,7 @@ from tilbench.kinds.architecture import Decoder
 from tilbench.kinds.requests import Generated
 from tilbench.kinds.tokenizer import Tokenizer
 from tilbench.scoring.decode.generate import Fitted, Job, fit
-from tilbench.scoring.decode.sampling import choose, needs_history, uniforms
+from tilbench.scoring.decode.sampling import needs_history, next_tokens, uniforms
 
 __all__ = ["Show", "Streamer"]
 
@@ -68,7 +68,7 @@ class Streamer:
             logits = self._decoder.project(self._forward(rest))[:, : self._tokenizer.size]  # [1, V]
             before = [*ids, *text.ids] if needs_history(decoding) else []
             seen = torch.tensor([before], dtype=torch.int64, device=self._device)
-            token = int(choose(logits, seen, decoding, drawn[len(text.ids), None]))
+            token = int(next_tokens(logits, seen, decoding, drawn[len(text.ids), None]))
             if token in ends or text.take(token) or len(text.ids) == limit:
                 written, stopped = text.finished()
                 return row.answer(written, len(text.ids), complete=token in ends or stopped)

@@ -32,7 +32,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _Stretch:
     """Text, or the id of a mark; whether it is the assistant's, and whether it ends the answer."""
 
     content: str | int
@@ -94,21 +94,21 @@ class ChatEncoder:
             content = content.replace(name, name[0] + _GUARD + name[1:])
         return content
 
-    def _parts(self, segments: Sequence[Segment]) -> list[_Part]:
+    def _parts(self, segments: Sequence[Segment]) -> list[_Stretch]:
         """Return the segments cut at marks, and answers before their end."""
-        parts: list[_Part] = []
+        parts: list[_Stretch] = []
         for text, is_answer in segments:
             end = self.template.end if is_answer and text.endswith(self.template.end) else ""
-            parts += [_Part(part, is_answer) for part in self._cut(text.removesuffix(end))]
+            parts += [_Stretch(part, is_answer) for part in self._cut(text.removesuffix(end))]
             if is_answer:
-                parts += [_Part(part, True, is_end=True) for part in (*self._cut(end), *self._end)]
+                parts += [_Stretch(part, True, is_end=True) for part in (*self._cut(end), *self._end)]
         return parts
 
     def _cut(self, text: str) -> list[str | int]:
         parts = self._split.split(text) if self.marks else [text]
         return [self.marks.get(part, part.replace(_GUARD, "")) for part in parts if part]
 
-    def _encoded(self, rows: Sequence[Sequence[_Part]]) -> list[list[Piece]]:
+    def _encoded(self, rows: Sequence[Sequence[_Stretch]]) -> list[list[Piece]]:
         texts = [part.content for row in rows for part in row if isinstance(part.content, str)]
         encoded = iter(self._tokenizer.encode_batch(texts))
         joined: list[list[Piece]] = []

@@ -19,7 +19,7 @@ from tilbench.resolve.models import ModelSource, Train
 from tilbench.resolve.suites import expand_suite
 from tilbench.results.store import RecordStore
 
-__all__ = ["RunConfig", "prepare"]
+__all__ = ["RunConfig", "plan_run"]
 
 TrainSpec = Callable[[str, Path, Registry, Path | None], object]
 """Trains the spec of this label in this folder, with the datasets of this data directory, or finds that it is done."""
@@ -47,7 +47,7 @@ class RunConfig:
     command: str = ""
 
 
-def prepare(config: RunConfig, registry: Registry, failures: list[Failure] | None = None) -> SuiteRun:
+def plan_run(config: RunConfig, registry: Registry, failures: list[Failure] | None = None) -> SuiteRun:
     """Resolve everything that the run needs.
 
     failures: takes the models that cannot be found or described; the plan is of the others. None: the first such model

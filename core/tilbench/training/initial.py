@@ -17,7 +17,7 @@ from tilbench.resolve.checkpoint import Checkpoint
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["adapted", "base_checkpoint", "base_origin", "base_tokenizer", "started"]
+__all__ = ["base_checkpoint", "base_origin", "base_tokenizer", "initial_module", "with_adapter"]
 
 
 def base_checkpoint(spec: ModelSpec, registry: Registry) -> Checkpoint | None:
@@ -73,7 +73,7 @@ def _starting(spec: ModelSpec, architecture: Architecture) -> StartsElsewhere:
     return architecture
 
 
-def started(
+def initial_module(
     spec: ModelSpec, architecture: Architecture, config: DecoderConfig, origin: Start | None, registry: Registry
 ) -> nn.Module:
     """Return the module that training begins with, its adapter not yet on it. origin: what `base_origin` returned.
@@ -93,7 +93,7 @@ def started(
     return _starting(spec, architecture).start(config, spec.base, dtype=dtype, quantization=quantization)
 
 
-def adapted(spec: ModelSpec, architecture: Architecture, module: nn.Module) -> nn.Module:
+def with_adapter(spec: ModelSpec, architecture: Architecture, module: nn.Module) -> nn.Module:
     """Return the module with the recipe's adapter, if any. Raises Unsupported for an architecture that has none."""
     if spec.recipe is None or spec.recipe.adapter is None:
         return module

@@ -21,13 +21,13 @@ from tilbench.scoring.engine import TorchLanguageModel
 from tilbench_trainers.validation.live import live_model
 from tilbench_trainers.validation.validator import Validation
 
-__all__ = ["RECORDS", "Watch"]
+__all__ = ["RECORDS", "Monitor"]
 
 RECORDS = "records"
 """Folder of a run with the records of the suite that its recipe evaluates."""
 
 
-class Watch:
+class Monitor:
     """Looks at the module between two steps, and leaves it, and every random generator, as it was."""
 
     def __init__(

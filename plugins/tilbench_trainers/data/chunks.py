@@ -26,7 +26,7 @@ from tilbench.data.rows import Document
 from tilbench.errors import DataError
 from tilbench.paths import atomic_path
 
-__all__ = ["Encode", "Part", "Parts"]
+__all__ = ["Chunk", "Chunks", "Encode"]
 
 Encode = Callable[[Sequence[str]], Sequence[Sequence[int]]]
 
@@ -42,7 +42,7 @@ _KEY = "fingerprint"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Chunk:
     """A part that is done. documents, bytes: of the text that became tokens."""
 
     path: Path
@@ -51,7 +51,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Chunks:
     """The parts of one token file, in `folder`. digest: of all that decides them."""
 
     folder: Path
@@ -64,7 +64,7 @@ class Parts:
 
     def make(
         self, documents: Sequence[Document], workers: int, progress: Callable[[int, int], None] | None
-    ) -> list[Part]:
+    ) -> list[Chunk]:
         """Make the parts that are not there and return all, in the order of the documents.
 
         Raises DataError where an id is outside the vocabulary, or a process died.
@@ -81,7 +81,7 @@ class Parts:
                 progress(done, len(documents))
         return [made[number] for number in range(len(spans))]
 
-    def write(self, number: int, documents: Sequence[Document]) -> Part:
+    def write(self, number: int, documents: Sequence[Document]) -> Chunk:
         """Encode the documents of a part and write it down."""
         used, size = 0, 0
         path = self._path(number)
@@ -99,7 +99,7 @@ class Parts:
                 size += sum(len(document.text.encode()) for document, _ in kept)
         with atomic_path(path.with_suffix(".json")) as aside:
             aside.write_text(json.dumps({"documents": used, "bytes": size}), encoding="utf-8")
-        return Part(path, used, size)
+        return Chunk(path, used, size)
 
     def _begin(self) -> None:
         """Throw away parts of something else."""
@@ -112,15 +112,15 @@ class Parts:
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:05d}.bin"
 
-    def _done(self, number: int) -> Part | None:
+    def _done(self, number: int) -> Chunk | None:
         path = self._path(number)
         try:
             facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return Part(path, int(facts["documents"]), int(facts["bytes"]))
+        return Chunk(path, int(facts["documents"]), int(facts["bytes"]))
 
-    def _parts(self, left: Sequence[tuple[int, Sequence[Document]]], workers: int) -> Iterator[tuple[int, Part]]:
+    def _parts(self, left: Sequence[tuple[int, Sequence[Document]]], workers: int) -> Iterator[tuple[int, Chunk]]:
         """Yield the parts as they are done."""
         workers = min(workers, len(left)) if workers else min(_cores(), len(left) // _WORTH)
         if workers <= 1:
@@ -174,11 +174,11 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-_WORKER: list[Parts] = []
+_WORKER: list[Chunks] = []
 """In a worker process: what it works for."""
 
 
-def _start(parts: Parts) -> None:
+def _start(parts: Chunks) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the pool
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _WORKER[:] = [parts]
@@ -192,5 +192,5 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _write(number: int, documents: Sequence[Document]) -> Part:
+def _write(number: int, documents: Sequence[Document]) -> Chunk:
     return _WORKER[0].write(number, documents)

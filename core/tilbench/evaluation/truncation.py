@@ -12,12 +12,12 @@ from tilbench.results.record import Reading
 from tilbench.scoring.decode.generate import Job, fit
 from tilbench.scoring.encode.reader import Read, Reader
 
-__all__ = ["foresee", "refuse_truncation"]
+__all__ = ["predict_reading", "refuse_truncation"]
 
 _LIKELIHOODS = (RequestKind.CONTINUATION, RequestKind.DOCUMENT, RequestKind.NEXT_WORD)
 
 
-def foresee(reader: Reader, task: PlannedTask) -> Reading | None:
+def predict_reading(reader: Reader, task: PlannedTask) -> Reading | None:
     """Return what a record of the task will say of how its texts were read; None where it will say nothing.
 
     `short_rows` are rows whose answer has less room than it may use; in a record, those that used it up.

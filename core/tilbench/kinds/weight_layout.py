@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Part", "Slot"]
+__all__ = ["Slot", "WeightSlice"]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class WeightSlice:
     """Rows of a weight that another implementation may hold as a tensor of its own.
 
     role: what it is (`q`, `gate`, `attention_norm`; docs/import.md has the list); that of a bias ends in `.bias`.
@@ -32,7 +32,7 @@ class Slot:
     """
 
     name: str
-    parts: tuple[Part, ...]
+    parts: tuple[WeightSlice, ...]
     columns: int = 0
     by_head: bool = False
     copy: bool = False

@@ -1,8 +1,8 @@
-"""What the weights of each decoder are made of (`tilbench.kinds.parts`). Nothing here imports torch."""
+"""What the weights of each decoder are made of (`tilbench.kinds.weight_layout`). Nothing here imports torch."""
 
 from __future__ import annotations
 
-from tilbench.kinds.parts import Part, Slot
+from tilbench.kinds.weight_layout import Slot, WeightSlice
 from tilbench_decoders.config import DecoderConfig, GroupedConfig
 
 __all__ = ["grouped", "grouped_attention", "latent_attention", "outside", "single", "swiglu"]
@@ -12,7 +12,7 @@ _ATTENTION, _FEED_FORWARD = "blocks.*.attention", "blocks.*.feed_forward"
 
 def single(name: str, role: str, rows: int, columns: int, *, bias: bool = False) -> list[Slot]:
     """Return the slot of a matrix or norm that is one part, and of its bias."""
-    return _with_bias(name, (Part(role, rows),), columns, bias)
+    return _with_bias(name, (WeightSlice(role, rows),), columns, bias)
 
 
 def outside(config: DecoderConfig, *, positions: bool = False, bias: bool = False) -> list[Slot]:
@@ -27,7 +27,7 @@ def outside(config: DecoderConfig, *, positions: bool = False, bias: bool = Fals
         ("norm", "norm"),
     ):
         slots += single(name, role, d, 0, bias=bias)
-    head = (Part("lm_head", config.vocab_size),)
+    head = (WeightSlice("lm_head", config.vocab_size),)
     tied = config.tie_embeddings
     return [*slots, Slot("embedding.weight" if tied else "lm_head.weight", head, d, copy=tied)]
 
@@ -36,9 +36,9 @@ def grouped_attention(hidden: int, *, heads: int, kv_heads: int, head_dim: int, 
     """Return the slots of `GroupedAttention`."""
     turned = head_dim if rotary else 0
     qkv = (
-        Part("q", heads * head_dim, heads, turned),
-        Part("k", kv_heads * head_dim, kv_heads, turned),
-        Part("v", kv_heads * head_dim, kv_heads),
+        WeightSlice("q", heads * head_dim, heads, turned),
+        WeightSlice("k", kv_heads * head_dim, kv_heads, turned),
+        WeightSlice("v", kv_heads * head_dim, kv_heads),
     )
     fused = _with_bias(f"{_ATTENTION}.qkv_proj", qkv, hidden, bias)
     return fused + single(f"{_ATTENTION}.o_proj", "o", hidden, heads * head_dim, bias=bias)
@@ -49,21 +49,23 @@ def latent_attention(
 ) -> list[Slot]:
     """Return the slots of `LatentAttention`."""
     width = heads * (nope_dim + rope_dim)
-    first = Part("q", width, heads, rope_dim) if q_rank is None else Part("q_a", q_rank)
-    compress = (first, Part("kv_a", kv_rank), Part("k_rope", rope_dim, 1, rope_dim))
+    first = WeightSlice("q", width, heads, rope_dim) if q_rank is None else WeightSlice("q_a", q_rank)
+    compress = (first, WeightSlice("kv_a", kv_rank), WeightSlice("k_rope", rope_dim, 1, rope_dim))
     slots = [Slot(f"{_ATTENTION}.compress.weight", compress, hidden)]
     if q_rank is not None:
         slots += single(f"{_ATTENTION}.q_expand.0", "q_a_norm", q_rank, 0)
-        slots.append(Slot(f"{_ATTENTION}.q_expand.1.weight", (Part("q_b", width, heads, rope_dim),), q_rank))
+        slots.append(Slot(f"{_ATTENTION}.q_expand.1.weight", (WeightSlice("q_b", width, heads, rope_dim),), q_rank))
     slots += single(f"{_ATTENTION}.kv_norm", "kv_a_norm", kv_rank, 0)
-    expand = (Part("k_b", heads * nope_dim, heads), Part("v_b", heads * v_dim, heads))
+    expand = (WeightSlice("k_b", heads * nope_dim, heads), WeightSlice("v_b", heads * v_dim, heads))
     slots.append(Slot(f"{_ATTENTION}.kv_expand.weight", expand, kv_rank, by_head=True))
     return slots + single(f"{_ATTENTION}.o_proj", "o", hidden, heads * v_dim)
 
 
 def swiglu(hidden: int, inner: int, *, bias: bool) -> list[Slot]:
     """Return the slots of `SwiGLU`."""
-    fused = _with_bias(f"{_FEED_FORWARD}.gate_up_proj", (Part("gate", inner), Part("up", inner)), hidden, bias)
+    fused = _with_bias(
+        f"{_FEED_FORWARD}.gate_up_proj", (WeightSlice("gate", inner), WeightSlice("up", inner)), hidden, bias
+    )
     return fused + single(f"{_FEED_FORWARD}.down_proj", "down", hidden, inner, bias=bias)
 
 
@@ -80,9 +82,9 @@ def grouped(config: GroupedConfig, *, rotary: bool) -> list[Slot]:
     return outside(config) + attention + swiglu(config.hidden_size, config.intermediate_size, bias=config.bias)
 
 
-def _with_bias(name: str, parts: tuple[Part, ...], columns: int, bias: bool) -> list[Slot]:
+def _with_bias(name: str, parts: tuple[WeightSlice, ...], columns: int, bias: bool) -> list[Slot]:
     slots = [Slot(f"{name}.weight", parts, columns)]
     if bias:
-        vectors = tuple(Part(f"{part.role}.bias", part.rows, part.heads, part.rotated) for part in parts)
+        vectors = tuple(WeightSlice(f"{part.role}.bias", part.rows, part.heads, part.rotated) for part in parts)
         slots.append(Slot(f"{name}.bias", vectors))
     return slots
