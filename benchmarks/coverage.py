@@ -4,7 +4,8 @@
 
 draws documents from a population whose truth is known, as often as `--resamples` says, and prints a table in Markdown
 (docs/statistics.md has it) or lines of JSON. The populations: the held-out documents of `text/<domain>` in DIR under
-n-gram models of several orders, and made-up ones with long tails that need no data.
+n-gram models of several orders, and made-up ones with long tails that need no data. With `--effective`, the samples of
+each population are split by the effective number of their documents, at the limit below which `compare` warns.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import gzip
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilbench.comparison.paired import ALPHA, Paired, Side, pair, pool
+from tilbench.comparison.verdict import FEWEST_EFFECTIVE
 from tilbench.kinds.metric import ItemScore
 from tilbench.results.macro import macro_score
 from tilbench.results.statistics import Interval, mean_interval, proportion_interval, ratio_interval
@@ -33,6 +35,8 @@ Draw = Callable[[np.random.Generator], "tuple[Interval | None, float, Paired | N
 
 SIZES = (5, 6, 10, 14, 30, 100)
 CLUSTERS = (3, 5, 6, 10, 14, 30, 100)
+EFFECTIVE_SIZES = (6, 10, 14, 20, 30, 50, 70, 100)
+SIZES_OF_FOUR = (14, 50, 100)
 
 
 @dataclass(frozen=True)
@@ -127,21 +131,28 @@ def shares(chance: float, count: int, *, grouped: bool) -> Draw:
 
 def several(people: Population, count: int, tasks: int = 4) -> Draw:
     """Draw several tasks: the interval of their mean, and the verdict on the mean of the differences."""
-    one = bits_per_byte(people, count, grouped=False)
+    truth = people.a.sum() / people.bytes.sum()
+    gap = truth - people.b.sum() / people.bytes.sum()
+    clusters = names([1] * count)
 
     def draw(generator: np.random.Generator) -> tuple[Interval | None, float, Paired | None]:
-        drawn = [one(generator) for _ in range(tasks)]
-        parts = [
-            {"value": (found.low + found.high) / 2, "n": float(count), "stderr": found.stderr, "low": found.low,
-             "high": found.high}
-            for found, _, _ in drawn if found
-        ]  # fmt: skip
-        score = macro_score([ItemScore(str(place), str(place), part) for place, part in enumerate(parts)], "", "lower")
+        parts, found = [], []
+        for place in range(tasks):
+            rows = generator.integers(0, len(people.bytes), count)
+            size, bits = people.bytes[rows], people.a[rows]
+            a = Side(bits.tolist(), size.tolist())
+            interval = ratio_interval(a.above, a.below, clusters)
+            paired = pair(a, Side((people.b[rows] + gap * size).tolist(), a.below), clusters)
+            assert interval is not None
+            assert paired is not None
+            values = {"value": a.ratio, "n": float(count), **asdict(interval)}
+            parts.append(ItemScore(str(place), str(place), values))
+            found.append((str(place), paired))
+        score = macro_score(parts, "", "lower")
         assert score.low is not None
         assert score.high is not None
         assert score.stderr is not None
-        paired = pool([(str(place), each) for place, (_, _, each) in enumerate(drawn) if each])
-        return Interval(score.low, score.high, score.stderr), drawn[0][1], paired
+        return Interval(score.low, score.high, score.stderr), truth, pool(found)
 
     return draw
 
@@ -161,16 +172,59 @@ def cases(populations: Sequence[Population]) -> Iterator[tuple[str, str, bool, i
         yield "mean of 4 tasks", populations[-1].name, False, size, several(populations[-1], size)
 
 
-def measure(draw: Draw, resamples: int, seed: int) -> tuple[float, float]:
-    """Return the shares of samples whose interval holds the truth, and that name a winner where there is none."""
-    generator, held, intervals, named = np.random.default_rng(seed), 0, 0, 0
-    for _ in range(resamples):
-        interval, truth, paired = draw(generator)
+@dataclass
+class Tally:
+    """Samples, and how many of them have an interval, one that holds the truth, and a winner where there is none."""
+
+    samples: int = 0
+    intervals: int = 0
+    held: int = 0
+    named: int = 0
+
+    def add(self, interval: Interval | None, truth: float, paired: Paired | None) -> None:
+        """Count one sample."""
+        self.samples += 1
         if interval is not None:
-            intervals += 1
-            held += interval.low <= truth <= interval.high
-        named += paired is not None and not paired.identical and not paired.too_few and paired.p < ALPHA
-    return held / intervals, named / resamples
+            self.intervals += 1
+            self.held += interval.low <= truth <= interval.high
+        self.named += paired is not None and not paired.identical and not paired.too_few and paired.p < ALPHA
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The shares of intervals that hold the truth, and of samples that name a winner."""
+        return {"coverage": self.held / self.intervals, "false": self.named / self.samples}
+
+
+def measure(draw: Draw, resamples: int, seed: int) -> Tally:
+    """Return the tally of samples of one case."""
+    generator, tally = np.random.default_rng(seed), Tally()
+    for _ in range(resamples):
+        tally.add(*draw(generator))
+    return tally
+
+
+def by_effective_number(draws: Sequence[Draw], resamples: int) -> tuple[Tally, Tally]:
+    """Return the tallies of the samples that `compare` warns of, and of the others."""
+    tallies = Tally(), Tally()
+    for seed, draw in enumerate(draws):
+        generator = np.random.default_rng(seed)
+        for _ in range(resamples):
+            interval, truth, paired = draw(generator)
+            if paired is not None:
+                tallies[paired.effective >= FEWEST_EFFECTIVE].add(interval, truth, paired)
+    return tallies
+
+
+def effective_cases(populations: Sequence[Population]) -> Iterator[tuple[str, str, list[Draw]]]:
+    """Yield what is estimated, the texts, and draws of documents, of clusters of them, and of four tasks."""
+    texts: dict[str, list[Population]] = {}
+    for each in populations:
+        texts.setdefault(each.name.partition(",")[0], []).append(each)
+    for name, alike in texts.items():
+        kinds = [(each, grouped) for each in alike for grouped in (False, True)]
+        alone = [bits_per_byte(each, size, grouped=grouped) for each, grouped in kinds for size in EFFECTIVE_SIZES]
+        yield "bits per byte", name, alone
+        yield "mean of 4 tasks", name, [several(each, size) for each in alike for size in SIZES_OF_FOUR]
 
 
 def main() -> None:
@@ -179,24 +233,40 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with text/<domain>/{train,heldout}.jsonl.gz")
     parser.add_argument("--domains", default="kk,kk-reviews", help="domains of the folder")
     parser.add_argument("--resamples", type=int, default=4000)
+    parser.add_argument("--effective", action="store_true", help="split samples by the effective number of documents")
     parser.add_argument("--json", action="store_true", help="print lines of JSON")
     given = parser.parse_args()
     populations = [made_up()]
     if given.data:
         orders = ((6, 4), (3, 5))
         populations += [real(given.data, domain, *pair) for domain in given.domains.split(",") for pair in orders]
-    if not given.json:
-        sys.stdout.write(
-            "| estimate | of | rows | clusters | coverage | false winners |\n|---|---|---:|---:|---:|---:|\n"
-        )
+    lines = (
+        effective_lines(populations, given.resamples) if given.effective else all_lines(populations, given.resamples)
+    )
+    for place, line in enumerate(lines):
+        sys.stdout.write(json.dumps(line) + "\n" if given.json else markdown(line, head=place == 0))
+        sys.stdout.flush()
+
+
+def all_lines(populations: Sequence[Population], resamples: int) -> Iterator[dict[str, object]]:
+    """Yield a line for each estimate, population and size."""
     for place, (what, of, grouped, size, draw) in enumerate(cases(populations)):
-        coverage, named = measure(draw, given.resamples, place)
-        if given.json:
-            line = {"case": what, "of": of, "grouped": grouped, "size": size, "coverage": coverage, "false": named}
-            sys.stdout.write(json.dumps(line) + "\n")
-        else:
-            rows, clusters = ("", size) if grouped else (size, "")
-            sys.stdout.write(f"| {what} | {of} | {rows} | {clusters} | {coverage:.1%} | {named:.1%} |" + "\n")
+        yield {"case": what, "of": of, "grouped": grouped, "size": size} | measure(draw, resamples, place).shares
+
+
+def effective_lines(populations: Sequence[Population], resamples: int) -> Iterator[dict[str, object]]:
+    """Yield a line for each estimate and text below the limit of the effective number, and one from the limit on."""
+    for what, of, draws in effective_cases(populations):
+        for warned, tally in zip((True, False), by_effective_number(draws, resamples), strict=True):
+            if tally.intervals:
+                yield {"case": what, "of": of, "warned": warned, "samples": tally.samples} | tally.shares
+
+
+def markdown(line: dict[str, object], *, head: bool) -> str:
+    """Return a line of the table; `head` puts the heads of its columns before it."""
+    cells = [f"{cell:.1%}" if isinstance(cell, float) else str(cell) for cell in line.values()]
+    rows = [list(line), ["---"] * len(line), cells] if head else [cells]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 if __name__ == "__main__":

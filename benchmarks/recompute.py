@@ -20,7 +20,8 @@ from tilbench.kinds.metric import ItemScore, Value
 from tilbench.loader import load_plugins
 from tilbench.paths import atomic_path
 from tilbench.registry import Registry
-from tilbench.results.macro import MACRO, macro_items
+from tilbench.results.macro import macro_items
+from tilbench.results.macro_parts import MACRO
 from tilbench.results.record import Contamination, Record
 from tilbench.results.store import RecordStore
 

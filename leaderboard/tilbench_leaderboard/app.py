@@ -34,7 +34,7 @@ _LOOKS = """<style>
 _KEY = """<div class="key">
 <span style="background: #c9ebe4; color: #134e4a; font-weight: 700">best</span> of its task &ensp;
 <span style="background: #e9f6f3; color: #134e4a">overlaps</span> its 95% interval overlaps the best one's, which
-describes and does not test &ensp;
+describes and does not test: 'tilbench compare' tests two models, and warns of few documents &ensp;
 <span style="background: #fdf0dc; color: #92400e">not above chance</span> its interval does not clear chance or the
 commonest answer &ensp; ↓ lower is better &ensp; ↑ higher is better
 </div>"""

@@ -65,7 +65,7 @@ def _task(column: Column, cell: Cell, *, expanded: bool) -> None:
             st.code(record.measured.command, language=None, wrap_lines=True)
         if record.citation:
             st.markdown(f"**Printed in** {literal(record.citation)}")
-        for note in [*reading_notes(record.reading), *record.notes]:
+        for note in [*reading_notes(cell.reading), *record.notes]:
             st.markdown(f"**Note** {literal(note)}")
         if options := record.task.dataset.equal_options:
             st.markdown(

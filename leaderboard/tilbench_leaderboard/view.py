@@ -93,7 +93,7 @@ def frame(board: Board, places: list[int], *, details: bool = True) -> tuple[Sty
             group += " "  # two tasks never share a header
         cells = [row.cells.get(column.key) for row in rows]
         parts[group, f"{column.headline} {ARROWS[column.direction]}".rstrip()] = _values(cells)
-        marks = ["; ".join(reading_marks(cell.record.reading)) if cell and cell.score else "" for cell in cells]
+        marks = ["; ".join(reading_marks(cell.reading)) if cell and cell.score else "" for cell in cells]
         if any(marks):
             parts[group, _NOT_READ] = _Part(marks, marks, [_AT_CHANCE if mark else _QUIET for mark in marks])
         if details:

@@ -23,12 +23,15 @@ from tilbench.comparison import paired
 from tilbench.comparison.compare import Comparison, compare_models
 from tilbench.comparison.paired import Side, detectable, holm, mcnemar, pair, pool
 from tilbench.comparison.report import ComparisonReport
-from tilbench.comparison.verdict import FEWEST_EFFECTIVE, caveats, verdict
+from tilbench.comparison.verdict import FEWEST_EFFECTIVE, caveats, pooled_caveats, verdict
 from tilbench.config.model import ArchitectureRef
 from tilbench.errors import DataError, UnknownName
 from tilbench.kinds.metric import ItemScore, Value
+from tilbench.publish.report import comparison_lines
 from tilbench.resolve.recorded_model import recorded_model
 from tilbench.results import labels
+from tilbench.results.macro_parts import MACRO
+from tilbench.results.record import Reading
 from tilbench.results.store import RecordStore
 
 Tilbench = Callable[..., Any]
@@ -485,12 +488,42 @@ def test_what_cannot_be_compared_is_said_with_its_reason(tmp_path: Path) -> None
     reasons = {each.task: each.reason for each in compare_models(store, "alpha", "beta").skipped}
     assert reasons == {
         "infinite": "an item has a number that is not finite",
-        "undeclared": "its bpb has no items of its own to pair (nor has any mean of tasks, or an older record)",
+        "undeclared": "its bpb has no items of its own to pair; if the record is old, score it again",
         "only-alpha": "no record of beta",
         "blank": "no record of alpha; beta n/a: no such requests",
     }
     with pytest.raises(DataError, match="nothing of alpha and beta can be compared: blank: no record of alpha"):
         compare_models(store, "alpha", "beta", tasks=["blank"])
+
+
+def test_every_reason_is_named_where_nothing_can_be_compared(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path)
+    tasks = [f"task-{place}" for place in range(6)]
+    for task in tasks:
+        save_bits(store, "alpha", [1.0, 2.0], task)
+        store.write(record("beta", task, status="n/a", reason=f"why of {task}"), [])
+    with pytest.raises(DataError) as raised:
+        compare_models(store, "alpha", "beta")
+    assert [task for task in tasks if f"{task}: beta n/a: why of {task}" not in str(raised.value)] == []
+
+
+def test_a_headline_of_all_rows_together_names_the_one_that_can_be_paired(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path)
+    acc = Value(value=0.5, n=2, unit="fraction", direction="higher", of=("acc", ""))
+    f1 = Value(value=0.4, n=2, unit="fraction", direction="higher")
+    for model in ("alpha", "beta"):
+        made = record(model, "topics", f1, headline="macro_f1", settings={"headline": "macro_f1"})
+        store.write(
+            made.model_copy(update={"values": {**made.values, "acc": acc}}), [ItemScore("x", "x", {"acc": 1.0})]
+        )
+        mean = record(model, "mean", f1, headline="macro_f1", settings={"tasks": ["topics"], "value": "macro_f1"})
+        store.write(mean.model_copy(update={"task": mean.task.model_copy(update={"metric": MACRO})}), [])
+        save_bits(store, model, [1.0, 2.0])
+    reasons = {each.task: each.reason for each in compare_models(store, "alpha", "beta").skipped}
+    assert reasons == {
+        "topics": "its macro_f1 has no items of its own to pair; score a task with 'headline: acc'",
+        "mean": "a mean of tasks has no items of its own to pair; compare its tasks",
+    }
 
 
 def test_models_are_found_by_name_beginning_or_fingerprint(tmp_path: Path) -> None:
@@ -623,3 +656,49 @@ def test_few_documents_of_effect_are_warned_of_beside_the_verdict(tmp_path: Path
         found = comparison(tmp_path / str(count), (bits + 1).tolist(), bits.tolist())
         notes = caveats(found, found.tasks[0])
         assert any("of equal length" in note for note in notes) == warned
+
+
+def test_the_mean_of_tasks_counts_as_the_task_with_the_fewest_documents() -> None:
+    generator = np.random.default_rng(0)
+
+    def task(sizes: list[float]) -> paired.Paired:
+        a, b = (Side((generator.random(len(sizes)) * sizes).tolist(), sizes) for _ in "ab")
+        found = pair(a, b, ids(len(sizes)))
+        assert found is not None
+        return found
+
+    sizes = [[9.0] + [1.0] * 11, [2.0] * 7 + [1.0] * 40, [3.0] * 8]
+    tasks = [task(size) for size in sizes]
+    assert [each.effective for each in tasks] == pytest.approx([20**2 / 92, 54**2 / 68, 8])
+    assert pool([(str(place), each) for place, each in enumerate(tasks)]).effective == tasks[0].effective
+    assert pool([("x", tasks[0]), ("x", tasks[1])]).effective == tasks[0].effective
+    plain = pair(ones([1.0, 0.5, 0.2]), ones([0.1, 0.3, 0.9]), ids(3))
+    assert plain is not None
+    assert pool([("x", plain), ("y", plain)]).effective == math.inf
+
+
+def test_few_documents_of_several_tasks_are_warned_of_in_the_comparison_and_in_the_release(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for count, warned in ((8, True), (20, True), (40, False)):
+        store = RecordStore(tmp_path / str(count))
+        for task in ("news", "books"):
+            bits = generator.random(count)
+            save_bits(store, "alpha", (bits + 1).tolist(), task, rows=count + len(task))
+            save_bits(store, "beta", bits.tolist(), task, rows=count + len(task))
+        found = compare_models(store, "alpha", "beta")
+        assert any("of equal length" in note for note in caveats(found, found.tasks[0])) == warned
+        assert any("of equal length" in note for note in pooled_caveats(found, found.pooled[0])) == warned
+        warnings = 3 * warned
+        assert repr(ComparisonReport(found)).count("of equal length") == warnings
+        assert "\n".join(comparison_lines(found)).count("of equal length") == warnings
+
+
+def test_what_was_lost_in_any_task_stands_beside_the_mean_of_tasks(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path)
+    for task, lost in (("news", 5), ("books", 0)):
+        save_bits(store, "alpha", [1.0, 2.0], task, reading=Reading(scored_bytes=1000, lost_bytes=lost))
+        save_bits(store, "beta", [1.5, 2.0], task)
+    found = compare_models(store, "alpha", "beta")
+    notes = pooled_caveats(found, found.pooled[0])
+    assert any(note.startswith("alpha: 0.2% of") for note in notes), notes
+    assert not any(note.startswith("beta") for note in notes)

@@ -44,6 +44,11 @@ def test_prefixes_that_differ_are_named(prefixes: list[str], said: str) -> None:
     assert "".join(conditions(made_of)) == said
 
 
+def test_every_model_is_named() -> None:
+    made_of = [(name, record(name, prefix=NONE if name == "a" else BOS)) for name in "abcdefgh"]
+    assert conditions(made_of) == ["the prefix before a text differs: <s> (1) for b, c, d, e, f, g, h; none for a"]
+
+
 def test_other_tokenizers_have_other_ids_of_one_policy() -> None:
     two = [("a", record("a", prefix=BOS)), ("b", record("b", prefix="<|bos|> (9)", tokenizer="another"))]
     assert conditions(two) == []

@@ -341,6 +341,7 @@ def test_a_task_whose_text_a_model_cannot_read_is_not_applicable(
         assert (record["status"], record["values"]) == ("n/a", {})
         share = record["reading"]["lost_bytes"] / record["reading"]["scored_bytes"]
         assert f"do not reproduce {share:.1%}" in record["reason"]
+        assert "'tilbench tokenizer report' shows what is lost" in record["reason"]
         assert share > 0.5
     assert tilbench("records", "verify", tmp_path / "out").status == 0
     (path,) = (tmp_path / "out").glob("small/text/*.json")

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import scipy.stats
-from tests.support.records import record
+from tests.support.records import entries, record
 
+from tilbench.cli.table import render
+from tilbench.config.suite import Suite
 from tilbench.kinds.metric import ItemScore, Value
-from tilbench.results.macro import macro_items, macro_score
+from tilbench.results.frame import records_frame
+from tilbench.results.macro import macro_items, macro_score, record_macros
+from tilbench.results.macro_parts import MACRO
+from tilbench.results.reading import reading_notes
+from tilbench.results.record import Reading
 from tilbench.results.statistics import mean_interval, proportion_interval
+from tilbench.results.store import RecordStore
+from tilbench.results.table import make_board
 
 
 def parts(*scores: Value) -> list[ItemScore]:
@@ -102,3 +111,35 @@ def test_no_interval_where_a_task_has_none() -> None:
     )
     assert (found.stderr, found.low, found.high) == (None, None, None)
     assert found.value == pytest.approx((1.4 + 2) / 2)
+
+
+def test_what_was_lost_in_a_task_stands_beside_the_mean_of_tasks(tmp_path: Path) -> None:
+    """A macro's record has no reading of its own: the table, the page and the data frame take that of its tasks."""
+    found = []
+    for model, lost in (("lossy", 5), ("whole", 0)):
+        tasks = [record(model, "news", mean_of(ONE)), record(model, "books", mean_of(TWO))]
+        reading = Reading(scored_bytes=1000, lost_bytes=lost, unanswered={"too long": lost} if lost else {})
+        tasks[0] = tasks[0].model_copy(update={"reading": reading})
+        suite = Suite.model_validate(
+            {
+                "name": "kazakh",
+                "tasks": [{"name": name, "metric": "bpb", "dataset": "text/kk/heldout"} for name in ("news", "books")],
+                "macros": [{"name": "mean", "tasks": ["news", "books"], "value": "bpb"}],
+            }
+        )
+        found += [*tasks, *record_macros(suite, tasks, RecordStore(tmp_path))]
+    macros = [each for each in found if each.task.metric == MACRO]
+    assert [each.reading for each in macros] == [None, None]
+    board = make_board(entries(*found))
+    (column,) = (column for column in board.columns if column.name == "mean")
+    lossy, whole = (row.cells[column.key].reading for row in board.rows)
+    assert lossy is not None
+    assert (lossy.lost_bytes, lossy.unanswered) == (5, {"too long": 5})
+    assert not reading_notes(whole)
+    text = "\n".join(str(part) for part in render(board).renderables)
+    assert "lossy on news, lossy on mean – 5 rows left out: too long" in text
+    frame = records_frame(entries(*found))
+    shares = frame[frame["task"] == "mean"].set_index("model")["lost_share"]
+    assert (shares["lossy"], shares["whole"]) == (0.005, 0.0)
+    others = [each for each in found if each.task.metric == MACRO]
+    assert make_board(entries(*others)).rows[0].cells[column.key].reading is None, "its tasks' records are not here"

@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 from rich.console import Console
 from tests.support.records import HOSTILE, accuracy, entries, record, save, score, showcase
 
 from tilbench.cli.leaderboard import leaderboard
 from tilbench.cli.table import render
+from tilbench.kinds.metric import Value
 from tilbench.results.record import Reading
 from tilbench.results.table import Board, make_board
 from tilbench.results.wording import format_interval
@@ -145,6 +147,13 @@ def test_an_end_of_an_interval_that_is_not_0_is_not_written_as_0() -> None:
     value = replace(score(0.034), low=0.0021, high=0.066)
     assert format_interval(value) == "[0.002, 0.07]"
     assert format_interval(replace(value, low=0.0)) == "[0.00, 0.07]"
+
+
+@pytest.mark.parametrize(("rows", "said"), [(3, "[too few rows]"), (5, "[too few rows]"), (6, "[100.0, 100.0]")])
+def test_a_few_rows_without_any_spread_have_no_interval_of_width_0(rows: int, said: str) -> None:
+    value = Value(value=100.0, n=rows, unit="of 100", direction="higher", low=100.0, high=100.0, stderr=0.0)
+    assert format_interval(value) == said
+    assert format_interval(replace(value, low=99.0)) == "[99.0, 100.0]"
 
 
 def test_a_note_names_every_model_and_its_task_once() -> None:

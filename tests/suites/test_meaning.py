@@ -14,7 +14,7 @@ from tilbench.config.suite import Macro, Suite, Task
 from tilbench.config.yaml import load
 from tilbench.evaluation.plan import plan_tasks
 from tilbench.loader import Host
-from tilbench.results.macro import MACRO
+from tilbench.results.macro_parts import MACRO
 from tilbench.results.store import RecordStore
 
 ROOT = Path(__file__).parents[2]

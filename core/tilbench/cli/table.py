@@ -120,7 +120,7 @@ def _cell(cell: Cell | None) -> Text:
     text.append(format_value(cell.score).removeprefix(number), "dim")
     if cell.above_chance is False:
         text.append("\n≈ chance", "yellow")
-    for mark in [*reading_marks(cell.record.reading), *tied_mark(cell.record)]:
+    for mark in [*reading_marks(cell.reading), *tied_mark(cell.record)]:
         text.append(f"\n{mark}", "yellow")
     return text
 
@@ -141,7 +141,7 @@ def _notes(columns: list[Column], rows: list[Row]) -> list[Text]:
     for row, column, cell in cells:
         if cell is None:
             continue
-        said = [f"{cell.status}: {cell.reason}"] if cell.score is None else reading_notes(cell.record.reading)
+        said = [f"{cell.status}: {cell.reason}"] if cell.score is None else reading_notes(cell.reading)
         for reason in said:
             reasons.setdefault(reason, []).append(f"{row.label} on {column.label}")
         if cell.score is not None and not column.reported:

@@ -17,6 +17,7 @@ from tilbench.kinds.metric import Value
 from tilbench.paths import file_digest
 from tilbench.results.cells import Entry, finished
 from tilbench.results.labels import model_labels, names_model
+from tilbench.results.macro_parts import MACRO
 from tilbench.results.reading import metric_scores
 from tilbench.results.record import Record
 from tilbench.results.store import RecordStore
@@ -141,10 +142,9 @@ def compare_models(
     found, skipped = _compare_tasks(store, first, second, *sides)
     if not found:
         reasons = list(dict.fromkeys(f"{each.task}: {each.reason}" for each in skipped))
-        more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
         raise DataError(
             f"nothing of {first.label} and {second.label} can be compared: "
-            f"{'; '.join(reasons[:3]) or 'they have no such records'}{more}"
+            f"{'; '.join(reasons) or 'they have no such records'}"
         )
     adjusted = _adjusted([task.paired for task in found])
     done = tuple(replace(task, p=p) for task, p in zip(found, adjusted, strict=True))
@@ -281,7 +281,7 @@ def _compare(store: RecordStore, left: Entry, right: Entry) -> TaskComparison | 
     (_, a), (_, b) = left, right
     one, two = a.headline, b.headline
     if one is None or two is None or one.of is None or one.of != two.of:
-        return f"its {a.task.headline} has no items of its own to pair (nor has any mean of tasks, or an older record)"
+        return _no_items(a, b)
     (of_a, clusters), (of_b, other) = _side(store, left, one.of, one), _side(store, right, one.of, two)
     if clusters != other:
         raise DataError(f"{left[0]} and {right[0]}: their items have other ids or clusters, and the same task")
@@ -294,6 +294,17 @@ def _compare(store: RecordStore, left: Entry, right: Entry) -> TaskComparison | 
         few = len({clusters[row] for row in rows}) < 2
         return "one document shows no spread" if few else "an item has a number that is not finite"
     return TaskComparison(a, b, (one, two), paired, len(clusters) - len(rows))
+
+
+def _no_items(a: Record, b: Record) -> str:
+    """Return why the headlines of two records have no parts of items to pair, and what can be compared instead."""
+    if a.task.metric == MACRO:
+        return "a mean of tasks has no items of its own to pair; compare its tasks"
+    why = f"its {a.task.headline} has no items of its own to pair"
+    others = [name for name in a.values.keys() & b.values.keys() if a.values[name].of and b.values[name].of]
+    if "headline" in a.task.settings and others:
+        return f"{why}; score a task with 'headline: {' or '.join(sorted(others))}'"
+    return f"{why}; if the record is old, score it again"
 
 
 def _side(

@@ -12,8 +12,6 @@ from tilbench.results.record import Record
 __all__ = ["conditions", "conditions_of_board"]
 
 _ID = re.compile(r"(?:\bid (\d+)|\((\d+)\))(?:,|$)")
-_NAMED = 3
-"""Models named for one condition; the others are counted."""
 
 
 def conditions(records: Sequence[tuple[str, Record]]) -> list[str]:
@@ -79,13 +77,8 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> str:
     groups: dict[str, list[str]] = {}
     for condition, label in pairs:
         groups.setdefault(condition, []).append(label)
-    return "; ".join(f"{condition} for {_some(labels)}" for condition, labels in _ordered(groups).items())
+    return "; ".join(f"{condition} for {', '.join(labels)}" for condition, labels in _ordered(groups).items())
 
 
 def _ordered(groups: Mapping[str, list[str]]) -> Mapping[str, list[str]]:
     return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
-
-
-def _some(labels: Sequence[str]) -> str:
-    more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
-    return f"{', '.join(labels[:_NAMED])}{more}"

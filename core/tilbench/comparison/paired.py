@@ -62,7 +62,8 @@ class Paired:
     independent rows. detectable: the difference that as many rows, as discordant, would show at p < 0.05 in 80% of
     tries. only_a, only_b: rows right in one model only, where rows are right or wrong. identical: row by row. changes:
     of the difference as each cluster of `names` is left out. df: degrees of freedom of the standard error.
-    effective: as how many clusters of equal size they count where rows weigh by their length; infinite in plain means.
+    effective: as how many clusters of equal size they count where rows weigh by their length; infinite in plain means;
+    of several tasks the least, since all their rows together say less than they are.
     """
 
     difference: float
@@ -214,7 +215,8 @@ def pool(tasks: Sequence[tuple[str, Paired]]) -> Paired:
     spread = summed([_together(group, len(parts)) for group in same.values()])
     p = max(spread.p(difference), smallest_p(groups))
     interval, found = _agreeing(spread.interval(difference), p), detectable(spread.stderr, spread.df)
-    return Paired(difference, interval, p, "t", n, groups, found, df=spread.df)
+    effective = min(part.effective for part in parts)
+    return Paired(difference, interval, p, "t", n, groups, found, df=spread.df, effective=effective)
 
 
 def _together(tasks: Sequence[Paired], count: int) -> Spread:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tilbench.comparison.compare import Comparison, Model, PooledTasks, Skipped, TaskComparison, Winner
 from tilbench.comparison.paired import Paired
-from tilbench.comparison.verdict import caveats, pooled_verdict, scores_in_words, verdict
+from tilbench.comparison.verdict import caveats, pooled_caveats, pooled_verdict, scores_in_words, verdict
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -77,6 +77,7 @@ class ComparedMean:
     a_ahead: int
     b_ahead: int
     verdict: str
+    caveats: list[str]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -178,6 +179,7 @@ def _mean(found: Comparison, pooled: PooledTasks) -> ComparedMean:
         a_ahead=pooled.ahead[0],
         b_ahead=pooled.ahead[1],
         verdict=pooled_verdict(found, pooled),
+        caveats=pooled_caveats(found, pooled),
     )
 
 
@@ -198,6 +200,7 @@ def _sentences(found: Comparison) -> Iterator[str]:
     for pooled in found.pooled:
         yield f"all {len(pooled.tasks)} tasks by {pooled.tasks[0].a.task.headline}, mean of their differences"
         yield f"  {pooled_verdict(found, pooled)}"
+        yield from (f"  note: {each}" for each in pooled_caveats(found, pooled))
     reasons: dict[str, list[str]] = {}
     for each in found.skipped:
         reasons.setdefault(each.reason, []).append(f"{each.suite}/{each.task}")

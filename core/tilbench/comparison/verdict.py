@@ -8,14 +8,18 @@ from tilbench.comparison.compare import Comparison, PooledTasks, TaskComparison,
 from tilbench.comparison.conditions import conditions
 from tilbench.comparison.paired import Paired, smallest_p
 from tilbench.kinds.metric import Value
-from tilbench.results.reading import reading_notes
+from tilbench.results.reading import joined, reading_notes
 from tilbench.results.wording import FEWEST, format_interval, format_number, format_p, format_value
 
-__all__ = ["caveats", "pooled_verdict", "scores_in_words", "verdict"]
+__all__ = ["caveats", "pooled_caveats", "pooled_verdict", "scores_in_words", "verdict"]
 
 
 FEWEST_EFFECTIVE = 30
 """Effective documents from which the interval covered 93% or more in each measured population."""
+_DOUBT = (
+    f"below {FEWEST_EFFECTIVE} the interval may be too narrow, and a winner false, where other documents are longer or "
+    "of another kind"
+)
 
 
 def scores_in_words(found: Comparison, task: TaskComparison) -> str:
@@ -58,11 +62,23 @@ def caveats(found: Comparison, task: TaskComparison) -> list[str]:
     return notes
 
 
+def pooled_caveats(found: Comparison, pooled: PooledTasks) -> list[str]:
+    """Return what a reader must know beside the verdict on several tasks: what either model did not read of all."""
+    sides = ((found.a, [task.a for task in pooled.tasks]), (found.b, [task.b for task in pooled.tasks]))
+    notes = [
+        f"{model.label}: {note}"
+        for model, records in sides
+        for note in reading_notes(joined(record.reading for record in records))
+    ]
+    return [*notes, *([_few_in_a_task(pooled.paired)] if pooled.paired.effective < FEWEST_EFFECTIVE else [])]
+
+
 def _few(paired: Paired) -> str:
-    return (
-        f"{paired.clusters} documents count as {paired.effective:.1f} of equal length; below {FEWEST_EFFECTIVE} the "
-        "interval may be too narrow, and a winner false, where other documents are longer or of another kind"
-    )
+    return f"{paired.clusters} documents count as {paired.effective:.1f} of equal length; {_DOUBT}"
+
+
+def _few_in_a_task(paired: Paired) -> str:
+    return f"the documents of a task count as {paired.effective:.1f} of equal length; {_DOUBT}"
 
 
 def pooled_verdict(found: Comparison, pooled: PooledTasks) -> str:
@@ -85,10 +101,10 @@ def _words(found: Comparison, winner: Winner, paired: Paired, p: float, score: V
         low, high = paired.interval.low, paired.interval.high
         bounds = (-high, -low) if paired.difference < 0 else (low, high)
         better = "higher" if score.direction == "none" else "better"
-        amount = _amount(abs(paired.difference), score.unit, bounds)
+        amount = _amount(abs(paired.difference), score.unit, paired.clusters, bounds)
         return f"{(found.a if winner == 'a' else found.b).label} is {better} by {amount}, {shown}"
     bounds = paired.interval.low, paired.interval.high
-    difference = f"A − B = {_amount(paired.difference, score.unit, bounds)}"
+    difference = f"A − B = {_amount(paired.difference, score.unit, paired.clusters, bounds)}"
     if winner == "too few":
         rows = f"{paired.clusters} independent rows, and a winner needs {FEWEST}"
         return f"too few: {difference} from {rows}"
@@ -97,13 +113,14 @@ def _words(found: Comparison, winner: Winner, paired: Paired, p: float, score: V
         return f"{text}; {paired.clusters} independent rows cannot give a smaller p, so score more"
     if score.unit == "fraction" and paired.detectable > 1:
         return f"{text}; {paired.n} such rows are too few to show any difference"
-    return f"{text}; {paired.n} such rows show {_amount(paired.detectable, score.unit)} or more in 80% of tries"
+    detectable = _amount(paired.detectable, score.unit, paired.clusters)
+    return f"{text}; {paired.n} such rows show {detectable} or more in 80% of tries"
 
 
-def _amount(value: float, unit: str, bounds: tuple[float, float] | None = None) -> str:
+def _amount(value: float, unit: str, rows: int, bounds: tuple[float, float] | None = None) -> str:
     """Return a difference with its unit and interval: "1.6 points [0.2, 3.0]" for fractions."""
     low, high = bounds or (None, None)
-    score = Value(value=value, n=1, unit=unit, direction="none", low=low, high=high)
+    score = Value(value=value, n=rows, unit=unit, direction="none", low=low, high=high)
     number = format_number(score).removesuffix("%")
     return f"{number} {'points' if unit == 'fraction' else unit} {format_interval(score)}".rstrip()
 

@@ -14,7 +14,10 @@ from tilbench.kinds.requests import Answer, Request
 from tilbench.results.reading import misfits, read_row, reading_of, too_lossy, unanswered_row
 from tilbench.results.record import Reading
 
-__all__ = ["TaskScore", "reason_of", "reduced", "score_task"]
+__all__ = ["LOST_HELP", "TaskScore", "reason_of", "reduced", "score_task"]
+
+LOST_HELP = "; 'tilbench tokenizer report' shows what is lost, and only a model whose tokenizer keeps it has a value"
+"""Ends the reason of a task without values where bytes are lost; older records have the reason without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +73,11 @@ def reduced(
 
 
 def reason_of(scored: TaskScore, card: ModelCard) -> str:
-    """Return why there are no values; where bytes are lost, with what of the tokenizer loses them."""
+    """Return why there are no values; where bytes are lost, with what of the tokenizer loses them, and what helps."""
+    if not scored.refusal or scored.reading is None or not scored.reading.lost_bytes:
+        return scored.refusal
     cause = card.details.get("decoder")
-    lossy = scored.refusal and cause and scored.reading and scored.reading.lost_bytes
-    return f"{scored.refusal}: {cause}" if lossy else scored.refusal
+    return f"{scored.refusal}{f': {cause}' if cause else ''}{LOST_HELP}"
 
 
 def _nothing_answered(reading: Reading | None) -> str:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from tilbench.errors import DataError, TilbenchError
 from tilbench.evaluation.contamination import clean_values
-from tilbench.evaluation.score import reason_of, reduced
+from tilbench.evaluation.score import LOST_HELP, reason_of, reduced
 from tilbench.evaluation.verify_task import InstalledRows, count_faults, metric_of, stated_faults
 from tilbench.kinds.metric import ItemScore, Value
 from tilbench.paths import file_digest
 from tilbench.registry import Registry
-from tilbench.results.macro import MACRO, macro_score
+from tilbench.results.macro import macro_score
+from tilbench.results.macro_parts import MACRO
 from tilbench.results.reading import metric_scores, reading_of
 from tilbench.results.record import Reading, Record
 from tilbench.results.store import RecordStore
@@ -70,7 +71,8 @@ def _fault(store: RecordStore, path: Path, registry: Registry, rows: InstalledRo
         return f"'reading' is {_shown(record.reading)}, and its items give {_shown(reading)}"
     if faults := [*count_faults(record, items), *rows.faults(record, items)]:
         return "; ".join(faults)
-    if record.task.metric != MACRO and (refusal := _refusal(record, items, registry)) != record.reason:
+    refusal = "" if record.task.metric == MACRO else _refusal(record, items, registry)
+    if record.reason not in (refusal, refusal.removesuffix(LOST_HELP)):
         if record.status == "done":
             return f"has values, although {refusal}"
         return f"the reason is {record.reason!r}, and its items give {refusal or 'none'!r}"

@@ -13,7 +13,7 @@ from tilbench.evaluation.plan import deciding_of, fingerprint_of
 from tilbench.kinds.metric import ItemScore, Metric, TaskContext
 from tilbench.registry import Registry
 from tilbench.resolve.datasets import find_dataset
-from tilbench.results.macro import MACRO, macro_parts
+from tilbench.results.macro_parts import MACRO, macro_parts
 from tilbench.results.record import CONTAMINATED, Record, TaskUsed
 from tilbench.results.store import RecordStore
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tilbench.comparison.compare import Comparison
-from tilbench.comparison.verdict import pooled_verdict, verdict
+from tilbench.comparison.verdict import caveats, pooled_caveats, pooled_verdict, verdict
 from tilbench.config.model import ModelSpec
 from tilbench.generation.sweep import Outcome, SweepPlan
 from tilbench.kinds.exporter import ExportJob
@@ -18,7 +18,7 @@ from tilbench.results.markdown import escape, table
 from tilbench.results.record import DatasetUsed, Record
 from tilbench.results.wording import format_interval, format_number
 
-__all__ = ["Released", "benchmark_report", "release_card", "release_note"]
+__all__ = ["Released", "benchmark_report", "comparison_lines", "release_card", "release_note"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,14 +125,19 @@ def _value(name: str, score: Value) -> tuple[str, ...]:
 def _compared(release: Released) -> Iterator[tuple[str, str]]:
     """Yield what is said of this model beside the one that it is compared with."""
     for suite, found in release.comparisons.items():
-        lines = [f"- {escape(each.a.task.name)}: {escape(verdict(found, each))}" for each in found.tasks]
-        lines += [
-            f"- all {len(each.tasks)} tasks by {escape(each.tasks[0].a.task.headline)}: "
-            f"{escape(pooled_verdict(found, each))}"
-            for each in found.pooled
-        ]
         labels = f"A is {escape(found.a.label)}, B is {escape(found.b.label)}."
-        yield f"Beside {release.against} on {suite}", "\n".join([labels, "", *lines])
+        yield f"Beside {release.against} on {suite}", "\n".join([labels, "", *comparison_lines(found)])
+
+
+def comparison_lines(found: Comparison) -> Iterator[str]:
+    """Yield a Markdown list of the verdicts of a comparison, and under each what a reader must know beside it."""
+    for task in found.tasks:
+        yield f"- {escape(task.a.task.name)}: {escape(verdict(found, task))}"
+        yield from (f"  - {escape(note)}" for note in caveats(found, task))
+    for pooled in found.pooled:
+        headline = escape(pooled.tasks[0].a.task.headline)
+        yield f"- all {len(pooled.tasks)} tasks by {headline}: {escape(pooled_verdict(found, pooled))}"
+        yield from (f"  - {escape(note)}" for note in pooled_caveats(found, pooled))
 
 
 def _decoding(plan: SweepPlan | None, outcome: Outcome | None) -> str:

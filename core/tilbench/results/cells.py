@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from tilbench.kinds.metric import Value
-from tilbench.results.record import Record, TaskUsed
+from tilbench.results.macro_parts import whole_reading
+from tilbench.results.record import Reading, Record, TaskUsed
 from tilbench.results.wording import FEWEST
 
 __all__ = [
@@ -80,8 +81,8 @@ class Cell:
     status: as recorded, or "does not hold" where the value lies outside its own interval. score: the headline
     value, if the task was done and the value holds. mark: the best of its column, or a 95% interval that
     overlaps the best one's (a description, not a test). above_chance: whether the whole interval beats both
-    chance and the commonest answer; None where there is neither level or no interval. older: records that
-    this one supersedes.
+    chance and the commonest answer; None where there is neither level or no interval. reading: what the model read
+    of the texts; of a macro, of the texts of its tasks. older: records that this one supersedes.
     """
 
     path: Path
@@ -91,6 +92,7 @@ class Cell:
     score: Value | None = None
     mark: Mark = ""
     above_chance: bool | None = None
+    reading: Reading | None = None
     older: tuple[Path, ...] = ()
 
     @property
@@ -142,22 +144,30 @@ def clears(score: Value, level: float | None) -> bool | None:
     return score.high < level if score.direction == "lower" else score.low > level
 
 
-def make_cell(column: Column, entries: Sequence[Entry]) -> Cell:
-    """Return the cell of a model's records on one column: done first, then measured, then newest."""
+def make_cell(column: Column, entries: Sequence[Entry], others: Sequence[Record]) -> Cell:
+    """Return the cell of a model's records on one column: done first, then measured, then newest.
+
+    others: all records of the model; a macro's tasks are among them.
+    """
     ranked = sorted(entries, key=lambda entry: (entry[1].source == "measured", *finished(entry)))
     ranked.sort(key=lambda entry: entry[1].status == "done")
     path, record = ranked[-1]
-    older = tuple(path for path, _ in ranked[:-1])
+    older, reading = tuple(path for path, _ in ranked[:-1]), whole_reading(record, others)
+
+    def blank(status: Literal["not run", "n/a", "does not hold"], reason: str) -> Cell:
+        return Cell(path, record, status, reason, reading=reading, older=older)
+
     if record.status != "done":
-        return Cell(path, record, record.status, record.reason, older=older)
+        return blank(record.status, record.reason)
     score = record.values.get(column.headline)
     if score is None:
-        return Cell(path, record, "n/a", f"the record has no value {column.headline!r}", older=older)
+        return blank("n/a", f"the record has no value {column.headline!r}")
     if not _holds(score):
-        return Cell(path, record, "does not hold", _OUTSIDE, older=older)
+        return blank("does not hold", _OUTSIDE)
     levels = (clears(score, score.chance), clears(score, baseline(record)))
     known = [level for level in levels if level is not None]
-    return Cell(path, record, "done", score=score, above_chance=all(known) if known else None, older=older)
+    above = all(known) if known else None
+    return Cell(path, record, "done", score=score, above_chance=above, reading=reading, older=older)
 
 
 def mark_column(column: Column, rows: Collection[dict[str, Cell]]) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from tilbench.results.record import Record
+from tilbench.results.macro_parts import whole_reading
+from tilbench.results.record import Reading, Record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,12 +42,13 @@ def records_frame(entries: Iterable[tuple[Path, Record]]) -> DataFrame:
     import pandas
 
     ordered = sorted(entries, key=lambda entry: (entry[1].task.suite, entry[1].task.position))
-    rows = [row for path, record in ordered for row in _rows(path, record)]
+    records = [record for _, record in ordered]
+    rows = [row for path, record in ordered for row in _rows(path, record, whole_reading(record, records))]
     return pandas.DataFrame(rows, columns=list(_COLUMNS)).astype(_TYPES)
 
 
-def _rows(path: Path, record: Record) -> Iterator[dict[str, object]]:
-    task, model, reading = record.task, record.model, record.reading
+def _rows(path: Path, record: Record, reading: Reading | None) -> Iterator[dict[str, object]]:
+    task, model = record.task, record.model
     same: dict[str, object] = {
         "suite": task.suite,
         "task": task.name,

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice, product
+from collections.abc import Mapping, Sequence
 
 from tilbench.config.suite import Macro, Suite
 from tilbench.errors import ConfigError
 from tilbench.kinds.metric import Direction, ItemScore, Value
+from tilbench.results.macro_parts import MACRO, macro_fingerprint
 from tilbench.results.record import DatasetUsed, Record, TaskUsed
 from tilbench.results.statistics import LEVEL, Interval, Spread, estimate, student_quantile, summed
 from tilbench.results.store import RecordStore
 
-__all__ = ["MACRO", "macro_items", "macro_parts", "macro_score", "record_macros"]
-
-MACRO = "macro"
-"""The `metric` of a macro's record."""
-_TRIED = 1000
-"""Versions of the parts that are tried together; a folder seldom has two versions of one task."""
+__all__ = ["macro_items", "macro_score", "record_macros"]
 
 
 def macro_items(records: Sequence[Record], value: str) -> list[ItemScore]:
@@ -130,7 +124,7 @@ def _record(suite: Suite, macro: Macro, parts: Sequence[Record], store: RecordSt
 
 
 def _task(suite: Suite, macro: Macro, parts: Sequence[Record]) -> TaskUsed:
-    fingerprint = _fingerprint(macro.value, macro.weight, [part.task.fingerprint for part in parts])
+    fingerprint = macro_fingerprint(macro.value, macro.weight, [part.task.fingerprint for part in parts])
     rows = sum(part.task.dataset.rows for part in parts)
     return TaskUsed(
         suite=suite.name,
@@ -147,32 +141,3 @@ def _task(suite: Suite, macro: Macro, parts: Sequence[Record]) -> TaskUsed:
         dataset=DatasetUsed(name="+".join(macro.tasks), origin="macro", fingerprint=fingerprint, rows=rows, total=rows),
         fingerprint=fingerprint,
     )
-
-
-def _fingerprint(value: str, weight: str, tasks: Sequence[str]) -> str:
-    by_rows = ["weighted by rows"] if weight == "row" else []
-    return hashlib.sha256("\n".join([value, *by_rows, *tasks]).encode()).hexdigest()
-
-
-def macro_parts(macro: Record, records: Iterable[Record]) -> list[Record] | None:
-    """Return the records that a macro's record is the mean of, in its order, as far as `records` has them.
-
-    It is empty where a task of the macro has no record, and None where the records are of other versions of its tasks:
-    the macro's fingerprint is made of theirs.
-    """
-    task, names = macro.task, macro.task.settings["tasks"]
-    same = [
-        record
-        for record in records
-        if record.status == "done"
-        and (record.task.suite, record.source) == (task.suite, macro.source)
-        and (record.model.name, record.model.fingerprint) == (macro.model.name, macro.model.fingerprint)
-    ]
-    choices = [[record for record in same if record.task.name == name] for name in names]
-    if not all(choices):
-        return []
-    value, weight = task.settings["value"], task.settings.get("weight", "task")
-    for parts in islice(product(*choices), _TRIED):
-        if _fingerprint(value, weight, [part.task.fingerprint for part in parts]) == task.fingerprint:
-            return list(parts)
-    return None

@@ -18,6 +18,7 @@ __all__ = [
     "LOST_LIMIT",
     "UNANSWERED",
     "fit_notes",
+    "joined",
     "metric_scores",
     "misfits",
     "read_row",
@@ -192,6 +193,20 @@ def reading_marks(reading: Reading | None) -> list[str]:
         f"{_count(left_out, 'row')} left out": left_out,
     }
     return [mark for mark, count in marks.items() if count]
+
+
+def joined(readings: Iterable[Reading | None]) -> Reading | None:
+    """Return what was read of several tasks' texts together: the sums of their counts; None where none has any."""
+    known = [reading for reading in readings if reading is not None]
+    if not known:
+        return None
+    unanswered: Counter[str] = Counter()
+    for reading in known:
+        unanswered.update(reading.unanswered)
+    counts = {
+        name: sum(getattr(reading, name) for reading in known) for name in Reading.model_fields if name != "unanswered"
+    }
+    return Reading(**counts, unanswered=dict(unanswered))
 
 
 def _share(share: float) -> str:

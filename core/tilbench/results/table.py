@@ -146,15 +146,18 @@ def make_board(entries: Iterable[Entry]) -> Board:
         held = found[models[record.model.name, record.model.fingerprint]]
         held.setdefault(columns[_version(record)].key, []).append((path, record))
     by_key = {column.key: column for column in columns.values()}
-    cells = {
-        model: {key: make_cell(column, held[key]) for key, column in by_key.items() if key in held}
-        for model, held in found.items()
-    }
+    cells = {model: _cells(by_key, held) for model, held in found.items()}
     for column in by_key.values():
         mark_column(column, cells.values())
     labels = model_labels(list(cells))
     rows = tuple(_row(model, labels[model], held) for model, held in cells.items())
     return Board(tuple(by_key.values()), rows, entries)
+
+
+def _cells(columns: Mapping[str, Column], held: Mapping[str, Sequence[Entry]]) -> dict[str, Cell]:
+    """Return the cells of one model, of which `held` has the records by column key."""
+    records = [record for entries in held.values() for _, record in entries]
+    return {key: make_cell(column, held[key], records) for key, column in columns.items() if key in held}
 
 
 def unrun(columns: Iterable[Column], rows: Sequence[Row]) -> list[Column]:

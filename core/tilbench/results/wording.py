@@ -40,9 +40,14 @@ def format_number(score: Value, *, chance: bool = False) -> str:
 
 
 def format_interval(score: Value) -> str:
-    """Return the 95% interval of a score as "[low, high]", or nothing where it has none."""
+    """Return the 95% interval of a score as "[low, high]", or nothing where it has none.
+
+    Rows that are all alike show no spread. Fewer than `FEWEST` of them are too few to say that there is none.
+    """
     if score.low is None or score.high is None:
         return ""
+    if score.n < FEWEST and score.high - score.low < _NARROWEST:
+        return "[too few rows]"
     _, places = _places(score)
     scale = 100 if score.unit == "fraction" else 1
     return f"[{_bound(score.low * scale, places)}, {_bound(score.high * scale, places)}]"
