@@ -147,7 +147,7 @@ def test_the_page_has_every_table(tilbench: Callable[..., Any]) -> None:
     out = tilbench("show", "turkish-v1").out
     for line in ("16,384,000 │ 66.3%", "1,966,080 │  8.0%", "6,340,608 │ 25.7%", "6,400 │ <0.1%", "24,697,088 │  100%"):
         assert line in out
-    for title in ("key-value cache", "training", "reported by the document, not measured here", "2.38 USD an hour"):
+    for title in ("key-value cache", "training", "reported by the paper, not measured here", "2.38 USD an hour"):
         assert title in out
     assert "501–50,000" in out
     assert "round 1, step 10,000" in out

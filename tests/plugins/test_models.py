@@ -1,4 +1,4 @@
-"""The model specs of the five documents: exact counts, stages that follow each other, and variants that train.
+"""The model specs of the five papers: exact counts, stages that follow each other, and variants that train.
 
 What the documents report is in test_reported.
 """

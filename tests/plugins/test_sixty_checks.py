@@ -34,7 +34,7 @@ from tilbench_trainers.data.tokens import Encoding, token_file
 from tilbench_trainers.optim.schedule import learning_rate
 
 GROUPS = [8, 6, 4, 7, 4, 3, 3, 7, 4, 5, 3, 3, 3]
-"""Tests in each group of the document's table (section 11); 60 in all."""
+"""Tests in each group of the paper's table (section 11); 60 in all."""
 TINY = {"vocab_size": 61, "max_length": 512, "hidden_size": 32, "num_layers": 2, "num_heads": 4, "num_kv_heads": 1}
 
 

@@ -41,7 +41,7 @@ def _head(about: Data, console: Console) -> None:
         options = ", ".join(f"{name} {value}" for name, value in tokenizer["options"].items())
         console.print(f"tokenizer: {' '.join(filter(None, [tokenizer['family'], tokenizer['reference'], options]))}")
     stated = about.get("stated_parameters")
-    said = "" if stated in (None, about["parameters"]) else f" (the document says {stated:,})"
+    said = "" if stated in (None, about["parameters"]) else f" (the paper says {stated:,})"
     console.print(f"parameters: {about['parameters']:,}{said}")
     if generation := about.get("generation"):
         console.print("generation: " + ", ".join(f"{name} {value:g}" for name, value in generation.items()))
@@ -120,7 +120,7 @@ def _timeline(about: Data) -> Table | None:
 def _mix(about: Data) -> Table | None:
     sources = about.get("data") or ()
     total = sum(source["weight"] for source in sources)
-    table = _table("what it learns from", "dataset", "share", "tokens of the document")
+    table = _table("what it learns from", "dataset", "share", "tokens by the paper")
     for source in sources:
         table.add_row(source["dataset"], _share(source["weight"] / total), _number(source["tokens"]))
     return table
@@ -130,7 +130,7 @@ def _reported(about: Data) -> Table | None:
     given = about.get("reported") or ()
     order = {metric: place for place, metric in enumerate(dict.fromkeys(figure["metric"] for figure in given))}
     figures = sorted(given, key=lambda figure: order[figure["metric"]])
-    table = _table("reported by the document, not measured here", "metric", "on", "value", "unit", "note", left=2)
+    table = _table("reported by the paper, not measured here", "metric", "on", "value", "unit", "note", left=2)
     table.columns[3].justify = table.columns[4].justify = "left"
     for metric, group in groupby(figures, key=lambda figure: figure["metric"]):
         name = metric

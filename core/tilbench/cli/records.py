@@ -1,4 +1,4 @@
-"""`tilbench records`: do the numbers of a record follow from its items, and what do documents report?"""
+"""`tilbench records`: do the numbers of a record follow from its items, and what do papers report?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["records"]
 
 @click.group()
 def records() -> None:
-    """Check records, and write those of what documents report."""
+    """Check records, and write those of what papers report."""
 
 
 @records.command()
@@ -51,7 +51,7 @@ def verify(app: App, paths: Sequence[Path], data_dir: Path | None, as_json: bool
 @json_option
 @click.pass_obj
 def reported(app: App, models: Sequence[str], out: Path, as_json: bool) -> None:
-    """Write the figures that the documents of MODELS print (all models' by default) as records.
+    """Write the figures that the papers of MODELS print (all models' by default) as records.
 
     They are marked as reported, carry their citation and notes, and share no column with measured values.
 

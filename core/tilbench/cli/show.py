@@ -24,7 +24,7 @@ _SHOWN = 400
 def show(app: App, name: str, kind: str | None, data_dir: Path | None, as_json: bool) -> None:
     """Show one registered thing whole: a model's spec, a dataset, a language, a suite … or a run or checkpoint.
 
-    Of a model, where its parameters are, what its cache takes, how it is trained, and what its document reports. Of a
+    Of a model, where its parameters are, what its cache takes, how it is trained, and what its paper reports. Of a
     dataset, the file that a run would read, how many rows it has, and the first of them.
 
     \b

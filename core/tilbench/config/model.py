@@ -1,4 +1,4 @@
-"""Model specs: what a document says of a model, in a form that can be built, trained and compared."""
+"""Model specs: what a paper says of a model, in a form that can be built, trained and compared."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Data(Schema):
     rows: int | None = Field(default=None, ge=1)
     """Rows drawn from the dataset; of a stream without an end, what is drawn at all."""
     tokens: int | None = None
-    """How many tokens the document says were used."""
+    """How many tokens the paper says were used."""
 
 
 class Optimizer(Schema):
@@ -249,15 +249,15 @@ class Recipe(Schema):
 
 
 class Reported(Schema):
-    """A figure that a document prints. It is never mixed with a measured one."""
+    """A figure that a paper prints. It is never mixed with a measured one."""
 
     value: float
     metric: str
     """Such as bpb, acc, loss, perplexity, tokens_per_second."""
     on: str = ""
-    """What it was measured on, in the document's words."""
+    """What it was measured on, in the paper's words."""
     table: str = Field(default="", pattern=r"^[a-z0-9-]*$")
-    """Which of the document's tables it stands in; empty: its results."""
+    """Which of the paper's tables it stands in; empty: its results."""
     model: str = ""
     """Whose figure it is; empty: the spec's own model."""
     step: int | None = Field(default=None, ge=0)
@@ -275,7 +275,7 @@ class Reported(Schema):
 
 
 class ModelSpec(Schema):
-    """An architecture, tokenizer, data mix, recipe and hardware, with the results a document reports."""
+    """An architecture, tokenizer, data mix, recipe and hardware, with the results that a paper reports."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
     title: str
@@ -291,14 +291,14 @@ class ModelSpec(Schema):
     hardware: str = ""
     generation: Recommended | None = None
     parameters: int | None = None
-    """Parameters the document prints, or that follow from it."""
+    """Parameters that the paper prints, or that follow from it."""
     base: str = ""
     """What training starts from, and an adapter belongs to: `RUN` or `RUN@STEP` of ours, a Transformers folder, or
     `hf:org/name@revision`. Empty: fresh weights."""
     adapter: str = ""
     """Reference of the published adapter."""
     suites: list[str] = []
-    """Suites by which the document's authors, or people who speak its languages, would score it."""
+    """Suites by which the paper's authors, or people who speak its languages, would score it."""
     reported: list[Reported] = []
     notes: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Reported records: the figures that a document prints, as records that never stand among measured ones."""
+"""Reported records: the figures that a paper prints, as records that never stand among measured ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NEVER = Measured(finished="", wall_seconds=0.0, requests=0, reused=0, tokens=0,
 
 
 def write_reported(names: Collection[str], registry: Registry, out: Path) -> list[Path]:
-    """Write a record for every figure that the documents of these models print (none named: of all), and return where.
+    """Write a record for every figure that the papers of these models print (none named: of all), and return where.
 
     Raises UnknownName for a model nobody registered, ConfigError for a figure that stands in a spec twice.
     """
@@ -39,10 +39,10 @@ def write_reported(names: Collection[str], registry: Registry, out: Path) -> lis
 
 
 def reported_records(spec: ModelSpec) -> list[Record]:
-    """Return a record for every figure that the document of `spec` prints.
+    """Return a record for every figure that the paper of `spec` prints.
 
     Its suite is `reported-MODEL` or `reported-MODEL-TABLE`, its task the metric and what it was measured on. Both
-    are this document's alone: the task's fingerprint is made of the spec's name, the table, the metric and what it was
+    are this paper's alone: the task's fingerprint is made of the spec's name, the table, the metric and what it was
     measured on, so a figure shares a column with other models of the same table and with nothing else. A printed
     standard error gives the interval, that of a normal distribution. Raises ConfigError for a figure that stands there
     twice.

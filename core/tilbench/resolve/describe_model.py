@@ -1,6 +1,6 @@
-"""What can be said of a model before it is run: its parameters, its cache, its training, and what its document reports.
+"""What can be said of a model before it is run: its parameters, its cache, its training, and what its paper reports.
 
-Figures are either the document's, as they stand, or derived here from the spec and the hardware profile; each says
+Figures are either the paper's, as they stand, or derived here from the spec and the hardware profile; each says
 which.
 """
 
@@ -182,7 +182,7 @@ def _shape(phase: str, recipe: Recipe) -> str:
 def _costs(spec: ModelSpec, registry: Registry) -> Iterator[dict[str, object]]:
     """Yield what each part of the training took: reported hours and money, and hours × the hardware profile's price.
 
-    A document that prints money prints it for what ran on the machine that was paid; hours of other machines have none.
+    A paper that prints money prints it for what ran on the machine that was paid; hours of other machines have none.
     """
     price = registry.hardware.get(spec.hardware).price_per_hour if spec.hardware else None
     hours = {_part(each): each.value for each in spec.reported if each.metric == "wall_time" and each.unit == "hours"}
@@ -201,12 +201,12 @@ def _costs(spec: ModelSpec, registry: Registry) -> Iterator[dict[str, object]]:
 
 
 def _part(figure: Reported) -> str:
-    """Return what a figure is of: the stage that it names, or what the document measured it on."""
+    """Return what a figure is of: the stage that it names, or what the paper measured it on."""
     return figure.model or figure.on
 
 
 def _speeds(spec: ModelSpec) -> Iterator[dict[str, object]]:
-    """Yield the tokens a second that the document prints."""
+    """Yield the tokens a second that the paper prints."""
     for each in spec.reported:
         if each.metric == "tokens_per_second":
             yield {"on": _part(each), "tokens_per_second": each.value, "note": each.note}
