@@ -46,6 +46,7 @@ def train(
     from tilbench.config.references import parse_spec
     from tilbench.resolve.models import run_folder
     from tilbench.training.fit import train as fit
+    from tilbench.training.initial import base_origin, model_size
     from tilbench.training.resolve import resolve_training
 
     registry = app.host.registry
@@ -61,7 +62,7 @@ def train(
     architecture = registry.architectures.get(training.spec.architecture.name)
     summary = {
         "model": training.reference,
-        "parameters": architecture.parameters(training.config),
+        "parameters": model_size(base_origin(training.spec, architecture, registry), architecture, training.config),
         "steps": recipe.steps,
         "tokens_per_step": recipe.tokens_per_step,
         "tokens": recipe.steps * recipe.tokens_per_step,

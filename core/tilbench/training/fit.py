@@ -15,7 +15,7 @@ from tilbench.kinds.capabilities.trainer import Previews
 from tilbench.kinds.trainer import Start, TrainingJob
 from tilbench.ranks import Ranks, joined
 from tilbench.registry import Registry
-from tilbench.training.initial import base_origin, initial_module, with_adapter
+from tilbench.training.initial import base_origin, initial_module, model_size, with_adapter
 from tilbench.training.resolve import Training, resolve_training
 from tilbench.training.tokenizer import run_tokenizer
 
@@ -90,8 +90,7 @@ def _refuse_too_large(training: Training, start: Start | None, architecture: Arc
     """Raise Unsupported where weights, gradients and AdamW's two moments in fp32 exceed the memory of one device."""
     if training.recipe.adapter is not None:  # most weights are frozen and have neither
         return
-    # A spec with a published base may leave out its sizes; those of its config are then a class's defaults.
-    parameters = (start.parameters if start else 0) or architecture.parameters(training.config)
+    parameters = model_size(start, architecture, training.config)
     devices = ranks.world if training.recipe.parallel == "fsdp" else 1
     needed, there = 16 * parameters / devices / 2**30, training.hardware.memory_gib
     if needed > there:

@@ -17,7 +17,7 @@ from tilbench.resolve.checkpoint import Checkpoint
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["base_checkpoint", "base_origin", "base_tokenizer", "initial_module", "with_adapter"]
+__all__ = ["base_checkpoint", "base_origin", "base_tokenizer", "initial_module", "model_size", "with_adapter"]
 
 
 def base_checkpoint(spec: ModelSpec, registry: Registry) -> Checkpoint | None:
@@ -71,6 +71,14 @@ def _starting(spec: ModelSpec, architecture: Architecture) -> StartsElsewhere:
             "none; name a run's folder as base"
         )
     return architecture
+
+
+def model_size(origin: Start | None, architecture: Architecture, config: DecoderConfig) -> int:
+    """Return how many parameters a training begins with. origin: what `base_origin` returned.
+
+    A spec with a published base may leave out its sizes; those of its config are then a class's defaults.
+    """
+    return (origin.parameters if origin else 0) or architecture.parameters(config)
 
 
 def initial_module(
