@@ -127,7 +127,9 @@ class _Watch:
         for chosen in (place < size // 2, place % 2 == 0):
             if not gradient.requires_grad:
                 return
-            (mixed,) = torch.autograd.grad(gradient[..., chosen].sum(), made, retain_graph=True)
+            (mixed,) = torch.autograd.grad(gradient[..., chosen].sum(), made, retain_graph=True, allow_unused=True)
+            if mixed is None:  # no row is multiplied by another
+                return
             moved = mixed.abs().sum((0, 1))
             if (moved[~chosen] > 0).float().mean() > 0.5:
                 own, other = ("gate", "up") if bool(moved[chosen].any()) else ("up", "gate")

@@ -10,7 +10,10 @@ from torch import nn
 
 from tilbench.config.model import Optimizer
 from tilbench_huggingface.architecture import HuggingFaceArchitecture, HuggingFaceConfig
+from tilbench_huggingface.decoder import HuggingFaceDecoder
 from tilbench_trainers.optim.optimizer import make_optimizer
+
+from .small_models import small_model
 
 pytest.importorskip("transformers")
 
@@ -115,3 +118,10 @@ def test_the_loop_gives_the_parts_to_muon_and_asks_for_none_under_adamw() -> Non
 
     assert len(_slots(job("muon"))) == 4
     assert _slots(job("adamw")) == ()
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2", "cohere", "stablelm"])
+@pytest.mark.filterwarnings("error:.*each is taken as one")
+def test_a_class_that_fuses_nothing_has_no_parts_and_no_warning(name: str) -> None:
+    """Its up projection has twice as many rows as the model is wide, as a fused gate would."""
+    assert HuggingFaceDecoder(small_model(name)).parts() == []
