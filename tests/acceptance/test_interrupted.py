@@ -165,8 +165,9 @@ def test_ctrl_c_is_status_130_and_one_line_and_the_same_command_goes_on(
     assert bool(children) == (executor == "process")
     assert psutil.wait_procs(children, timeout=60)[1] == []
     assert process.returncode == 130
-    # click first ends the line on which a terminal shows ^C
-    assert said.strip() == "interrupted; what was done is kept, and the same command goes on from there"
+    # click first ends the line on which a terminal shows ^C; on a slow machine a line of progress stands before it
+    lines = [line for line in said.splitlines() if line and not line.startswith("[1/5] counting:llama: ")]
+    assert lines == ["interrupted; what was done is kept, and the same command goes on from there"]
     kept = answers(out)
     _, err = command(*run(out.name), cwd=folder, COUNTED=str(folder / f"{out.name}-2.counted"), PAUSE="0")
     assert f"; {len(answers(folder / WHOLE)) - len(kept)} requests answered;" in err

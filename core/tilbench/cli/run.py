@@ -38,7 +38,7 @@ __all__ = ["run"]
     help="Train specs that have no checkpoint (default: the suite's).",
 )
 @model_options
-@click.option("--executor", default="local", show_default=True, help="Where models are run.")
+@click.option("--executor", default="local", show_default=True, help="local: in this process. process: in a second.")
 @click.option(
     "--check-contamination",
     default="",
