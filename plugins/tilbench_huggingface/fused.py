@@ -24,6 +24,9 @@ _ZERO = 1e-5
 _LONGEST = 4
 """Parts of a weight at most; what has more is laid out in a way that is not understood."""
 
+_ATTENTION = frozenset({"q", "k", "v"})
+_GATED = frozenset({"gate", "up"})
+
 _Use = tuple[bool, bool]
 _ROLES: dict[_Use, str] = {(False, False): "q", (True, False): "k", (True, True): "v", (False, True): "gate"}
 """Whether a later token's output depends on the row, and whether a token's own output does where there is no other."""
@@ -163,7 +166,8 @@ def _slot(module: nn.Module, name: str, roles: Sequence[str]) -> Slot | None:
     runs = [(role, len(list(each))) for role, each in groupby(roles)]
     rows, columns = _sizes(module)
     period = next((size for size in range(2, _LONGEST + 1) if runs == runs[:size] * (len(runs) // size)), 0)
-    if rows != len(roles) or not period or len(runs) < 2:
+    understood = set(roles) <= _ATTENTION or set(roles) == _GATED  # a state space mixes them, and is left whole
+    if rows != len(roles) or not period or len(runs) < 2 or not understood:
         return None
     times = len(runs) // period
     parts = tuple(WeightSlice(role, size * times, times) for role, size in runs[:period])

@@ -125,3 +125,10 @@ def test_the_loop_gives_the_parts_to_muon_and_asks_for_none_under_adamw() -> Non
 def test_a_class_that_fuses_nothing_has_no_parts_and_no_warning(name: str) -> None:
     """Its up projection has twice as many rows as the model is wide, as a fused gate would."""
     assert HuggingFaceDecoder(small_model(name)).parts() == []
+
+
+@pytest.mark.parametrize("name", ["mamba", "jamba"])
+def test_a_weight_of_a_state_space_is_one_matrix(name: str) -> None:
+    """Its rows are step sizes and two projections of the state, which are no parts of attention or of a gate."""
+    slots = HuggingFaceDecoder(small_model(name)).parts()
+    assert not [slot.name for slot in slots if slot.name.endswith("x_proj.weight")]
