@@ -11,10 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tilbench.checkpoints.generation import GENERATION, end_tokens, read_generation_config
+from tilbench.config.references import parse_spec
 from tilbench.errors import CheckpointError
 from tilbench.publish.export import export
 from tilbench.publish.merge import merge
 from tilbench.resolve.checkpoint import Checkpoint
+from tilbench.resolve.checkpoint_loader import CheckpointLoader
+from tilbench.resolve.specs import load_spec
 from tilbench.training import fit
 from tilbench.training.fit import train
 from tilbench.training.resolve import resolve_training
@@ -96,7 +99,7 @@ def test_a_merged_model_keeps_how_it_writes(tmp_path: Path, own: bool) -> None:
     base = published(tmp_path / "base", "gpt2")
     said = {"do_sample": True, "temperature": 0.6, "top_k": 7, "repetition_penalty": 1.3, "eos_token_id": [2, 5]}
     (base / GENERATION).write_text(json.dumps(said), encoding="utf-8")
-    last = tuned(base, tmp_path / "run", FAST)
+    last = tuned(base, tmp_path / "run", FAST, "generation=null")
     if own:
         said |= {"temperature": 0.9, "eos_token_id": 2}
         (last / GENERATION).write_text(json.dumps(said), encoding="utf-8")
@@ -124,10 +127,22 @@ def test_a_published_base_is_as_large_as_it_is(tmp_path: Path, left_out: bool, m
     """A spec may leave out the sizes of its base, and a class has others by default."""
     base = published(tmp_path / "base", "gpt2")
     asked: list[int] = []
-    monkeypatch.setattr(fit, "_refuse_too_large", lambda training, parameters, ranks: asked.append(parameters))
+    size = fit.model_size
+    monkeypatch.setattr(fit, "model_size", lambda *given: asked.append(size(*given)) or asked[-1])  # type: ignore[func-returns-value]
     vocabulary = json.loads((base / "config.json").read_text(encoding="utf-8"))["vocab_size"]
     config = {"model_type": "gpt2", "vocab_size": vocabulary, "max_length": 256, "config": {}}
     unsized = [f"architecture.config={json.dumps(config)}"] if left_out else []
     tuned(base, tmp_path / "run", *unsized, adapter=False)
     model: Any = load_model(base)
     assert asked == [sum(each.numel() for each in model.parameters())]
+
+
+def test_a_merged_model_keeps_the_settings_that_its_run_was_given(tmp_path: Path) -> None:
+    """The registered spec has others, and a merged folder is called by that spec's name."""
+    given = ["recipe.adapter={rank: 2, alpha: 4, targets: all-linear}", "recipe.steps=2", "recipe.schedule.warmup=0"]
+    given += ["recipe.precision=fp32", "generation={temperature: 0.3, top_k: 9}"]
+    spec = resolve_training("gemma-3-kazakh-qlora:tiny-sft", REGISTRY, None, given, "cpu")
+    assert spec.spec.generation != load_spec(parse_spec("gemma-3-kazakh-qlora:tiny-sft"), REGISTRY).generation
+    last = train(spec, REGISTRY, tmp_path / "run", progress=False)
+    merged = merge(str(last), tmp_path / "merged", REGISTRY)
+    assert CheckpointLoader(REGISTRY).defaults(str(merged)).generation == spec.spec.generation

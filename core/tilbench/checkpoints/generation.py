@@ -15,8 +15,9 @@ from tilbench.config.decoding import SAMPLING, TRANSFORMERS, Recommended, Sampli
 from tilbench.errors import CheckpointError
 from tilbench.kinds.language_model import WritingDefaults
 from tilbench.kinds.tokenizer import SpecialTokens
+from tilbench.paths import atomic_path
 
-__all__ = ["GENERATION", "chat_template", "end_tokens", "generation_config", "read_generation_config"]
+__all__ = ["GENERATION", "chat_template", "end_tokens", "generation_config", "read_generation_config", "write_sampling"]
 
 GENERATION = "generation_config.json"
 _TOP_K = 50
@@ -66,6 +67,15 @@ def generation_config(
         config["stop_strings"] = list(stop)
     ids = {"bos_token_id": special.bos, "eos_token_id": special.eos, "pad_token_id": special.pad}
     return config | {name: token for name, token in ids.items() if token is not None}
+
+
+def write_sampling(folder: Path, sampling: Sampling) -> None:
+    """Write settings into the generation_config.json in `folder`. What it says besides, such as end tokens, stays."""
+    path = folder / GENERATION
+    said = read_json(path) if path.is_file() else {}
+    kept = {name: value for name, value in said.items() if name not in TRANSFORMERS.values()}
+    with atomic_path(path) as aside:
+        aside.write_text(json.dumps(kept | generation_config(sampling, SpecialTokens()), indent=2) + "\n", "utf-8")
 
 
 def end_tokens(folder: Path) -> frozenset[int]:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from tilbench.checkpoints.folder import write_info
-from tilbench.checkpoints.generation import GENERATION
+from tilbench.checkpoints.generation import GENERATION, write_sampling
 from tilbench.config.model import DType
 from tilbench.errors import CheckpointError
 from tilbench.paths import atomic_folder
@@ -33,8 +33,11 @@ def merge(reference: str, out: Path, registry: Registry, *, dtype: DType = "floa
         checkpoint.merge(aside, dtype)
         tokenizer.save(aside)
         own = checkpoint.folder / GENERATION
+        spec = checkpoint.run_spec
         if own.is_file():  # of the adapter itself; `merge` has written what the base says
             shutil.copyfile(own, aside / GENERATION)
+        elif spec is not None and spec.generation is not None:
+            write_sampling(aside, spec.generation)
         count = stored_parameters(aside)  # of a base whose sizes the spec leaves out, the config does not say
         merged = {"lineage": checkpoint.lineage, "parameters": count, "base_weights": ""}
         write_info(aside, checkpoint.info.model_copy(update=merged))

@@ -70,7 +70,11 @@ class CheckpointLoader:
         return Reader(checkpoint.tokenizer, _prefix(checkpoint, options), config.max_length, config.vocab_size)
 
     def defaults(self, reference: str) -> WritingDefaults:
-        """Return what the spec says of writing; where it says nothing, what generation_config.json does."""
+        """Return the decoding settings and the chat template that the model comes with.
+
+        Settings are those of the folder's generation_config.json, else of the spec. A merged or imported checkpoint may
+        have others than the spec that it is called by, and somebody may have put a file beside the weights of a run.
+        """
         checkpoint = Checkpoint.open(Path(reference), self._registry)
         recorded = read_generation_config(checkpoint.folder)
         spec, origin = self._spec(checkpoint)
@@ -86,7 +90,9 @@ class CheckpointLoader:
             template=recorded.template or (chat.template if chat else ""),
             template_origin=recorded.template_origin or (f"the recipe of {origin}" if chat else ""),
         )
-        return known if spec.generation else replace(known, generation=recorded.generation, origin=recorded.origin)
+        if recorded.generation:
+            return replace(known, generation=recorded.generation, origin=recorded.origin)
+        return known
 
     def _spec(self, checkpoint: Checkpoint) -> tuple[ModelSpec | None, str]:
         """Return the spec that a checkpoint was trained from, as its run or the registry has it, and which that is."""
