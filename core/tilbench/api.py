@@ -11,9 +11,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
 
-from tilbench.errors import DataError, suggest
+from tilbench.errors import DataError, UnknownName, suggest
 from tilbench.loader import Host, load_plugins
 from tilbench.paths import data_folder
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["compare", "load_plugins", "open_model", "read_records", "run_suite", "train"]
 
 StrPath = str | os.PathLike[str]
+Training = Literal["never", "auto"]
 Progress = Callable[[str, int, int], None]
 
 
@@ -66,25 +67,26 @@ class RunArguments(OpenArguments, total=False):
 
 def run_suite(
     suite: StrPath | Suite,
-    models: Sequence[StrPath | LanguageModel] = (),
+    models: StrPath | Sequence[StrPath | LanguageModel] = (),
     *,
     out: StrPath = "records",
-    tasks: Sequence[str] = (),
+    tasks: str | Sequence[str] = (),
     limit: int | None = None,
-    train: Literal["never", "auto"] | None = None,
+    train: Training | None = None,
     progress: Progress | None = None,
     **options: Unpack[RunArguments],
 ) -> DataFrame:
     """Score models on a suite, record the results in folder `out`, and return them as `read_records` does.
 
-    suite: a name, a YAML file or a `Suite`. models: names, folders, `hf:org/name@revision`, what `open_model` or
-    `train` returned, or an object of your own (`tilbench.kinds.language_model.LanguageModel`); by default the suite's.
-    The suite's baselines are scored too. tasks: only these. limit: score a seeded sample of this many rows per task.
-    train: "auto" trains specs that have no checkpoint (default: what the suite says). progress: called with the model's
-    name, the requests answered and the requests in all; without it nothing is printed.
+    suite: a name, a YAML file or a `Suite`. models: one or several of: names, folders, `hf:org/name@revision`, what
+    `open_model` or `train` returned, or an object of your own (`tilbench.kinds.language_model.LanguageModel`); by
+    default the suite's. The suite's baselines are scored too. tasks: only these. limit: score a seeded sample of this
+    many rows per task. train: "auto" trains specs that have no checkpoint (default: what the suite says). progress:
+    called with the model's name, the requests answered and the requests in all; without it nothing is printed.
 
     What is recorded already is not scored again. Raises the first model's error, and what was scored before is kept.
     """
+    from tilbench.config.suite import Suite
     from tilbench.evaluation.run_plan import RunConfig, plan_run
     from tilbench.evaluation.runner import run_suite as execute
     from tilbench.resolve.suites import find_suite
@@ -92,10 +94,15 @@ def run_suite(
     from tilbench.results.store import RecordStore
     from tilbench.training.fit import train_if_needed
 
+    if train not in (None, *get_args(Training)):
+        raise UnknownName("value of train", str(train), get_args(Training))
     registry = _registry(options)
     overrides = _overrides(options.get("overrides"))
     found = find_suite(suite, registry, overrides) if isinstance(suite, str | os.PathLike) else suite
-    named = [_source(each) for each in models]
+    if not isinstance(found, Suite):
+        raise TypeError(f"suite is {found!r}; give a name, a YAML file or a tilbench.config.suite.Suite")
+    named = [_source(each) for each in ([models] if isinstance(models, str | os.PathLike) else models)]
+    tasks = [tasks] if isinstance(tasks, str) else tasks
     names = [each if isinstance(each, str) else each.name for each in named]
     config = RunConfig(
         suite=found,
@@ -172,6 +179,8 @@ def compare(
 
     store = RecordStore(_records_folder(records))
     entries = [record for _, record in store.records()]
+    if not entries:
+        raise DataError(f"{records}: no records here; a folder of records has SUITE/TASK/MODEL.json in it")
     first, second = (recorded_model(os.fspath(each), entries) for each in (a, b))
     return ComparisonReport(compare_models(store, first, second, suite=suite, tasks=tasks))
 
@@ -189,6 +198,8 @@ def read_records(folder: StrPath) -> DataFrame:
 
 def _records_folder(folder: StrPath) -> Path:
     path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise DataError(f"{path} is a file; name the folder of records that it lies in")
     if not path.is_dir():
         raise DataError(f"{path}: no such folder; make records with 'tilbench run SUITE --out {path}'")
     return path
@@ -201,12 +212,15 @@ def _registry(options: OpenArguments) -> Registry:
 def _source(model: StrPath | LanguageModel) -> str | ModelSource:
     """Return a reference as text, and the source of an object that was opened already."""
     from tilbench.generation.opened import OpenedModel
+    from tilbench.kinds.language_model import ModelCard
     from tilbench.resolve.given import OpenedSource, own_model
 
     if isinstance(model, str | os.PathLike):
         return os.fspath(model)
     if isinstance(model, OpenedModel):
         return OpenedSource(model.source.name, model.source.reference, model.source.loader, model.model, model.options)
+    if not isinstance(getattr(model, "card", None), ModelCard):
+        raise TypeError(f"{model!r} is no model: give a name, a path, or an object with `card` and `answer`")
     return own_model(model)
 
 
@@ -223,6 +237,8 @@ def _model_options(given: Mapping[str, Any], arguments: type) -> ModelOptions:
 
 def _overrides(given: Mapping[str, object] | None) -> list[str]:
     """Return overrides as the command line writes them: FIELD=JSON."""
+    if not isinstance(given, Mapping | None):
+        raise TypeError(f"overrides is {given!r}; give a mapping of fields to values, such as {{'recipe.steps': 60}}")
     return [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in (given or {}).items()]
 
 

@@ -131,7 +131,7 @@ def _admit(candidate: _Candidate, manager: pluggy.PluginManager, registry: Regis
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", pluggy.PluggyTeardownRaisedWarning)
             manager.register(module, name=candidate.name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return _status(candidate, f"cannot be imported: {_reason(error)}")
     for kind, described in KINDS.items():
         hook = getattr(manager.hook, described.hook)
@@ -141,7 +141,7 @@ def _admit(candidate: _Candidate, manager: pluggy.PluginManager, registry: Regis
                 implementation.function(_register(registry.kind(kind), candidate, implementation))
             except PluginError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 manager.unregister(name=candidate.name)
                 registry.remove_plugin(candidate.name)
                 return _status(candidate, f"cannot be used: {described.hook} failed: {_reason(error)}")
@@ -185,5 +185,5 @@ def _status(candidate: _Candidate, error: str) -> PluginStatus:
     return PluginStatus(candidate.name, candidate.distribution, candidate.where, error)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"

@@ -297,3 +297,68 @@ def test_what_is_wrong_is_said_as_the_command_says_it(
     said = request.getfixturevalue("tilbench")(*command).err.splitlines()[-1]
     assert said == f"error: {error.value}"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "said"),
+    [
+        ({"limit": 0}, api.TilbenchError, "limit is 0; give a whole number of rows, at least 1"),
+        ({"limit": -1}, api.TilbenchError, "limit is -1"),
+        ({"limit": 2.5}, api.TilbenchError, "limit is 2.5"),
+        ({"limit": "5"}, api.TilbenchError, "limit is '5'"),
+        ({"limit": True}, api.TilbenchError, "limit is True"),
+        ({"train": "yes"}, api.TilbenchError, "unknown value of train 'yes'"),
+        ({"models": [3]}, TypeError, "3 is no model: give a name, a path, or an object"),
+        ({"suite": None}, TypeError, "suite is None; give a name"),
+        ({"overrides": ["seed=1"]}, TypeError, "give a mapping of fields to values"),
+    ],
+)
+def test_an_argument_of_another_kind_is_said_in_one_line(
+    suite: Path, tmp_path: Path, asked: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(error) as raised:
+        api.run_suite(**{"suite": suite, "models": ["xz"], "out": out, **asked})
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert not list(tmp_path.glob("out/*/*"))
+
+
+def test_one_model_and_one_task_need_no_list(suite: Path, tmp_path: Path) -> None:
+    task = yaml.safe_load(suite.read_text("utf-8"))["tasks"][0]["name"]
+    one = api.run_suite(suite, "xz", out=tmp_path / "one", tasks=task, limit=1)
+    several = api.run_suite(suite, ["xz"], out=tmp_path / "several", tasks=[task], limit=1)
+    assert one["model"].tolist() == several["model"].tolist()
+
+
+def test_a_run_reads_the_card_of_an_own_model_once(suite: Path, tmp_path: Path) -> None:
+    class Restless:
+        """Another fingerprint every time that it is asked."""
+
+        asked = 0
+
+        @property
+        def card(self) -> ModelCard:
+            self.asked += 1
+            return ModelCard(name="own", fingerprint=f"own:{self.asked}", supports=frozenset({RequestKind.DOCUMENT}))
+
+        def answer(self, requests: Sequence[Request]) -> Iterator[Sequence[tuple[Request, Answer]]]:
+            yield [(each, Likelihood(-1.0, 1)) for each in requests]
+
+    own: Any = Restless()
+    frame = api.run_suite(suite, [own], out=tmp_path, limit=1)
+    assert frame.loc[frame["model"] == "own", "model_fingerprint"].nunique() == 1
+
+
+def test_a_setting_of_writing_that_does_not_exist_names_those_that_do(model: OpenedModel) -> None:
+    with pytest.raises(api.TilbenchError, match=r"did you mean max_new_tokens\? Allowed: max_new_tokens, ") as error:
+        model.generate("a", max_tokens=3)  # type: ignore[call-overload]
+    assert "__" not in str(error.value)
+
+
+def test_where_there_are_no_records_compare_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(api.TilbenchError, match="no records here"):
+        api.compare(tmp_path, "a", "b")
+    with pytest.raises(api.TilbenchError, match="is a file; name the folder"):
+        api.read_records(tmp_path / "file")

@@ -53,7 +53,7 @@ def test_a_broken_plugin_is_named_and_the_rest_go_on(
     assert host.registry.metrics.names() == ["good"]
 
 
-@pytest.mark.parametrize("text", ["import nowhere_at_all\n", None])
+@pytest.mark.parametrize("text", ["import nowhere_at_all\n", "raise SystemExit(3)\n", None])
 def test_a_plugin_file_that_was_asked_for_must_work(tmp_path: Path, text: str | None) -> None:
     path = str(tmp_path / "missing.py") if text is None else plugin(tmp_path, "broken", text)
     with pytest.raises(PluginError, match="cannot be imported"):

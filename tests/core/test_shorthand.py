@@ -124,7 +124,9 @@ OVER = "name: s\ntasks:\n  - name: t-$form\n    metric: choice\n    dataset: d\n
         ),
         (f"name: s\ndefaults:\n  metric: bpb\n  limit: 0\n{TASKS}", 4, "'defaults.limit' is 0"),
         ("name: s\ndefault:\n  metric: bpb\ntasks: []\n", 2, "did you mean defaults?"),
-        (f"name: s\ndefaults:\n  metric: bpb\n  name: t\n{TASKS}", 4, "no task takes the default 'name'"),
+        (f"name: s\ndefaults:\n  metric: bpb\n  name: t\n{TASKS}", 4, "'name' belongs to one task"),
+        (f"name: s\ndefaults:\n  metric: bpb\n  over: {{a: [b]}}\n{TASKS}", 4, "'over' belongs to one task"),
+        (OVER + f"[{', '.join(map(str, range(10_001)))}]\n", 6, "'over' makes 10,001 tasks of this one"),
         (f"name: s\ndefaults: [bpb]\n{TASKS}", 2, "'defaults' is a mapping of a task's fields"),
         (f"name: s\ndefaults:\n  settings: {{form: letter}}\n{TASKS}", 3, "set 'defaults.metric' as well"),
         ("name: s\ndefaults:\n  metric: bpb\nlm_eval: [a]\n", 3, "no task takes the default 'metric'"),
@@ -168,3 +170,22 @@ def test_a_fault_in_a_short_form_names_the_line_that_is_written(
     message = fault(tmp_path, text)
     assert says in message
     assert message.startswith(f"{tmp_path / 's.yaml'}:{line}: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name: s\ndefaults: &d\n  metric: bpb\n  settings: *d\n",
+        "name: s\ntasks:\n  - &t\n    name: a\n    settings: [*t]\n",
+        f"name: s\ntasks: {'[' * 60}{']' * 60}\n",
+        f"name: s\ntasks: {'[' * 5000}{']' * 5000}\n",
+    ],
+)
+def test_a_file_without_a_last_level_is_refused(tmp_path: Path, text: str) -> None:
+    assert "write it flatter, and use no alias inside of what it stands for" in fault(tmp_path, text)
+
+
+def test_aliases_of_aliases_are_not_written_out(tmp_path: Path) -> None:
+    lines = ["name: s", "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    assert "more than 200,000 values, counting each use of an alias" in fault(tmp_path, "\n".join(lines))

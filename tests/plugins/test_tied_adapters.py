@@ -20,6 +20,7 @@ from tilbench.resolve.checkpoint_loader import CheckpointLoader
 from tilbench.resolve.specs import load_spec
 from tilbench.training import fit
 from tilbench.training.fit import train
+from tilbench.training.initial import model_size
 from tilbench.training.resolve import resolve_training
 from tilbench_huggingface.weights import load_model
 
@@ -127,8 +128,7 @@ def test_a_published_base_is_as_large_as_it_is(tmp_path: Path, left_out: bool, m
     """A spec may leave out the sizes of its base, and a class has others by default."""
     base = published(tmp_path / "base", "gpt2")
     asked: list[int] = []
-    size = fit.model_size
-    monkeypatch.setattr(fit, "model_size", lambda *given: asked.append(size(*given)) or asked[-1])  # type: ignore[func-returns-value]
+    monkeypatch.setattr(fit, "model_size", lambda *given: asked.append(model_size(*given)) or asked[-1])  # type: ignore[func-returns-value]
     vocabulary = json.loads((base / "config.json").read_text(encoding="utf-8"))["vocab_size"]
     config = {"model_type": "gpt2", "vocab_size": vocabulary, "max_length": 256, "config": {}}
     unsized = [f"architecture.config={json.dumps(config)}"] if left_out else []

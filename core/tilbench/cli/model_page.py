@@ -27,11 +27,23 @@ def print_model(about: Data, console: Console) -> None:
         console.print(f"variants: {', '.join(about['variants'])}", soft_wrap=True)
 
 
+_HEAD = {
+    "summary": "summary",
+    "document": "paper",
+    "licence": "licence",
+    "base": "base",
+    "adapter": "adapter",
+    "hardware": "hardware",
+    "registered": "registered",
+}
+"""What stands first on the page: field → its label."""
+
+
 def _head(about: Data, console: Console) -> None:
     console.print(f"{about['name']}: {about['title']}" if about.get("title") else about["name"], style="bold")
-    for field in ("summary", "document", "licence", "base", "adapter", "hardware", "registered"):
+    for field, label in _HEAD.items():
         if about.get(field):
-            console.print(f"{field}: {about[field]}", soft_wrap=True)
+            console.print(f"{label}: {about[field]}", soft_wrap=True)
     if about.get("languages"):
         console.print(f"languages: {', '.join(about['languages'])}")
     architecture = about["architecture"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from tilbench.errors import suggest
 __all__ = ["written_out"]
 
 Fields = Mapping[str, Any]
+_MOST = 10_000
+"""Tasks of one entry: more is a slip, and takes minutes to read."""
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _PLACEHOLDER = re.compile(
     r"\$(?:(?P<dollar>\$)|(?P<name>[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)?)|\{(?P<braced>[a-z0-9_.]*)\}|)"
@@ -62,6 +65,9 @@ def written_out(source: Source) -> Source:
 def _defaults(defaults: object, source: Source) -> Fields:
     if not isinstance(defaults, Mapping):
         raise source.fault(("defaults",), "'defaults' is a mapping of a task's fields, such as {metric: choice}")
+    for name in ("name", "over"):
+        if name in defaults:
+            raise source.fault(("defaults", name), f"'{name}' belongs to one task and has no default; write it there")
     if "settings" in defaults and "metric" not in defaults:
         raise source.fault(
             ("defaults", "settings"), "default settings are those of a metric: set 'defaults.metric' as well"
@@ -115,6 +121,8 @@ def _each(entry: object, at: Location, source: Source) -> Iterator[object]:
             raise source.fault(
                 (*at, "over", name), f"no field of this task has ${name}; write it in 'name' and 'dataset'"
             )
+    if (count := math.prod(map(len, over.values()))) > _MOST:
+        raise source.fault((*at, "over"), f"'over' makes {count:,} tasks of this one; {_MOST:,} is the most")
     names = set()
     for values in itertools.product(*over.values()):
         task = _filled(fields, dict(zip(over, values, strict=True)), at, source)

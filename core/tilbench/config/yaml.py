@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -43,6 +45,13 @@ for _each in _LOADERS:  # https://yaml.org/spec/1.2.2/#1032-tag-resolution
     )
 
 
+_DEPTH = 50
+"""Levels of a file. An alias inside of what it stands for has no last one."""
+_VALUES = 200_000
+"""Values of a file. A few lines of aliases of aliases may stand for billions."""
+_FLAT = "write it flatter, and use no alias inside of what it stands for"
+
+
 def read(path: Path) -> Source:
     """Read one YAML document with the line of every field.
 
@@ -60,8 +69,12 @@ def read(path: Path) -> Source:
         node = _composed(text)
         if node is None:
             raise ConfigError(f"{path}: the file is empty")
-        lines = dict(_lines(node, (), path))
+        lines = dict(itertools.islice(_lines(node, (), path), _VALUES + 1))
+        if len(lines) > _VALUES:
+            raise ConfigError(f"{path}: more than {_VALUES:,} values, counting each use of an alias; write fewer")
         return Source(path, _Loader("").construct_document(node), lines)
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply to be read; {_FLAT}") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line if error.problem_mark else 0
         column = error.problem_mark.column if error.problem_mark else 0
@@ -82,6 +95,8 @@ def _composed(text: str) -> yaml.Node | None:
 
 
 def _lines(node: yaml.Node, location: Location, path: Path) -> Iterator[tuple[Location, int]]:
+    if len(location) > _DEPTH:
+        raise ConfigError(f"{path}:{node.start_mark.line + 1}: nested more than {_DEPTH} levels deep; {_FLAT}")
     yield location, node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
@@ -194,8 +209,8 @@ def _annotations(schema: object) -> dict[str | int, object]:
     if fields := getattr(schema, "model_fields", None):
         short: tuple[str, ...] = getattr(schema, "short_forms", ())
         return {**{name: item.annotation for name, item in fields.items()}, **dict.fromkeys(short)}
-    if fields := getattr(schema, "__dataclass_fields__", None):
-        return dict.fromkeys(fields)
+    if dataclasses.is_dataclass(schema):
+        return dict.fromkeys(field.name for field in dataclasses.fields(schema))
     found: dict[str | int, object] = {}
     for argument in get_args(schema):
         found.update(_annotations(argument))

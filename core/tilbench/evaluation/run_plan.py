@@ -46,6 +46,10 @@ class RunConfig:
     train: TrainSpec | None = None
     command: str = ""
 
+    def __post_init__(self) -> None:
+        if self.limit is not None and (type(self.limit) is not int or self.limit < 1):
+            raise ConfigError(f"limit is {self.limit!r}; give a whole number of rows, at least 1")
+
 
 def plan_run(config: RunConfig, registry: Registry, failures: list[Failure] | None = None) -> SuiteRun:
     """Resolve everything that the run needs.

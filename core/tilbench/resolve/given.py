@@ -24,8 +24,12 @@ class OpenedSource(ModelSource):
 
 
 def own_model(model: LanguageModel) -> ModelSource:
-    """Return the source of an object that answers requests. Its card's fingerprint is what records know it by."""
-    return ModelSource(model.card.name, model.card.name, _Own(model))
+    """Return the source of an object that answers requests. Its card's fingerprint is what records know it by.
+
+    The card is read once, so that a run has one fingerprint.
+    """
+    card = model.card
+    return ModelSource(card.name, card.name, _Own(model, card))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,14 +37,15 @@ class _Own:
     """The loader of an object that is there already."""
 
     model: LanguageModel
+    described: ModelCard
 
     def recognises(self, reference: str) -> bool:
         """Say whether `reference` is this object's name."""
-        return reference == self.model.card.name
+        return reference == self.described.name
 
     def card(self, reference: str, options: OpenOptions) -> ModelCard:
         """Return the object's card."""
-        return self.model.card
+        return self.described
 
     def open(self, reference: str, options: OpenOptions) -> LanguageModel:
         """Return the object."""
