@@ -22,6 +22,7 @@ __all__ = [
     "file_digest",
     "no_room",
     "package_file",
+    "refuse_existing",
     "refuse_filled",
     "suites_folder",
     "within",
@@ -71,6 +72,12 @@ def within(root: Path, relative: str) -> Path:
     if not path.is_relative_to(root.resolve()):
         raise DataError(f"{relative!r} leaves its folder {root}; use a path inside it")
     return path
+
+
+def refuse_existing(folder: Path) -> None:
+    """Raise DataError where there is anything at `folder`, a link to nothing included."""
+    if folder.exists() or folder.is_symlink():
+        raise DataError(f"{folder} exists; name a folder that does not with --out")
 
 
 def refuse_filled(folder: Path) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tilbench.cli.app import App, console, json_option, new_folder, print_json, set_option
+from tilbench.cli.app import App, console, json_option, print_json, set_option
 from tilbench.errors import ConfigError
+from tilbench.paths import refuse_existing
 
 if TYPE_CHECKING:
     from tilbench_import.plan import Import
@@ -76,7 +77,7 @@ def import_(
     if out is None and not dry_run:
         raise ConfigError("name the folder of the checkpoint with --out, or look first with --dry-run")
     if out is not None and not dry_run:
-        new_folder(out)
+        refuse_existing(out)
     from tilbench_import.check import loss_on, try_rotary
     from tilbench_import.match import Options
     from tilbench_import.plan import Asked, write_import

@@ -31,7 +31,7 @@ from tilbench.kinds.capabilities.architecture import ReadsTransformers
 from tilbench.kinds.capabilities.loader import ReadsPublished
 from tilbench.kinds.language_model import OpenOptions, Published
 from tilbench.kinds.tokenizer import Tokenizer, ids_beyond
-from tilbench.paths import atomic_folder, file_digest
+from tilbench.paths import atomic_folder, file_digest, refuse_existing
 from tilbench.registry import Registry
 from tilbench.resolve.specs import load_spec
 from tilbench.resolve.tokenizers import load_tokenizer
@@ -105,10 +105,10 @@ def plan_import(source: str, registry: Registry, asked: Asked) -> Import:
 def write_import(plan: Import, out: Path) -> Path:
     """Read the weights, check them, write the checkpoint into `out`, and return it.
 
-    Raises CheckpointError for an `out` that exists, and for weights that are not finite or do not make up the model.
+    Raises DataError for an `out` that exists, CheckpointError for weights that are not finite or do not make up the
+    model.
     """
-    if out.exists():
-        raise CheckpointError(f"{out} exists; name a folder that does not")
+    refuse_existing(out)
     with torch.device("meta"):
         module = plan.architecture.build(plan.config)
     module.load_state_dict(plan.weights(), assign=True)

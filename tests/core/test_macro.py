@@ -15,8 +15,8 @@ from tilbench.config.suite import Suite
 from tilbench.kinds.metric import ItemScore, Value
 from tilbench.results.frame import records_frame
 from tilbench.results.macro import macro_items, macro_score, record_macros
-from tilbench.results.macro_parts import MACRO
-from tilbench.results.reading import reading_notes
+from tilbench.results.macro_parts import MACRO, macro_parts
+from tilbench.results.reading import joined, reading_notes
 from tilbench.results.record import Reading
 from tilbench.results.statistics import mean_interval, proportion_interval
 from tilbench.results.store import RecordStore
@@ -143,3 +143,24 @@ def test_what_was_lost_in_a_task_stands_beside_the_mean_of_tasks(tmp_path: Path)
     assert (shares["lossy"], shares["whole"]) == (0.005, 0.0)
     others = [each for each in found if each.task.metric == MACRO]
     assert make_board(entries(*others)).rows[0].cells[column.key].reading is None, "its tasks' records are not here"
+
+
+def test_the_parts_of_a_macro_are_of_the_versions_that_it_was_made_of(tmp_path: Path) -> None:
+    old, new = record("a", "news", mean_of(ONE)), record("a", "news", mean_of(TWO), fingerprint="another")
+    books = record("a", "books", mean_of(TWO))
+    tasks = [{"name": name, "metric": "bpb", "dataset": "text/kk/heldout"} for name in ("news", "books")]
+    macros = [{"name": "mean", "tasks": ["news", "books"], "value": "bpb"}]
+    suite = Suite.model_validate({"name": "kazakh", "tasks": tasks, "macros": macros})
+    (made,) = record_macros(suite, [new, books], RecordStore(tmp_path))
+    assert macro_parts(made, [old, new, books]) == [new, books]
+    assert macro_parts(made, [old, books]) is None
+    assert macro_parts(made, [new]) == []
+
+
+def test_what_was_read_of_several_tasks_is_the_sum() -> None:
+    first = Reading(scored_bytes=10, lost_bytes=1, unanswered={"too long": 1})
+    second = Reading(scored_bytes=5, lost_bytes=2, unanswered={"too long": 2, "empty": 1})
+    assert joined([first, None, second]) == Reading(
+        scored_bytes=15, lost_bytes=3, unanswered={"too long": 3, "empty": 1}
+    )
+    assert joined([None]) is None

@@ -120,3 +120,16 @@ def test_every_edited_field_is_found_but_those_that_only_the_run_knows(
         path.write_text(honest, encoding="utf-8")
     assert {field for field, fault in found.items() if not fault} == free
     assert [verdict.fault for verdict in verify_records(path, host.registry)] == [""]
+
+
+def test_another_value_of_the_record_is_not_its_headline(run: Path, host: Host) -> None:
+    (path,) = (run / "small" / "exam").glob("*.json")
+    honest = path.read_text(encoding="utf-8")
+    record = json.loads(honest)
+    other = next(name for name in record["values"] if name != record["task"]["headline"])
+    try:
+        path.write_text(json.dumps({**record, "task": {**record["task"], "headline": other}}), encoding="utf-8")
+        (verdict,) = verify_records(path, host.registry)
+    finally:
+        path.write_text(honest, encoding="utf-8")
+    assert f"task.headline is {other!r}, and that of choice is {record['task']['headline']!r}" in verdict.fault

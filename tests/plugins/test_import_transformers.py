@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from tilbench.checkpoints.folder import read_info
 from tilbench.config.references import parse_spec
-from tilbench.errors import CheckpointError, ConfigError, TilbenchError, Unsupported
+from tilbench.errors import CheckpointError, ConfigError, DataError, TilbenchError, Unsupported
 from tilbench.kinds.language_model import OpenOptions
 from tilbench.kinds.requests import Continuation, Document
 from tilbench.loader import Host
@@ -283,7 +283,7 @@ def test_what_is_no_model_of_ours_is_refused_with_the_way_out(host: Host, tmp_pa
     ours = import_it(tmp_path / "theirs", tmp_path / "ours", host)
     with pytest.raises(CheckpointError, match="is a checkpoint of ours already"):
         import_it(ours, tmp_path / "again", host)
-    with pytest.raises(CheckpointError, match="exists; name a folder that does not"):
+    with pytest.raises(DataError, match="exists; name a folder that does not"):
         import_it(tmp_path / "theirs", ours, host)
     change(tmp_path / "theirs", model_type="mamba")
     with pytest.raises(Unsupported, match=r"no architecture of ours reads model_type 'mamba' \(known: deepseek_v3"):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tilbench.errors import DataError
 from tilbench.loader import Host, load_plugins
 from tilbench.paths import data_folder
 from tilbench.ranks import rank
@@ -28,7 +27,6 @@ __all__ = [
     "json_option",
     "model_options",
     "names",
-    "new_folder",
     "print_json",
     "set_option",
     "stopping",
@@ -155,12 +153,6 @@ def stopping() -> Iterator[None]:
         if not rank():  # the first process of torchrun speaks for all
             click.echo(f"stopped: {stopped}", err=True)
         click.get_current_context().exit(0)
-
-
-def new_folder(out: Path) -> None:
-    """Raise DataError where `out` is there already. Commands that write it ask before they load anything heavy."""
-    if out.exists() or out.is_symlink():
-        raise DataError(f"{out} exists; name a folder that does not with --out")
 
 
 def names(text: str) -> list[str]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tilbench.cli.app import App, console, dtype_option, json_option, new_folder, print_json
+from tilbench.cli.app import App, console, dtype_option, json_option, print_json
+from tilbench.paths import refuse_existing
 
 if TYPE_CHECKING:
     from tilbench.config.model import DType
@@ -36,7 +37,7 @@ def export(app: App, run: str, to: str, out: Path, dtype: DType, allow_code: boo
     Example:
       tilbench export runs/a --to transformers --out exported/a
     """
-    new_folder(out)
+    refuse_existing(out)
     from tilbench.publish.export import export as write
 
     told = write(run, to, out, app.host.registry, dtype=dtype, allow_code=allow_code)

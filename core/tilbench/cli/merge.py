@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tilbench.cli.app import App, console, dtype_option, json_option, new_folder, print_json
+from tilbench.cli.app import App, console, dtype_option, json_option, print_json
+from tilbench.paths import refuse_existing
 
 if TYPE_CHECKING:
     from tilbench.config.model import DType
@@ -28,7 +29,7 @@ def merge(app: App, run: str, out: Path, dtype: DType, as_json: bool) -> None:
     Example:
       tilbench merge runs/sft --out runs/sft-merged
     """
-    new_folder(out)
+    refuse_existing(out)
     from tilbench.publish.merge import merge as write
 
     folder = write(run, out, app.host.registry, dtype=dtype)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tilbench.cli.app import App, console, data_option, dtype_option, json_option, names, new_folder, print_json
+from tilbench.cli.app import App, console, data_option, dtype_option, json_option, names, print_json
+from tilbench.paths import refuse_existing
 
 if TYPE_CHECKING:
     from tilbench.config.model import DType
@@ -61,7 +62,7 @@ def release(
       tilbench release runs/a --out releases/a
     """
     if not dry_run:
-        new_folder(out)
+        refuse_existing(out)
     from tilbench.cli.progress import RunProgress
     from tilbench.config.sweep import Sweep
     from tilbench.config.yaml import load

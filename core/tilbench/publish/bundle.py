@@ -19,7 +19,7 @@ from tilbench.evaluation.runner import JOURNAL, SuiteRun, run_suite
 from tilbench.generation.sweep import SweepPlan, plan_sweep
 from tilbench.generation.sweep_report import sweep_into
 from tilbench.kinds.language import Language
-from tilbench.paths import atomic_folder
+from tilbench.paths import atomic_folder, refuse_existing
 from tilbench.progress import Progress
 from tilbench.publish.bundle_files import write_checksums, write_evaluation, write_telemetry
 from tilbench.publish.export import export_job
@@ -155,8 +155,7 @@ def release(plan: Release, registry: Registry, out: Path, progress: Progress) ->
 
     Answers and records are kept in the folder of records, so a release that was killed goes on where it was.
     """
-    if out.exists():
-        raise CheckpointError(f"{out} exists; name a folder that does not with --out")
+    refuse_existing(out)
     asked: dict[str, Any] = {"dtype": plan.dtype, "allow_code": plan.allow_code}
     with export_job(plan.reference, registry, **asked) as job, atomic_folder(out) as aside:
         for name, where in _FORMATS.items():  # first: what a format cannot hold is said before hours of scoring

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tilbench.config.model import DType
-from tilbench.errors import CheckpointError
 from tilbench.kinds.exporter import ExportJob
-from tilbench.paths import atomic_folder
+from tilbench.paths import atomic_folder, refuse_existing
 from tilbench.registry import Registry
 from tilbench.resolve.checkpoint import Checkpoint
 
@@ -23,11 +22,10 @@ def export(
     """Write the checkpoint `reference` (`FOLDER` or `FOLDER@STEP`) into `out` in the format of the exporter `to`.
 
     Returns what the exporter tells. Raises UnknownName for a format nobody registered, CheckpointError for a folder
-    that is no checkpoint or an `out` that exists, and what the exporter raises.
+    that is no checkpoint, DataError for an `out` that exists, and what the exporter raises.
     """
     exporter = registry.exporters.get(to)
-    if out.exists() or out.is_symlink():
-        raise CheckpointError(f"{out} exists; name a folder that does not")
+    refuse_existing(out)
     with export_job(reference, registry, dtype=dtype, allow_code=allow_code) as job:
         with atomic_folder(out) as aside:
             told: Mapping[str, object] = exporter.export(job, aside)

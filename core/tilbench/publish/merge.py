@@ -8,8 +8,7 @@ from pathlib import Path
 from tilbench.checkpoints.folder import write_info
 from tilbench.checkpoints.generation import GENERATION, write_sampling
 from tilbench.config.model import DType
-from tilbench.errors import CheckpointError
-from tilbench.paths import atomic_folder
+from tilbench.paths import atomic_folder, refuse_existing
 from tilbench.registry import Registry
 from tilbench.resolve.checkpoint import Checkpoint
 
@@ -20,14 +19,13 @@ def merge(reference: str, out: Path, registry: Registry, *, dtype: DType = "floa
     """Write the checkpoint `reference` (`FOLDER` or `FOLDER@STEP`) with its adapter merged into `out`; return `out`.
 
     dtype: of the merged weights; a base in 4 bits is converted to it before the adapter is added.
-    Raises CheckpointError for a folder that is no checkpoint, an `out` that exists, or a base whose weights are not
-    those that the adapter was trained on; Unsupported where there is no adapter to merge.
+    Raises CheckpointError for a folder that is no checkpoint, or a base whose weights are not those that the adapter
+    was trained on, DataError for an `out` that exists, Unsupported where there is no adapter to merge.
     """
     from tilbench.checkpoints.stored import stored_parameters
 
     checkpoint = Checkpoint.find(reference, registry)
-    if out.exists():
-        raise CheckpointError(f"{out} exists; name a folder that does not")
+    refuse_existing(out)
     tokenizer = checkpoint.tokenizer
     with atomic_folder(out) as aside:
         checkpoint.merge(aside, dtype)
