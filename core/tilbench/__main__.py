@@ -30,7 +30,7 @@ def main() -> None:
         click.echo(f"error: {error.format_message()}", err=True)
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; what was done is kept, and the same command goes on from there", err=True)
+        click.echo("interrupted; what was done is kept, and the same command resumes it", err=True)
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
@@ -38,7 +38,7 @@ def main() -> None:
         if error.filename is not None:
             said = f"{error.filename}: {error.strerror}; check the path and its permissions"
         elif why := no_room(error):
-            said = f"{why}; make room, and the same command goes on from what is kept"
+            said = f"{why}; make room, and the same command resumes from what is kept"
         else:  # not about a file of the user's
             raise
         click.echo(f"error: {said}", err=True)

@@ -107,10 +107,10 @@ def _obituary(status: int | None) -> str:
     if status == -signal.SIGKILL:
         return (
             "its process was killed, as happens where memory runs out; free memory or lower --batch-tokens, and the "
-            "same command goes on from there"
+            "same command resumes it"
         )
     how = f"by signal {-status}" if status is not None and status < 0 else f"with status {status}"
-    return f"its process ended {how} before the job was done; the same command goes on from there"
+    return f"its process ended {how} before the job was done; the same command resumes it"
 
 
 @contextlib.contextmanager

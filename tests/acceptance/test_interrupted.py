@@ -1,4 +1,4 @@
-"""Killed at any moment, a run or a training goes on where it was and ends as if nothing had happened."""
+"""Killed at any moment, a run or a training can be resumed and ends as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_ctrl_c_is_status_130_and_one_line_and_the_same_command_goes_on(
     assert process.returncode == 130
     # click first ends the line on which a terminal shows ^C; on a slow machine a line of progress stands before it
     lines = [line for line in said.splitlines() if line and not line.startswith("[1/5] counting:llama: ")]
-    assert lines == ["interrupted; what was done is kept, and the same command goes on from there"]
+    assert lines == ["interrupted; what was done is kept, and the same command resumes it"]
     kept = answers(out)
     _, err = command(*run(out.name), cwd=folder, COUNTED=str(folder / f"{out.name}-2.counted"), PAUSE="0")
     assert f"; {len(answers(folder / WHOLE)) - len(kept)} requests answered;" in err

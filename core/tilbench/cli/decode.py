@@ -50,8 +50,8 @@ def decode(
 ) -> None:
     """Find decoding settings for MODEL, and write them as Transformers' generation_config.json.
 
-    Every preset continues the tuning prompts; the best and the default continue the hold-out prompts. A sweep that was
-    killed goes on where it was.
+    Every preset continues the tuning prompts; the best and the default continue the hold-out prompts. The same
+    command resumes a killed sweep.
 
     \b
     Example:

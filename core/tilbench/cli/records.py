@@ -14,7 +14,7 @@ __all__ = ["records"]
 
 @click.group()
 def records() -> None:
-    """Check records, and write those of what papers report."""
+    """Check records, and write the figures that papers report as records."""
 
 
 @records.command()

@@ -69,7 +69,7 @@ def run(
 ) -> None:
     """Score models on SUITE (a name or a YAML file) and record the results.
 
-    What is recorded already is not scored again; a run that was killed goes on where it was. A model that cannot be
+    What is recorded already is not scored again. The same command resumes a killed run. A model that cannot be
     scored is reported and the others go on; the status is then 1, and 2 where no model could be scored.
 
     \b

@@ -153,7 +153,7 @@ def _prompts(registry: Registry, languages: Sequence[Language]) -> list[str]:
 def release(plan: Release, registry: Registry, out: Path, progress: Progress) -> Path:
     """Export, score, compare, sweep and describe; return the bundle's folder, which appears whole or not at all.
 
-    Answers and records are kept in the folder of records, so a release that was killed goes on where it was.
+    The folder of records keeps answers and records, so the same call resumes a killed release.
     """
     refuse_existing(out)
     asked: dict[str, Any] = {"dtype": plan.dtype, "allow_code": plan.allow_code}

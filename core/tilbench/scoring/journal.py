@@ -1,4 +1,4 @@
-"""The journal: answers as they come, in SQLite, so that a killed run goes on where it was.
+"""The journal: answers as they come, in SQLite, so that a killed run can be resumed.
 
 Keys are the model's fingerprint and the request's digest, so that one model's answers can never be another's.
 """

@@ -99,7 +99,7 @@ class TrainerConformance(Conformance):
             require(after < before, f"the loss was {before:.3f} before training and is {after:.3f} after")
 
     def test_it_resumes_to_the_same_weights(self) -> None:
-        """A run that was killed while it wrote a checkpoint goes on from the one before, to the same bits."""
+        """A run that was killed while it wrote a checkpoint resumes from the one before, to the same bits."""
         with tempfile.TemporaryDirectory() as name:
             whole = _weights(self.subject.fit(self.job(Path(name) / "whole")))
             out = Path(name) / "killed"

@@ -36,7 +36,7 @@ def resolve_branch(
     tail: Tail = "linear",
     hardware: str = "",
 ) -> Training:
-    """Resolve the training that goes on from `reference` (RUN@STEP) for `decay` updates, down to learning rate `to`.
+    """Resolve the training that continues `reference` (RUN@STEP) for `decay` updates, down to learning rate `to`.
 
     Raises CheckpointError for a run or checkpoint that cannot be gone on from, ConfigError where the step is not in
     the stable part of the run's schedule or `to` is above the learning rate there.

@@ -77,7 +77,7 @@ def resolve_spec(
     hardware: str = "",
     start: Start | None = None,
 ) -> Training:
-    """Resolve everything that a spec names; `start` is a checkpoint of its own that it goes on from.
+    """Resolve everything that a spec names; `start` is the checkpoint of its own that it resumes.
 
     Raises UnknownName, ConfigError, DataError or MissingDataset before anything is built or written.
     """

@@ -136,7 +136,7 @@ class Chunks:
             except BrokenProcessPool:
                 raise DataError(
                     f"a process that encoded text for {self.folder.name.removesuffix('-parts')} died, perhaps of too "
-                    "little memory; the same command goes on from there, and recipe.workers=1 needs least"
+                    "little memory; the same command resumes it, and recipe.workers=1 needs least"
                 ) from None
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)

@@ -161,7 +161,7 @@ class _Loop:
                         folder = save(self.job, self.recipe, self.state, step)
                     if stopped and step < self.recipe.steps:
                         why = stop.name or "another process"
-                        raise Stopped(f"{why}: {folder} is saved, and the same command goes on from it")
+                        raise Stopped(f"{why}: {folder} is saved, and the same command resumes from it")
         return folder
 
     def _is_best(self, step: int) -> bool:

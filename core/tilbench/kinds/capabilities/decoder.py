@@ -15,7 +15,7 @@ __all__ = ["DependsOnLength", "HasOutputWeight", "StatesOwnParts"]
 
 @runtime_checkable
 class HasOutputWeight(Protocol):
-    """Projects by one matrix; training is faster with it."""
+    """Projects states to logits by one matrix, from which trainers compute the loss in chunks."""
 
     @property
     def output_weight(self) -> Tensor | None:
