@@ -433,7 +433,7 @@ def test_a_4_bit_base_is_merged_without_rounding_it_again(qlora: Path, tmp_path:
     ids = torch.randint(0, 500, (2, 12))
     with torch.no_grad():
         torch.testing.assert_close(whole(ids), adapted(ids), atol=1e-4, rtol=1e-4)
-    with pytest.raises(CheckpointError, match="exists"):
+    with pytest.raises(DataError, match="exists"):
         merge(str(qlora), out, REGISTRY)
     with pytest.raises(Unsupported, match="no adapter to merge"):
         merge(str(out), tmp_path / "again", REGISTRY)
